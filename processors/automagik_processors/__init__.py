@@ -1,0 +1,65 @@
+r"""structlog processors that anonymize, sample and encode events as OTLP; each is useful by itself.
+
+An event dict follows structlog's conventions. Seven keys have a meaning of their own:
+
+- `event`: the name, a str;
+- `level`: lower-case, as structlog's `add_log_level` writes it;
+- `timestamp`: Unix time in seconds, a float;
+- `trace_id`, `span_id`, `parent_span_id`: 32, 16 and 16 lower-case hex digits;
+- `sample_rate`: the share of events that this one stands for, a float in (0, 1].
+
+Every other key is a field. A processor is called with `(logger, method_name, event_dict)` and returns what the next
+one gets, or raises `Dropped`, which is structlog's `DropEvent` with a `reason`.
+
+>>> catalogue = {"agent.run": {"agent_name": Word(), "success": Flag(), "duration_ms": Duration()}}
+>>> chain = [
+...     merge_context,
+...     Anonymize(catalogue, vocabulary={"simple"}, key=b"a salt that stays on this machine"),
+...     Sample(rate=1.0),
+...     OTLPSpan(prefix="event.", ids=lambda: 1 << 64 | 2, clock=lambda: 1_700_000_000.0),
+... ]
+>>> event = {"event": "agent.run", "agent_name": "simple", "success": True, "duration_ms": 1234.5, "password": "secret"}
+>>> for processor in chain:
+...     event = processor(None, "info", event)
+>>> head, tail = envelope("traces", {"service.name": "docs"}, "automagik_processors", "1")
+>>> (head + event + tail).startswith(b'{"resourceSpans":[{"resource":{"attributes":[{"key":"service.name"')
+True
+>>> print(event.decode().replace(',"', ',\n "'))
+{"traceId":"00000000000000000000000000000001",
+ "spanId":"0000000000000002",
+ "name":"agent.run",
+ "kind":1,
+ "startTimeUnixNano":"1699999998770000000",
+ "endTimeUnixNano":"1700000000000000000",
+ "attributes":[{"key":"event.agent_name",
+ "value":{"stringValue":"simple"}},{"key":"event.success",
+ "value":{"boolValue":true}},{"key":"event.duration_ms",
+ "value":{"doubleValue":1230.0}}],
+ "status":{"code":1}}
+"""
+
+from __future__ import annotations
+
+from automagik_processors.anonymize import Anonymize
+from automagik_processors.context import merge_context
+from automagik_processors.dropped import Dropped
+from automagik_processors.kinds import Count, Duration, Flag, Kind, Measure, Word
+from automagik_processors.otlp import OTLPLogRecord, OTLPSpan
+from automagik_processors.otlp_envelope import envelope
+from automagik_processors.sample import Sample
+
+__all__ = [
+    "Anonymize",
+    "Count",
+    "Dropped",
+    "Duration",
+    "Flag",
+    "Kind",
+    "Measure",
+    "OTLPLogRecord",
+    "OTLPSpan",
+    "Sample",
+    "Word",
+    "envelope",
+    "merge_context",
+]

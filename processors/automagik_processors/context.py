@@ -1,0 +1,30 @@
+"""Adds what is bound with structlog's contextvars on the calling thread."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from structlog.contextvars import get_contextvars
+
+if TYPE_CHECKING:
+    from structlog.typing import EventDict, WrappedLogger
+
+
+def merge_context(_logger: WrappedLogger, _method_name: str, event_dict: EventDict) -> EventDict:
+    """Return the event with what is bound under its own fields; a bound span becomes the event's parent.
+
+    A bound `span_id` is the enclosing span's, so it becomes `parent_span_id`, unless the event has a
+    parent of its own, is that span itself, or belongs to another trace.
+    """
+    bound = get_contextvars()
+    if not bound:
+        return event_dict
+    span_id = bound.pop("span_id", None)
+    if span_id is not None and _encloses(span_id, bound, event_dict):
+        bound["parent_span_id"] = span_id
+    return {**bound, **event_dict}
+
+
+def _encloses(span_id: object, bound: EventDict, event_dict: EventDict) -> bool:
+    own_trace = event_dict.get("trace_id")
+    return event_dict.get("span_id") != span_id and (own_trace is None or own_trace == bound.get("trace_id"))

@@ -1,0 +1,64 @@
+"""Keyed hashes of words and ids: equal texts stay equal, and what they said stays here."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_MOST_CACHED: Final = 1024
+_LONGEST_CACHED: Final = 128  # characters, so that the cache is bounded in bytes too
+
+
+class KeyedHash:
+    """Hashes texts with BLAKE2b and a key: 1 to 64 bytes, or a callable that returns them, called at the first need.
+
+    Raises ValueError for a key of another length and TypeError for one that is not bytes; of a key that a
+    callable returns, at its first use.
+    """
+
+    def __init__(self, key: bytes | Callable[[], bytes]) -> None:
+        self._make_key = key if callable(key) else None
+        self._key = b"" if callable(key) else _checked(key)
+        self._cached = lru_cache(_MOST_CACHED)(self._digest)
+
+    def word(self, text: str) -> str:
+        """Return 16 hex digits that stand for a word."""
+        return self._hex(text, 8, b"")
+
+    def trace_id(self, text: str) -> str:
+        """Return a trace id, 32 hex digits, that stands for another."""
+        return self._hex(text, 16, b"trace_id")
+
+    def span_id(self, text: str) -> str:
+        """Return a span id, 16 hex digits, that stands for another."""
+        return self._hex(text, 8, b"span_id")
+
+    def _hex(self, text: str, size: int, purpose: bytes) -> str:
+        hashed = self._cached if len(text) <= _LONGEST_CACHED else self._digest
+        return hashed(text, size, purpose)
+
+    def _digest(self, text: str, size: int, purpose: bytes) -> str:
+        key = self._key or self._first_key()
+        # The purpose keeps a word and an id of the same text apart.
+        return blake2b(text.encode("utf-8", "surrogatepass"), key=key, digest_size=size, person=purpose).hexdigest()
+
+    def _first_key(self) -> bytes:
+        # No lock: a fork would copy it locked. Of two threads that race here both may call, and one key stays.
+        if self._make_key is not None:
+            made = _checked(self._make_key())
+            self._key = self.__dict__.setdefault("_made", made)
+        return self._key
+
+
+def _checked(key: object) -> bytes:
+    if not isinstance(key, bytes):
+        msg = f"key: {type(key).__name__}; allowed: bytes, or a callable that returns bytes"
+        raise TypeError(msg)
+    if not 1 <= len(key) <= blake2b.MAX_KEY_SIZE:
+        msg = f"key: {len(key)} bytes; allowed: 1 to {blake2b.MAX_KEY_SIZE}"
+        raise ValueError(msg)
+    return key

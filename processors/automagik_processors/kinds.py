@@ -1,0 +1,143 @@
+"""What a field of an event may hold, and what of it leaves.
+
+A kind has a one-word `name` and `take(value)`, which returns the value as it may leave, or None if it must be
+withheld. Numbers leave with three significant digits: enough for statistics, too few to carry an account number.
+`take` never raises and never calls a method of the value that the value's author could have written.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from enum import Enum
+from typing import ClassVar, Final, Protocol
+
+_INT64: Final = 2**63
+
+
+class Kind(Protocol):
+    """What a catalogue says of a field."""
+
+    @property
+    def name(self) -> str:
+        """One lower-case word for generated documentation."""
+
+    def take(self, value: object) -> bool | float | str | None:
+        """Return `value` as it may leave, or None to withhold it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Flag:
+    """Exactly True or False."""
+
+    name: ClassVar[str] = "flag"
+
+    def take(self, value: object) -> bool | None:
+        """Return the flag, or None for anything else, 0 and 1 included."""
+        return value if type(value) is bool else None
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """An int from 0 to `maximum`, rounded to three significant digits. Larger is withheld: it counts nothing."""
+
+    name: ClassVar[str] = "count"
+    maximum: int = 10**12
+
+    def take(self, value: object) -> int | None:
+        """Return the rounded count, an int, or None."""
+        if type(value) is not int:
+            value = _int_of(value)
+            if value is None:
+                return None
+        if 0 <= value <= self.maximum:
+            return value if value < 1000 else round(value, 3 - len(str(value)))  # noqa: PLR2004  # three digits
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class Duration:
+    """Milliseconds, 0 or more, rounded to three significant digits and capped at `maximum` (a day)."""
+
+    name: ClassVar[str] = "duration"
+    maximum: float = 86_400_000.0
+
+    def take(self, value: object) -> float | None:
+        """Return the milliseconds as a float, or None for what is negative, not finite or no number."""
+        if type(value) is not float:
+            value = _float_of(value)
+            if value is None:
+                return None
+        if 0.0 <= value < math.inf:
+            return three_digits(value) if value < self.maximum else self.maximum
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """A finite number, clamped to `minimum` and `maximum` and rounded to three significant digits."""
+
+    name: ClassVar[str] = "measure"
+    minimum: float
+    maximum: float
+
+    def take(self, value: object) -> float | None:
+        """Return the measure as a float, or None for what is not finite or no number."""
+        if type(value) is not float:
+            value = _float_of(value)
+            if value is None:
+                return None
+        if -math.inf < value < math.inf:
+            return float(min(max(three_digits(value), self.minimum), self.maximum))
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """A short text that leaves verbatim only if it was known in advance; an Enum whose value is a str counts as one."""
+
+    name: ClassVar[str] = "word"
+
+    def take(self, value: object) -> str | None:
+        """Return the text as a plain str, or None. Whether it is known is for who holds the vocabulary to say."""
+        if type(value) is str:
+            return value
+        if issubclass(type(value), str):
+            return str.__str__(value)
+        if issubclass(type(value), Enum):
+            return _str_of_enum(value)
+        return None
+
+
+def three_digits(number: float) -> float:
+    """Round a finite number to three significant digits; -0.0 becomes 0.0."""
+    size = abs(number)
+    if 0.001 <= size < 1e15:  # noqa: PLR2004  # where powers of ten are exact
+        exponent = math.floor(math.log10(size)) - 2
+        if exponent > 0:
+            scale: int = 10**exponent
+            return float(round(number / scale) * scale)
+        scale = 10 ** (-exponent)
+        return round(number * scale) / scale
+    return float(f"{number:.3g}") + 0.0
+
+
+def _int_of(value: object) -> int | None:
+    """Return the int that a subclass of int such as HTTPStatus holds; None for a bool or anything else."""
+    if issubclass(type(value), int) and type(value) is not bool:
+        return int.__int__(value)  # type: ignore[arg-type]  # known by its type
+    return None
+
+
+def _float_of(value: object) -> float | None:
+    """Return an int of at most 64 bits as a float; None for anything else."""
+    number = value if type(value) is int else _int_of(value)
+    return float(number) if number is not None and -_INT64 <= number < _INT64 else None
+
+
+def _str_of_enum(member: object) -> str | None:
+    try:
+        value = object.__getattribute__(member, "_value_")
+    except Exception:  # noqa: BLE001  # a class may put a property there
+        return None
+    return str.__str__(value) if issubclass(type(value), str) else None
