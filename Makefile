@@ -1,0 +1,75 @@
+# Everything a developer types. `make` alone prints the list.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.SUFFIXES:
+
+PYTHON ?= python3
+
+# One environment per Python: .venv for the default one, .venv-3.12 for `make test PYTHON=python3.12`.
+VENV := $(if $(filter python3,$(PYTHON)),.venv,.venv-$(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])'))
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+# What a caller's shell may hold must not change what is imported or how pip behaves.
+unexport PYTHONPATH PYTHONHOME PIP_REQUIRE_VIRTUALENV PIP_TARGET PIP_USER
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export PIP_NO_INPUT := 1
+
+PYTEST = $(BIN)/python -m pytest -q -n auto --maxprocesses 4 --dist worksteal
+
+.PHONY: help
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
+	@echo "Another Python: make test PYTHON=python3.12. Some of the tests: make test ARGS='tests/packaging -k wheel'."
+
+.PHONY: demo
+demo: $(READY) ## Watch events travel from a logger to a receiver, and ask questions of them
+	@$(BIN)/automagik-telemetry demo $(ARGS)
+
+.PHONY: test
+test: $(READY) ## Run the tests
+	@$(PYTEST) $(ARGS)
+
+.PHONY: test-long
+test-long: $(READY) ## Run the tests with many more generated examples
+	@$(PYTEST) --hypothesis-profile=long --timeout=1800 $(ARGS)
+
+.PHONY: check
+check: $(READY) ## Lint, check format, types and import directions
+	@failed=0; \
+	$(BIN)/ruff check --quiet . || failed=1; \
+	$(BIN)/ruff format --check --quiet . || { failed=1; echo "Not formatted; run: make format"; }; \
+	$(BIN)/mypy --no-error-summary || failed=1; \
+	imports=$$($(BIN)/lint-imports --no-logo) || { failed=1; echo "$$imports"; }; \
+	if [ $$failed = 0 ]; then echo "All checks passed."; fi; exit $$failed
+
+.PHONY: format
+format: $(READY) ## Format the code and repair what ruff can repair
+	@$(BIN)/ruff check --fix --quiet . || true
+	@$(BIN)/ruff format .
+
+.PHONY: lock
+lock: ## Renew the pinned versions of all dependencies
+	@$(PYTHON) -m venv --clear .venv-lock
+	@.venv-lock/bin/python -m pip install -q uv
+	@.venv-lock/bin/uv pip compile --quiet pyproject.toml --group dev --extra collector --extra demo --upgrade \
+		--universal --python-version 3.11 --generate-hashes --no-annotate --no-emit-index-url --no-emit-find-links \
+		--custom-compile-command 'make lock' --output-file .ci/requirements.txt
+	@rm -rf .venv-lock
+
+.PHONY: clean
+clean: ## Remove everything that make has made, the environments too
+	@rm -rf .venv .venv-* dist .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The environment is made anew whenever the pins change, and the project installed again when its own file does.
+$(VENV)/.pins: .ci/setup .ci/requirements.txt
+	@.ci/setup $(PYTHON) $(VENV)
+	@touch $@
+
+$(READY): $(VENV)/.pins pyproject.toml
+	@$(BIN)/python -m pip install -q --no-index --no-build-isolation --no-deps --editable .
+	@touch $@

@@ -1,0 +1,52 @@
+"""What every test shares: a clean environment, folders of its own, and no way to a real endpoint."""
+
+from __future__ import annotations
+
+import os
+import socket
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import settings
+
+from automagik_telemetry.consent import CI_VARIABLES
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+settings.register_profile("ci", deadline=None, derandomize=False, max_examples=100, print_blob=True)
+settings.register_profile("long", settings.get_profile("ci"), max_examples=5_000)
+settings.load_profile("ci")
+
+PREFIXES = ("AUTOMAGIK_", "LANGWATCH_", "OTEL_", "DO_NOT_TRACK", "XDG_", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
+REAL_ENDPOINTS = ("namastex.ai", "langwatch.ai")
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hide the caller's settings from the library, and keep every file that it writes inside `tmp_path`."""
+    for name in os.environ:
+        if name.upper().startswith(PREFIXES) or name in CI_VARIABLES:
+            monkeypatch.delenv(name)
+    home = tmp_path / "home"
+    home.mkdir()
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("USERPROFILE", str(home))
+    for name in ("CACHE", "CONFIG", "DATA", "STATE"):
+        monkeypatch.setenv(f"XDG_{name}_HOME", str(home / name.lower()))
+    monkeypatch.setenv("AUTOMAGIK_STATE_DIR", str(tmp_path / "state"))
+
+
+@pytest.fixture(autouse=True)
+def no_real_endpoint(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make the names of the real endpoints unknown, so that no mistake in a test can send them anything."""
+    look_up: Callable[..., object] = socket.getaddrinfo
+
+    def refuse(host: object, *args: object, **kwargs: object) -> object:
+        name = host.decode() if isinstance(host, bytes) else str(host)
+        if name.endswith(REAL_ENDPOINTS):
+            raise socket.gaierror(socket.EAI_NONAME, f"tests don't reach {name}")
+        return look_up(host, *args, **kwargs)
+
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)

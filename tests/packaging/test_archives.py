@@ -1,0 +1,76 @@
+"""What is inside the wheel and the sdist."""
+
+from __future__ import annotations
+
+import tarfile
+import zipfile
+from pathlib import Path, PurePosixPath
+
+import pytest
+
+from automagik_telemetry.version import __version__
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+@pytest.fixture
+def wheel_names(wheel: Path) -> set[str]:
+    """Return the names inside the wheel."""
+    with zipfile.ZipFile(wheel) as archive:
+        return set(archive.namelist())
+
+
+@pytest.fixture
+def sdist_names(sdist: Path) -> set[str]:
+    """Return the names inside the sdist, without its one top folder."""
+    with tarfile.open(sdist) as archive:
+        return {str(PurePosixPath(*PurePosixPath(name).parts[1:])) for name in archive.getnames()}
+
+
+def test_wheel_has_two_packages_and_nothing_else(wheel_names: set[str]) -> None:
+    """The wheel claims no import name but the two packages'."""
+    assert {name.split("/")[0] for name in wheel_names} == {
+        "automagik_telemetry",
+        "automagik_processors",
+        f"automagik_telemetry-{__version__}.dist-info",
+    }
+
+
+def test_wheel_is_whole(wheel_names: set[str]) -> None:
+    """Every module of the checkout is in the wheel, and both packages say that they are typed."""
+    sources = {
+        str(path.relative_to(root))
+        for root, package in ((ROOT, "automagik_telemetry"), (ROOT / "processors", "automagik_processors"))
+        for path in (root / package).rglob("*.py")
+    }
+    assert sources
+    assert sources <= wheel_names
+    assert {"automagik_telemetry/py.typed", "automagik_processors/py.typed"} <= wheel_names
+
+
+def test_wheel_has_no_tests(wheel_names: set[str]) -> None:
+    """Tests stay out of users' environments."""
+    assert [name for name in wheel_names if {"tests", "conftest.py"} & {*PurePosixPath(name).parts}] == []
+
+
+def test_wheel_carries_the_logging_file(wheel: Path) -> None:
+    """The wheel's logging.yaml is the one that stands at the top of the checkout."""
+    with zipfile.ZipFile(wheel) as archive:
+        assert archive.read("automagik_telemetry/logging.yaml") == (ROOT / "logging.yaml").read_bytes()
+
+
+def test_sdist_has_what_is_needed_to_work_on_it(sdist_names: set[str]) -> None:
+    """The sdist holds everything that can be built, tested and read."""
+    assert {
+        ".ci/run",
+        ".ci/requirements.txt",
+        "CHANGELOG.md",
+        "LICENSE",
+        "Makefile",
+        "README.md",
+        "automagik_telemetry/version.py",
+        "logging.yaml",
+        "processors/automagik_processors/py.typed",
+        "tests/smoke/test_smoke.py",
+    } <= sdist_names
+    assert any(name.startswith("docs/") for name in sdist_names)

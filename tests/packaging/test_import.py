@@ -1,0 +1,26 @@
+"""What `import automagik_telemetry` costs a program that may never send anything."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.packaging.conftest import run
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+HEAVY = {"click", "duckdb", "fastapi", "httpx", "langwatch", "opentelemetry", "rich", "starlette", "uvicorn", "yaml"}
+
+
+@pytest.mark.parametrize("package", ["automagik_telemetry", "automagik_processors"])
+def test_import_brings_nothing_heavy(package: str, tmp_path: Path) -> None:
+    """Importing a package loads nothing that only some programs need, beyond what structlog loads by itself."""
+    code = "import structlog, logging.config, sys; before = set(sys.modules); import {}; import json; "
+    code += "print(json.dumps(sorted(set(sys.modules) - before)))"
+    loaded = json.loads(run(sys.executable, "-I", "-W", "error", "-c", code.format(package), cwd=tmp_path))
+    assert package in loaded
+    assert {name.split(".")[0] for name in loaded}.isdisjoint(HEAVY)

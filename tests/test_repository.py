@@ -1,0 +1,99 @@
+"""What holds for the repository as a whole, whatever the code does."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import tomllib
+from fnmatch import fnmatch
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from automagik_telemetry.version import __version__
+
+ROOT = Path(__file__).parent.parent
+TOP_LEVEL = {
+    ".ci",
+    ".gitignore",
+    "CHANGELOG.md",
+    "LICENSE",
+    "Makefile",
+    "README.md",
+    "automagik_telemetry",
+    "docs",
+    "logging.yaml",
+    "processors",
+    "pyproject.toml",
+    "tests",
+}
+# Written with classes of one letter, so that this file passes its own test.
+FORBIDDEN = re.compile(r"py[p]i\.org|python[h]osted\.org|/[r]oot/|/[w]ork/|/[t]mp/v")
+
+
+def committed() -> list[Path]:
+    """Return the files under version control; without git, those that .gitignore doesn't name."""
+    try:
+        listing = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, check=True, capture_output=True, text=True)
+    except (OSError, subprocess.CalledProcessError):
+        ignored = [line.rstrip("/") for line in (ROOT / ".gitignore").read_text().split()]
+        names = [path.relative_to(ROOT) for path in ROOT.rglob("*") if path.is_file()]
+        return [name for name in names if not any(fnmatch(part, rule) for part in name.parts for rule in ignored)]
+    return [Path(name) for name in listing.stdout.split("\0") if name and (ROOT / name).is_file()]
+
+
+def test_top_level_is_the_agreed_one() -> None:
+    """The top level holds exactly the agreed files and folders."""
+    assert {path.parts[0] for path in committed()} == TOP_LEVEL
+
+
+def test_no_machine_is_named() -> None:
+    """No file names a package registry or a folder of the machine on which it was written."""
+    texts = {path: (ROOT / path).read_text(encoding="utf-8", errors="replace") for path in committed()}
+    assert {str(path): found.group() for path, text in texts.items() if (found := FORBIDDEN.search(text))} == {}
+
+
+def test_every_module_says_what_it_is() -> None:
+    """Every module begins with a docstring."""
+    modules = [path for path in committed() if path.suffix == ".py"]
+    assert modules
+    assert [path for path in modules if not ast.get_docstring(ast.parse((ROOT / path).read_text()))] == []
+
+
+def test_every_test_says_what_it_shows() -> None:
+    """Every test has a docstring."""
+    silent = [
+        f"{path}:{node.lineno}"
+        for path in committed()
+        if path.parts[0] == "tests" and path.suffix == ".py"
+        for node in ast.walk(ast.parse((ROOT / path).read_text()))
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) and node.name.startswith("test_")
+        if not ast.get_docstring(node)
+    ]
+    assert silent == []
+
+
+def test_changelog_tells_of_this_version() -> None:
+    """The changelog's newest version is the package's."""
+    versions = re.findall(r"^## \[(\d[^]]*)\]", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert versions[0] == __version__
+
+
+@pytest.mark.parametrize("part", ["dependencies", "collector", "demo", "dev"])
+def test_pins_cover_what_is_declared(part: str) -> None:
+    """Every declared dependency is pinned, at a version that the declaration allows, with a hash and no address."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    declared = {
+        "dependencies": project["project"]["dependencies"],
+        **project["project"]["optional-dependencies"],
+        **project["dependency-groups"],
+    }[part]
+    pins = (ROOT / ".ci/requirements.txt").read_text()
+    pinned = dict(re.findall(r"^([\w.-]+)==(\S+).*\\\n    --hash=sha256:", pins, re.MULTILINE))
+    requirements = [Requirement(line) for line in declared]
+    others = [need for need in requirements if canonicalize_name(need.name) != "automagik-telemetry"]
+    assert [need.name for need in others if pinned.get(canonicalize_name(need.name), "") not in need.specifier] == []
+    assert "://" not in pins
