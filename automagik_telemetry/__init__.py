@@ -1,0 +1,32 @@
+"""Anonymous usage telemetry for AI-agent applications, as structured logging.
+
+An application calls `configure()` once, or `get_tracing_manager()` where it needs the facade, and logs events with a
+standard logger; `logging.yaml` says what goes where. The rest of the names are what that file is made of.
+"""
+
+from __future__ import annotations
+
+from automagik_telemetry.delivery.chain import ChainFormatter
+from automagik_telemetry.delivery.handler import BatchQueueHandler
+from automagik_telemetry.logging_config import ConfigurationError
+from automagik_telemetry.manager import TracingManager, configure, get_tracing_manager
+from automagik_telemetry.sinks.telemetry import otlp, telemetry_handler
+from automagik_telemetry.structlog_setup import emit_event
+from automagik_telemetry.telemetry.anonymize import anonymize
+from automagik_telemetry.telemetry.vocabulary import declare
+from automagik_telemetry.version import __version__
+
+__all__ = [
+    "BatchQueueHandler",
+    "ChainFormatter",
+    "ConfigurationError",
+    "TracingManager",
+    "__version__",
+    "anonymize",
+    "configure",
+    "declare",
+    "emit_event",
+    "get_tracing_manager",
+    "otlp",
+    "telemetry_handler",
+]

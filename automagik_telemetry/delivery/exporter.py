@@ -1,0 +1,40 @@
+"""What sends a request body, and what can come of it."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import NamedTuple, Protocol
+
+
+class Outcome(Enum):
+    """What became of one request."""
+
+    SUCCESS = "success"
+    RETRY = "retry"
+    """Not accepted now: keep the batch and come back later."""
+    REJECTED = "rejected"
+    """Refused for good: the batch is dropped."""
+    TOO_LARGE = "too_large"
+    """Refused for its size: send it in smaller parts."""
+
+
+class ExportResult(NamedTuple):
+    """The outcome, how many events of an accepted batch were rejected, the least delay (s), and one line on why."""
+
+    outcome: Outcome
+    rejected: int = 0
+    retry_after: float = 0.0
+    detail: str = ""
+
+
+class Exporter(Protocol):
+    """Delivers request bodies to one destination. Called by one listener thread only."""
+
+    def export(self, body: bytes, timeout: float) -> ExportResult:
+        """Send `body` within `timeout` seconds. Must not raise for anything that the network does."""
+
+    def abandon(self) -> None:
+        """Forget open connections without touching them, in the child of a fork."""
+
+    def shutdown(self) -> None:
+        """Close open connections."""

@@ -1,0 +1,132 @@
+"""The standard library handler in front of a sink: encodes a record by its formatter and queues the bytes."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+import structlog
+
+from automagik_telemetry.delivery.chain import ChainFormatter
+from automagik_telemetry.delivery.guard import guard
+from automagik_telemetry.delivery.ledger import Ledger
+from automagik_telemetry.settings import LEVELS, OFF
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from automagik_telemetry.delivery.pipeline import Pipeline
+
+logger = logging.getLogger(__name__)
+
+
+class BatchQueueHandler(logging.Handler):
+    """Queues what its formatter, a `ChainFormatter`, makes of a record.
+
+    Nothing is opened, started or created before the first event, and nothing at all while `level` is OFF: `strictest`
+    says how much may leave, and no `setLevel` goes below it. No exception leaves the handler and it prints nothing;
+    what goes wrong is a counted drop.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        strictest: Callable[[], int],
+        verify: Callable[[ChainFormatter], object],
+        pipeline: Callable[[ChainFormatter, Ledger], Pipeline],
+    ) -> None:
+        """Make the handler of the sink `name`.
+
+        `verify` raises ValueError for a chain that can't serve the sink; `pipeline` builds the machinery at the first
+        event.
+        """
+        super().__init__()
+        # So that a configuration file may say OFF: this is the name of the number, as `logging` wants it.
+        logging.addLevelName(OFF, "OFF")
+        self.sink = name
+        self.ledger = Ledger()
+        self._strictest = strictest
+        self._verify = verify
+        self._build = pipeline
+        self._pipeline: Pipeline | None = None
+        self._warned = False
+        self.setLevel(logging.NOTSET)
+
+    def setLevel(self, level: int | str) -> None:  # noqa: N802 - logging's name
+        """Set the level, a number or a name including OFF; it never goes below what the user allows."""
+        if level is False:  # what YAML makes of a bare OFF
+            level = OFF
+        elif isinstance(level, str):
+            level = LEVELS.get(level, level)
+        super().setLevel(level)
+        self.level = max(self.level, self._strictest())
+
+    def handle(self, record: logging.LogRecord) -> bool:
+        """Emit the record if the filters let it through; without the handler's lock, for the queue has its own."""
+        passed = self.filter(record)
+        if not passed:
+            return False
+        self.emit(passed if isinstance(passed, logging.LogRecord) else record)
+        return True
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Encode and queue one record."""
+        if guard.busy:
+            self.ledger.refuse("reentrant")
+            return
+        guard.busy = True
+        try:
+            pipeline = self._pipeline or self._start()
+            pipeline.append(self._chain().encode(record))
+        except structlog.DropEvent as drop:
+            self.ledger.refuse(getattr(drop, "reason", "processor"))
+        except Exception as error:  # nothing of ours reaches the host as an exception
+            self.ledger.refuse("processor_error")
+            self._warn(error)
+        finally:
+            guard.busy = False
+
+    def flush(self) -> None:
+        """Do nothing: logging calls this while the process ends, which waits for nobody. See `force_flush`."""
+
+    def force_flush(self, timeout: float = 30.0) -> bool:
+        """Ship all that is queued here, or was left by earlier processes; whether all was settled in `timeout` s."""
+        if self.level >= OFF:
+            return True
+        return (self._pipeline or self._start()).flush(timeout)
+
+    def close(self) -> None:
+        """Drain: what is queued waits on disk. The next event starts the handler again."""
+        if self._pipeline is not None:
+            self._pipeline.close()
+        super().close()
+
+    def metrics(self) -> dict[str, Any]:
+        """Return the sink's account; see `Pipeline.metrics`."""
+        if self._pipeline is not None:
+            return self._pipeline.metrics()
+        with self.ledger.lock:
+            tracer = {**self.ledger.snapshot_locked(), "pending": 0, "pending_bytes": 0, "storage": None}
+        breaker = {"state": "closed", "failures": 0, "retry_in": 0.0}
+        return {"tracer": tracer, "circuit_breaker": breaker, "last_success": None, "last_error": None}
+
+    def check(self) -> None:
+        """Raise TypeError if the formatter is no chain of processors, and ValueError if it can't serve the endpoint."""
+        self._verify(self._chain())
+
+    def _chain(self) -> ChainFormatter:
+        if not isinstance(self.formatter, ChainFormatter):
+            raise TypeError(f"sink {self.sink!r} needs a ChainFormatter, not {type(self.formatter).__name__}")
+        return self.formatter
+
+    def _start(self) -> Pipeline:
+        # Two threads may build at once, and one wins: a lock here could be held for ever in the child of a fork.
+        self._pipeline = self.__dict__.setdefault("_built", self._build(self._chain(), self.ledger))
+        return self._pipeline
+
+    def _warn(self, error: Exception) -> None:
+        """Say once, on our own logger, what a processor could not do; the class alone, for messages hold values."""
+        if not self._warned:
+            self._warned = True
+            logger.warning("sink %s dropped an event: %s; more are only counted", self.sink, type(error).__name__)

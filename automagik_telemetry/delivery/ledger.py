@@ -1,0 +1,55 @@
+"""The account of one sink: queued = processed + dropped, by reason + pending, at any moment."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from typing import TypedDict
+
+
+class Account(TypedDict):
+    """A snapshot: counts of events since the process started, or was forked."""
+
+    queued: int
+    processed: int
+    dropped: int
+    dropped_by_reason: dict[str, int]
+
+
+class Ledger:
+    """Counts what became of every event.
+
+    `lock` also guards the queue that the ledger belongs to, so that an append costs one lock and a snapshot of both is
+    consistent. The methods that end in `_locked` are for callers that hold it.
+    """
+
+    def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        """Start anew, with a new lock: for the child of a fork, where the old one may be held by a lost thread."""
+        self.lock = threading.Lock()
+        self.queued = 0
+        self.processed = 0
+        self.dropped: Counter[str] = Counter()
+
+    def refuse(self, reason: str) -> None:
+        """Count one event that was dropped before it reached the queue."""
+        with self.lock:
+            self.queued += 1
+            self.dropped[reason] += 1
+
+    def settle_locked(self, *, processed: int = 0, reason: str = "", dropped: int = 0) -> None:
+        """Count events that leave the queue: accepted by the endpoint, or dropped for `reason`."""
+        self.processed += processed
+        if dropped:
+            self.dropped[reason] += dropped
+
+    def snapshot_locked(self) -> Account:
+        """Return the account."""
+        return Account(
+            queued=self.queued,
+            processed=self.processed,
+            dropped=sum(self.dropped.values()),
+            dropped_by_reason=dict(self.dropped),
+        )

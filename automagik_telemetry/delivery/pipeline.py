@@ -1,0 +1,120 @@
+"""One sink at work: its queue, listener and ledger, and what a fork and the end of the process do to them."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import time
+import weakref
+from typing import TYPE_CHECKING, Any
+
+from automagik_telemetry.delivery.breaker import CircuitBreaker
+from automagik_telemetry.delivery.ledger import Ledger
+from automagik_telemetry.delivery.listener import BatchQueueListener
+from automagik_telemetry.delivery.queue import BatchQueue
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from automagik_telemetry.delivery.exporter import Exporter
+    from automagik_telemetry.delivery.limits import Limits
+    from automagik_telemetry.delivery.segment import Envelope
+    from automagik_telemetry.delivery.spool import Spool
+
+_pipelines: weakref.WeakSet[Pipeline] = weakref.WeakSet()
+
+
+class Pipeline:
+    """What a handler needs from its first event on. Made then, and not before: making it opens the state directory."""
+
+    def __init__(  # noqa: PLR0913 - the parts of one machine, each given once
+        self,
+        *,
+        envelope: Envelope,
+        exporter: Exporter,
+        ledger: Ledger,
+        limits: Limits,
+        spool: Spool | None,
+        allowed: Callable[[], bool] = lambda: True,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.ledger = ledger
+        self.limits = limits
+        self._clock = clock
+        self.listener = BatchQueueListener(
+            exporter=exporter,
+            breaker=CircuitBreaker(clock),
+            limits=limits,
+            envelope=envelope,
+            spool=spool,
+            clock=clock,
+            allowed=allowed,
+        )
+        self.queue = BatchQueue(
+            envelope=envelope, ledger=ledger, limits=limits, spool=spool, clock=clock, wake=self.listener.wake
+        )
+        self.listener.queue = self.queue
+        _pipelines.add(self)
+
+    def append(self, fragment: bytes) -> None:
+        """Queue one encoded event; the first starts the listener, also after a fork or a `close`."""
+        self.queue.append(fragment)
+        if not self.listener.started:
+            self.listener.start()
+
+    def flush(self, timeout: float) -> bool:
+        """Ship everything now; whether all was settled within `timeout` seconds."""
+        if not self.listener.started:
+            self.listener.start()
+        return self.listener.flush(timeout)
+
+    def close(self, timeout: float | None = None) -> None:
+        """Stop shipping, waiting at most `timeout` seconds for a request under way; the rest waits on disk."""
+        self.listener.stop()
+        if self.listener.join(self.limits.exit_timeout if timeout is None else timeout):
+            self.listener.exporter.shutdown()
+        self.queue.release()
+
+    def metrics(self) -> dict[str, Any]:
+        """Return the account, the breaker and the last success and error; sizes in bytes, times in Unix seconds."""
+        with self.ledger.lock:
+            tracer: dict[str, Any] = {**self.ledger.snapshot_locked(), "pending": self.queue.pending}
+        tracer["pending_bytes"] = self.queue.bytes
+        tracer["storage"] = self.queue.storage
+        return {
+            "tracer": tracer,
+            "circuit_breaker": {
+                "state": self.listener.breaker.state,
+                "failures": self.listener.breaker.failures,
+                "retry_in": self.listener.breaker.remaining(),
+            },
+            "last_success": self.listener.last_success,
+            "last_error": self.listener.last_error,
+        }
+
+    def after_fork_in_child(self) -> None:
+        """Begin anew: the queue, the thread and the connections are the parent's."""
+        self.ledger.reset()
+        self.queue.abandon()
+        self.listener.reset()
+        self.listener.exporter.abandon()
+
+
+def _after_fork_in_child() -> None:
+    for pipeline in list(_pipelines):
+        pipeline.after_fork_in_child()
+
+
+def _at_exit() -> None:
+    """Stop all listeners at once, so that the end of the process waits for the slowest and not for the sum."""
+    pipelines = list(_pipelines)
+    for pipeline in pipelines:
+        pipeline.listener.stop()
+    deadline = time.monotonic() + max((pipeline.limits.exit_timeout for pipeline in pipelines), default=0.0)
+    for pipeline in pipelines:
+        pipeline.close(max(0.0, deadline - time.monotonic()))
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)
+atexit.register(_at_exit)

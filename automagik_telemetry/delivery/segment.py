@@ -1,0 +1,234 @@
+"""A batch of encoded events that is at the same time the body of the request that will carry it.
+
+A segment begins with the head of an OTLP request, grows by `fragment + ",\\n"`, and is sealed by the closing brackets.
+It has three storages: *mapped* (a preallocated file in memory: an event outlives the process from the moment the append
+returns, and an append makes no system call), *buffered* (memory, written to a file every now and then) and *memory*.
+A file is held by a lock on itself that the kernel drops when its process dies.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import time
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from automagik_telemetry.delivery.spool import HeldFile
+
+SEPARATOR = b",\n"
+
+
+class Envelope(NamedTuple):
+    """What stands before and after the fragments in a request: who sends, and the closing brackets."""
+
+    head: bytes
+    tail: bytes
+
+
+def join(envelope: Envelope, fragments: Sequence[bytes]) -> bytes:
+    """Return the request body that carries `fragments`, as a sealed segment's file holds it."""
+    return envelope.head + SEPARATOR.join(fragments) + b"\n" + envelope.tail
+
+
+def split(body: bytes) -> tuple[Envelope, list[bytes]]:
+    """Return the envelope and the fragments of a request body: the inverse of `join`."""
+    head, *fragments, tail = body.split(b"\n")
+    return Envelope(head + b"\n", tail), [fragment.removesuffix(b",") for fragment in fragments]
+
+
+class Segment(Protocol):
+    """One batch, from its first event to its delivery.
+
+    `events`, `size` (bytes) and `created` (Unix seconds) may be read at any time.
+    """
+
+    events: int
+    size: int
+    created: float
+
+    def append(self, fragment: bytes) -> bool:
+        """Add one event; False if it does not fit."""
+
+    def write_out(self) -> None:
+        """Bring what was appended to where it outlives the process, if the storage has to be told to."""
+
+    def seal(self) -> None:
+        """Close the brackets: nothing is appended any more."""
+
+    def body(self) -> bytes:
+        """Return the sealed request body."""
+
+    def defer(self, until: float) -> None:
+        """Keep with the segment that it may not be sent before `until` (Unix seconds)."""
+
+    def remove(self) -> None:
+        """Forget the segment: it was delivered or dropped."""
+
+    def release(self) -> bool:
+        """Leave the segment to the next process; False if it has no file and is lost."""
+
+    def abandon(self) -> None:
+        """Let go of another process's segment, in the child of a fork: it stays the parent's."""
+
+
+class MemorySegment:
+    """A segment that lives and dies with the process."""
+
+    def __init__(self, envelope: Envelope, capacity: int) -> None:
+        self._envelope = envelope
+        self._capacity = capacity - len(envelope.tail)
+        self._buffer = bytearray(envelope.head)
+        self.created = time.time()
+        self.events = 0
+        self.size = len(self._buffer)
+
+    def append(self, fragment: bytes) -> bool:
+        """See `Segment`."""
+        if self.size + len(fragment) + 2 > self._capacity:
+            return False
+        self._buffer += fragment + SEPARATOR
+        self.size = len(self._buffer)
+        self.events += 1
+        return True
+
+    def write_out(self) -> None:
+        """See `Segment`: there is nowhere to write to."""
+
+    def seal(self) -> None:
+        """See `Segment`."""
+        self._buffer[-len(SEPARATOR) :] = b"\n" + self._envelope.tail
+        self.size = len(self._buffer)
+
+    def body(self) -> bytes:
+        """See `Segment`."""
+        return bytes(self._buffer)
+
+    def defer(self, until: float) -> None:
+        """See `Segment`: no later process will ask."""
+
+    def remove(self) -> None:
+        """See `Segment`."""
+        self._buffer = bytearray()
+
+    def release(self) -> bool:
+        """See `Segment`."""
+        return False
+
+    def abandon(self) -> None:
+        """See `Segment`."""
+        self._buffer = bytearray()
+
+
+class BufferedSegment(MemorySegment):
+    """A segment in memory whose file follows when `write_out` is called: for file systems that can't be mapped."""
+
+    def __init__(self, envelope: Envelope, capacity: int, file: HeldFile) -> None:
+        super().__init__(envelope, capacity)
+        self._file = file
+        self._written = 0
+
+    def write_out(self) -> None:
+        """See `Segment`. Raises OSError if the disk refuses."""
+        if self._written < self.size:
+            # A copy made in one step, for the calling thread may append meanwhile.
+            chunk = self._buffer[self._written :]
+            self._written += os.pwrite(self._file.descriptor, chunk, self._written)
+
+    def seal(self) -> None:
+        """See `Segment`."""
+        super().seal()
+        self._written = min(self._written, self.size - len(self._envelope.tail) - 1)
+        self.write_out()
+
+    def defer(self, until: float) -> None:
+        """See `Segment`."""
+        self._file.defer(until)
+
+    def remove(self) -> None:
+        """See `Segment`."""
+        super().remove()
+        self._file.remove()
+
+    def release(self) -> bool:
+        """See `Segment`."""
+        self.write_out()
+        self._file.close()
+        return True
+
+    def abandon(self) -> None:
+        """See `Segment`."""
+        super().abandon()
+        self._file.close()
+
+
+class MappedSegment:
+    """A segment in a preallocated, memory-mapped file; sealed, the file alone remains."""
+
+    def __init__(self, envelope: Envelope, capacity: int, file: HeldFile) -> None:
+        # Preallocated, for a write into a hole of a full disk is a SIGBUS that kills the host.
+        os.posix_fallocate(file.descriptor, 0, capacity)
+        self._map: mmap.mmap | None = mmap.mmap(file.descriptor, capacity)
+        self._file = file
+        self._tail = envelope.tail
+        self._capacity = capacity - len(envelope.tail)
+        self.size = len(envelope.head)
+        self._map[: self.size] = envelope.head
+        self.created = time.time()
+        self.events = 0
+
+    def append(self, fragment: bytes) -> bool:
+        """See `Segment`."""
+        start = self.size
+        end = start + len(fragment) + 2
+        if end > self._capacity or self._map is None:
+            return False
+        self._map[start:end] = fragment + SEPARATOR
+        self.size = end
+        self.events += 1
+        return True
+
+    def write_out(self) -> None:
+        """See `Segment`: the kernel has it already."""
+
+    def seal(self) -> None:
+        """See `Segment`."""
+        if self._map is not None:
+            start = self.size - len(SEPARATOR)
+            self.size = start + 1 + len(self._tail)
+            self._map[start : self.size] = b"\n" + self._tail
+            self._unmap()
+
+    def body(self) -> bytes:
+        """See `Segment`. Raises OSError if the file can't be read."""
+        return os.pread(self._file.descriptor, self.size, 0)
+
+    def defer(self, until: float) -> None:
+        """See `Segment`."""
+        self._file.defer(until)
+
+    def remove(self) -> None:
+        """See `Segment`."""
+        self._unmap()
+        self._file.remove()
+
+    def release(self) -> bool:
+        """See `Segment`."""
+        self._unmap()
+        self._file.close()
+        return True
+
+    def abandon(self) -> None:
+        """See `Segment`."""
+        if self._map is not None:
+            self._map.close()
+            self._map = None
+        self._file.close()
+
+    def _unmap(self) -> None:
+        if self._map is not None:
+            self._map.close()
+            self._map = None
+            os.ftruncate(self._file.descriptor, self.size)

@@ -1,0 +1,177 @@
+"""Finds logging.yaml and builds what it says, without touching any logger, handler or setting that it does not name.
+
+`logging.config.dictConfig` would close every handler of the host. The same machinery is used here piece by piece: all
+is checked and built before anything is attached.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import logging.config
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from automagik_telemetry.delivery.handler import BatchQueueHandler
+from automagik_telemetry.settings import LEVELS, OFF, Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+_SECTIONS = ("formatters", "filters", "handlers", "loggers")
+_KEYS = ("version", "disable_existing_loggers", "root", *_SECTIONS)
+_LEVELS = (*LEVELS, "WARNING", "NOTSET")
+
+
+class ConfigurationError(ValueError):
+    """A mistake in a logging configuration: the key's path, the value found, and what is allowed."""
+
+
+def find(settings: Settings) -> Path:
+    """Return the configuration file: the user's own, else the one beside the sources, else the one in the package."""
+    if settings.logging_config:
+        return Path(settings.logging_config)
+    package = Path(__file__).parent
+    checkout = package.parent / "logging.yaml"
+    return checkout if checkout.exists() else package / "logging.yaml"
+
+
+def load(path: Path) -> dict[str, Any]:
+    """Return the configuration in a YAML file, checked. Raises ConfigurationError."""
+    import yaml  # noqa: PLC0415 - only a process that builds its sinks needs it
+
+    try:
+        config = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigurationError(f"{path}: can't be read: {error.strerror}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        place = getattr(error, "problem_mark", None)
+        where = f" in line {place.line + 1}, column {place.column + 1}" if place else ""
+        problem = getattr(error, "problem", None) or "it is not text in UTF-8"
+        raise ConfigurationError(f"{path}: not YAML{where}: {problem}") from error
+    try:
+        return check(config)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{path}: {error}") from None
+
+
+def check(config: object) -> dict[str, Any]:
+    """Return `config` if its shape is right, with a bare OFF (a boolean, in YAML) as the level it means."""
+    if not isinstance(config, dict):
+        raise ConfigurationError(f"a mapping is needed at the top, not {_kind(config)}")
+    for key in config:
+        if key not in _KEYS:
+            raise ConfigurationError(f"{key}: unknown; allowed are {', '.join(_KEYS)}")
+    if config.get("version") != 1:
+        raise ConfigurationError(f"version: {config.get('version')!r} is not allowed; it must be 1")
+    for section in _SECTIONS:
+        for name, entry in _mapping(config.get(section, {}), section).items():
+            _mapping(entry, f"{section}.{name}")
+    for name, handler in config.get("handlers", {}).items():
+        _check_handler(handler, f"handlers.{name}", config.get("formatters", {}))
+    loggers = {f"loggers.{name}": entry for name, entry in config.get("loggers", {}).items()}
+    if "root" in config:
+        loggers["root"] = _mapping(config["root"], "root")
+    for path, entry in loggers.items():
+        _check_level(entry, path)
+        for name in entry.get("handlers") or ():
+            if name not in config.get("handlers", {}):
+                raise ConfigurationError(f"{path}.handlers: {name!r} is no handler of this file")
+    return config
+
+
+def _check_handler(handler: dict[str, Any], path: str, formatters: Mapping[str, Any]) -> None:
+    _check_level(handler, path)
+    if "()" not in handler and "class" not in handler:
+        raise ConfigurationError(f"{path}: either () or class must say what to make")
+    formatter = handler.get("formatter")
+    if formatter is not None and formatter not in formatters:
+        allowed = ", ".join(map(str, formatters)) or "none: the file has no formatters"
+        raise ConfigurationError(f"{path}.formatter: {formatter!r} is not allowed; allowed are {allowed}")
+
+
+def _check_level(entry: dict[str, Any], path: str) -> None:
+    level = entry.get("level")
+    if level is False:
+        entry["level"] = OFF
+    elif level is not None and type(level) is not int and level not in _LEVELS:
+        raise ConfigurationError(f"{path}.level: {level!r} is not allowed; allowed are {', '.join(_LEVELS)}")
+
+
+def _mapping(value: object, path: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise ConfigurationError(f"{path}: a mapping is needed, not {_kind(value)}")
+    return value
+
+
+def _kind(value: object) -> str:
+    return "nothing" if value is None else f"{type(value).__name__} {value!r}"
+
+
+class Builder(logging.config.DictConfigurator):
+    """The standard library's configurator, one object at a time. Raises ConfigurationError."""
+
+    def __init__(self, config: dict[str, Any]) -> None:
+        logging.addLevelName(OFF, "OFF")
+        super().__init__(config)  # type: ignore[no-untyped-call]
+        self._made: dict[str, logging.Handler] = {}
+
+    def names(self) -> list[str]:
+        """Return the names of all handlers in the file."""
+        return list(self.config.get("handlers", {}))
+
+    def handler(self, name: str) -> logging.Handler:
+        """Return a handler with its formatter and filters, built at the first call."""
+        if name not in self._made:
+            entry = self.config["handlers"][name]
+            if entry.get("formatter") is not None:
+                self._build("formatters", entry["formatter"])
+            for filter_ in entry.get("filters", ()):
+                self._build("filters", filter_)
+            with _at(f"handlers.{name}"):
+                built: logging.Handler = self.configure_handler(entry)  # type: ignore[no-untyped-call]
+                built.name = name
+            if isinstance(built, BatchQueueHandler):
+                with _at(f"handlers.{name}.formatter"):
+                    built.check()
+            self._made[name] = self.config["handlers"][name] = built
+        return self._made[name]
+
+    def sink(self, name: str) -> BatchQueueHandler | None:
+        """Return a handler if it is one of our sinks; any other is not even built."""
+        factory = self.config["handlers"][name].get("()")
+        if isinstance(factory, str) and not factory.startswith("automagik_telemetry."):
+            return None
+        built = self.handler(name) if factory is not None else None
+        return built if isinstance(built, BatchQueueHandler) else None
+
+    def configure_loggers(self) -> None:
+        """Give the loggers that the file names their levels and handlers, which must have been built."""
+        for name, entry in self.config.get("loggers", {}).items():
+            with _at(f"loggers.{name}"):
+                self.configure_logger(name, entry)  # type: ignore[no-untyped-call]
+        if "root" in self.config:
+            with _at("root"):
+                self.configure_root(self.config["root"])  # type: ignore[no-untyped-call]
+
+    def _build(self, section: str, name: str) -> None:
+        made = self.config[section]
+        build = self.configure_formatter if section == "formatters" else self.configure_filter
+        if isinstance(made[name], dict):
+            with _at(f"{section}.{name}"):
+                made[name] = build(made[name])
+
+
+@contextlib.contextmanager
+def _at(path: str) -> Iterator[None]:
+    """Report any failure to build as one ConfigurationError, with the message of its first cause."""
+    try:
+        yield
+    except ConfigurationError:
+        raise
+    except Exception as error:
+        cause: BaseException = error
+        while cause.__cause__ is not None and not str(cause).startswith("processors"):
+            cause = cause.__cause__
+        separator = "." if str(cause).startswith("processors") else ": "
+        raise ConfigurationError(f"{path}{separator}{cause}") from error

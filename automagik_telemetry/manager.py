@@ -1,0 +1,114 @@
+"""The one object that applications ask for: what is configured, the telemetry facade, flush and shutdown."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import os
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from automagik_telemetry import consent, host, logging_config
+from automagik_telemetry.settings import Settings
+from automagik_telemetry.structlog_setup import configure_structlog
+from automagik_telemetry.telemetry.collector import TelemetryCollector
+
+if TYPE_CHECKING:
+    from automagik_telemetry.delivery.handler import BatchQueueHandler
+
+
+class TracingManager:
+    """`config` says what holds, `telemetry` is None when off, `observability` is None without a provider."""
+
+    def __init__(self) -> None:
+        """Read the environment, and attach the sinks if anything may leave. Raises ConfigurationError."""
+        settings = Settings.from_environ()
+        self.consent = consent.decide_telemetry(settings)
+        self.telemetry: TelemetryCollector | None = None
+        self.observability: None = None
+        if self.consent.given:
+            found = host.sinks() or _build_sinks(settings)
+            if "telemetry" in found:
+                self._handler = found["telemetry"]
+                self.telemetry = TelemetryCollector(self._sink)
+            else:
+                self.consent = consent.Consent(consent.OFF, "the logging configuration has no telemetry sink")
+        self.config = dataclasses.replace(settings, telemetry_enabled=self.consent.given)
+
+    def flush(self, timeout: float = 30.0) -> bool:
+        """Ship all that is queued; whether all was settled within `timeout` seconds."""
+        deadline = time.monotonic() + timeout
+        settled = [sink.force_flush(max(0.0, deadline - time.monotonic())) for sink in host.sinks().values()]
+        return all(settled)
+
+    def shutdown(self) -> None:
+        """Stop shipping; what is queued waits on disk for the next process. The next event starts it again."""
+        for sink in host.sinks().values():
+            sink.close()
+
+    def _sink(self) -> BatchQueueHandler:
+        """Return the telemetry sink; attach it again if the host's own configuration has removed it."""
+        if self._handler not in logging.getLogger(host.LOGGER).handlers:
+            found = host.sinks().get("telemetry")
+            if found is None:
+                host.attach([self._handler])
+            else:
+                self._handler = found
+        return self._handler
+
+
+_manager: TracingManager | None = None
+_lock = threading.Lock()
+
+
+def get_tracing_manager() -> TracingManager:
+    """Return the process's manager, made at the first call. Raises ConfigurationError for a bad logging.yaml."""
+    global _manager  # noqa: PLW0603 - one per process is the contract
+    if _manager is None:
+        with _lock:
+            if _manager is None:
+                _manager = TracingManager()
+    return _manager
+
+
+def configure(path: str | os.PathLike[str] | None = None) -> TracingManager:
+    """Set logging up as a logging.yaml says, and return the manager: an application's one line at start-up.
+
+    `path` is your own file, by default the one that AUTOMAGIK_LOGGING_CONFIG names, else the one that comes with the
+    package. Loggers, handlers and structlog settings that it does not name, or that the application made, stay as they
+    are. Raises ConfigurationError, before anything is changed.
+    """
+    global _manager  # noqa: PLW0603 - see `get_tracing_manager`
+    settings = Settings.from_environ()
+    builder = logging_config.Builder(logging_config.load(logging_config.find(settings) if path is None else Path(path)))
+    for name in builder.names():
+        builder.handler(name)
+    with _lock:
+        before = host.sinks().values()
+        builder.configure_loggers()
+        after = host.sinks().values()
+        for sink in before:
+            if sink not in after:
+                sink.close()
+        configure_structlog()
+        _manager = TracingManager()
+        return _manager
+
+
+def _build_sinks(settings: Settings) -> dict[str, BatchQueueHandler]:
+    """Build and attach the sinks of logging.yaml, and nothing else that stands in it."""
+    builder = logging_config.Builder(logging_config.load(logging_config.find(settings)))
+    built = [handler for name in builder.names() if (handler := builder.sink(name)) is not None]
+    host.attach(built)
+    return host.sinks()
+
+
+def _after_fork_in_child() -> None:
+    global _lock  # noqa: PLW0603 - it may be held by a thread that the child does not have
+    _lock = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -1,0 +1,209 @@
+"""Every setting that the environment can give: one row each, with its name, type, default and one sentence.
+
+A value that can't be read is one warning on the logger `automagik_telemetry` that names the variable, the value and
+what is used instead. For a switch that concerns privacy, and for the endpoint, that is the more private reading.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+logger = logging.getLogger(__name__)
+
+DEFAULT_ENDPOINT = "https://telemetry.namastex.ai/v1/traces"
+
+OFF = 60
+"""The level at which nothing leaves: above `logging.CRITICAL`."""
+
+LEVELS = {
+    "OFF": OFF,
+    "CRITICAL": logging.CRITICAL,
+    "ERROR": logging.ERROR,
+    "INFO": logging.INFO,
+    "DEBUG": logging.DEBUG,
+}
+"""The dial: what each name lets through is said in the catalogue of events."""
+
+_TRUE = frozenset({"1", "true", "yes", "on"})
+_FALSE = frozenset({"0", "false", "no", "off"})
+
+
+def _switch(text: str) -> bool:
+    if text.lower() in _TRUE:
+        return True
+    if text.lower() in _FALSE:
+        return False
+    raise ValueError("one of 1, true, yes, on, 0, false, no, off")
+
+
+def _any_but_zero(text: str) -> bool:
+    """DO_NOT_TRACK counts as set with any value but empty and 0 (consoledonottrack.com)."""
+    return text != "0"
+
+
+def _positive_int(text: str) -> int:
+    try:
+        number = int(text)
+    except ValueError:
+        number = 0
+    if number < 1:
+        raise ValueError("a whole number from 1")
+    return number
+
+
+def _seconds(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not 0 < number < math.inf:
+        raise ValueError("a number of seconds above 0")
+    return number
+
+
+def _rate(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not 0 <= number <= 1:
+        raise ValueError("a number from 0 to 1")
+    return number
+
+
+def _level(text: str) -> int:
+    try:
+        return LEVELS[text.upper()]
+    except KeyError:
+        raise ValueError("one of " + ", ".join(LEVELS)) from None
+
+
+def check_endpoint(text: str) -> str:
+    """Return `text` if it is an absolute http or https URL without credentials; raise ValueError otherwise."""
+    try:
+        parts = urlsplit(text)
+        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port is None or parts.port > 0)
+    except ValueError:
+        usable = False
+    if not usable or parts.username is not None or not text.isprintable() or " " in text:
+        raise ValueError("an http:// or https:// URL without a user name in it")
+    return text
+
+
+def _path(text: str) -> str:
+    if not os.path.isabs(os.path.expanduser(text)):  # noqa: PTH111, PTH117 - pathlib costs an import that the host may not need
+        raise ValueError("an absolute path")
+    return os.path.expanduser(text)  # noqa: PTH111 - see above
+
+
+_TYPE_NAMES: dict[Callable[[str], object], str] = {
+    _switch: "switch",
+    _any_but_zero: "switch",
+    _positive_int: "integer",
+    _seconds: "seconds",
+    _rate: "rate",
+    _level: "level",
+    check_endpoint: "URL",
+    _path: "path",
+    str: "text",
+}
+
+
+def _row(variable: str, parse: Callable[[str], object], default: object, sentence: str, **private: object) -> Any:  # noqa: ANN401 - a dataclass field stands for its default
+    """Declare one setting; `on_error` is what a value that can't be read counts as, if not the default."""
+    metadata = {"variable": variable, "parse": parse, "sentence": sentence, "on_error": default} | private
+    return field(default=default, metadata=metadata)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What the environment says, read once. Durations are in seconds, sizes in bytes where the name says so."""
+
+    telemetry_enabled: bool = _row(
+        "AUTOMAGIK_TELEMETRY_ENABLED", _switch, False, "Opts in to anonymous usage telemetry."
+    )
+    telemetry_endpoint: str | None = _row(
+        "AUTOMAGIK_TELEMETRY_ENDPOINT",
+        check_endpoint,
+        DEFAULT_ENDPOINT,
+        "Where telemetry goes: a URL that ends in /v1/traces or /v1/logs, or the base URL of an OTLP endpoint.",
+        on_error=None,
+    )
+    telemetry_level: int = _row(
+        "AUTOMAGIK_TELEMETRY_LEVEL",
+        _level,
+        logging.DEBUG,
+        "How much may leave: OFF, CRITICAL, ERROR, INFO or DEBUG.",
+        on_error=OFF,
+    )
+    disable_all_tracing: bool = _row(
+        "AUTOMAGIK_DISABLE_ALL_TRACING", _switch, False, "Switches every sink off.", on_error=True
+    )
+    do_not_track: bool = _row("DO_NOT_TRACK", _any_but_zero, False, "Switches every sink off, as everywhere.")
+    otel_sdk_disabled: bool = _row(
+        "OTEL_SDK_DISABLED", _switch, False, "Switches every sink off, as it does OpenTelemetry.", on_error=True
+    )
+    enable_in_ci: bool = _row(
+        "AUTOMAGIK_ENABLE_TRACING_IN_CI", _switch, False, "Lets continuous integration and test runs send, too."
+    )
+    logging_config: str | None = _row(
+        "AUTOMAGIK_LOGGING_CONFIG", _path, None, "Your own logging.yaml, in place of the one that comes with the package."
+    )
+    state_dir: str | None = _row(
+        "AUTOMAGIK_STATE_DIR", _path, None, "Where queued events and the anonymous id are kept (platform's default if unset)."
+    )
+    max_queue_size: int = _row(
+        "AUTOMAGIK_TRACE_QUEUE_SIZE", _positive_int, 100_000, "How many events a sink may hold undelivered."
+    )
+    batch_size: int = _row("AUTOMAGIK_TRACE_BATCH_SIZE", _positive_int, 2_000, "How many events one request may carry.")
+    schedule_delay: float = _row(
+        "AUTOMAGIK_TRACE_SCHEDULE_DELAY", _seconds, 5.0, "After how many seconds a batch is sent that is not full."
+    )
+    export_timeout: float = _row(
+        "AUTOMAGIK_TRACE_EXPORT_TIMEOUT", _seconds, 10.0, "How many seconds one request may take, connecting included."
+    )
+    default_sampling_rate: float = _row(
+        "AUTOMAGIK_SAMPLING_RATE", _rate, 0.1, "Which share of traces observability keeps."
+    )
+    error_sampling_rate: float = _row(
+        "AUTOMAGIK_ERROR_SAMPLING_RATE", _rate, 1.0, "Which share of failed traces observability keeps."
+    )
+
+    @classmethod
+    def from_environ(cls, environ: Mapping[str, str] | None = None) -> Settings:
+        """Read the settings from `environ`, by default the process's; an empty variable counts as unset."""
+        environ = os.environ if environ is None else environ
+        values = {
+            row.name: _read(row.metadata, text)
+            for row in fields(cls)
+            if (text := environ.get(row.metadata["variable"], "").strip())
+        }
+        return cls(**values)
+
+
+def _read(row: Mapping[str, Any], text: str) -> object:
+    try:
+        value: object = row["parse"](text)
+    except ValueError as error:
+        logger.warning("%s=%r is not %s; using %r instead", row["variable"], text, error, row["on_error"])
+        return row["on_error"]
+    return value
+
+
+def describe() -> list[tuple[str, str, str, str]]:
+    """Return a row for each setting: variable, type, default, sentence."""
+    names = {number: name for name, number in LEVELS.items()}
+    rows = []
+    for row in fields(Settings):
+        parse, default = row.metadata["parse"], row.default
+        shown = names.get(default, "") if parse is _level else "" if default is None else str(default).lower()
+        rows.append((row.metadata["variable"], _TYPE_NAMES[parse], shown, row.metadata["sentence"]))
+    return rows

@@ -1,0 +1,1 @@
+"""Where events go: what the telemetry sink sends, and how OTLP travels over HTTP."""

@@ -1,0 +1,127 @@
+"""Delivers request bodies as OTLP over HTTP: JSON, compressed with gzip, one POST at a time on a kept connection.
+
+httpx is imported at the first request, on the listener's thread. Its transport is used without its client, which would
+follow the host's netrc, log every request at INFO and read proxies for itself.
+"""
+
+from __future__ import annotations
+
+import time
+import zlib
+from typing import TYPE_CHECKING
+
+from automagik_telemetry.delivery.exporter import ExportResult, Outcome
+from automagik_telemetry.sinks.response import classify
+from automagik_telemetry.version import __version__
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import httpx
+
+    from automagik_telemetry.sinks.transport import DeadlineTransport
+
+MAX_REPLY_BYTES = 4 * 1024 * 1024
+_GZIP = 16 + zlib.MAX_WBITS
+_GZIP_LEVEL = 3
+
+
+class OTLPHTTPExporter:
+    """Posts OTLP/JSON to `url`. `headers` are added to each request; they must be latin-1 and hold no line break."""
+
+    def __init__(self, url: str, headers: Mapping[str, str] | None = None) -> None:
+        """Raises ValueError for a header that could not be sent as one."""
+        for name, value in (headers or {}).items():
+            if not (name + value).isprintable():
+                raise ValueError(f"the header {name!r} holds characters that a header can't hold")
+        self.url = url
+        self._headers = {
+            # Exactly this type: with a charset, receivers have been seen to refuse it or to damage ids.
+            "Content-Type": "application/json",
+            "Content-Encoding": "gzip",
+            "User-Agent": f"automagik-telemetry/{__version__}",
+            "Accept": "application/json",
+            **(headers or {}),
+        }
+        self._transport: DeadlineTransport | None = None
+        self._answered = False
+
+    def export(self, body: bytes, timeout: float) -> ExportResult:
+        """Send `body` within `timeout` seconds, connecting, sending and reading included."""
+        import httpx  # noqa: PLC0415 - a tenth of a second that only a process that sends should pay
+
+        compressed = _compress(body)
+        for attempt in ("kept connection", "new connection"):
+            reused, self._answered = self._answered, False
+            try:
+                return self._post(compressed, timeout)
+            except httpx.HTTPError as error:
+                self.shutdown()
+                # A connection that was kept may have been closed by the other side meanwhile: ask anew at once.
+                stale = isinstance(error, httpx.RemoteProtocolError | httpx.ReadError | httpx.WriteError)
+                if not (stale and reused and attempt == "kept connection"):
+                    return ExportResult(Outcome.RETRY, detail=f"{type(error).__name__}: {error}"[:300])
+            except Exception as error:  # a library's surprise must not end all shipping
+                self.shutdown()
+                return ExportResult(Outcome.RETRY, detail=type(error).__name__)
+        raise AssertionError("unreachable")  # pragma: no cover - the second attempt always returns
+
+    def _post(self, compressed: bytes, timeout: float) -> ExportResult:
+        import httpx  # noqa: PLC0415 - see `export`
+
+        deadline = time.monotonic() + timeout
+        if self._transport is None:
+            from automagik_telemetry.sinks.transport import open_transport  # noqa: PLC0415 - imports httpx
+
+            self._transport = open_transport(self.url)
+        self._transport.deadline = deadline
+        request = httpx.Request(
+            "POST",
+            self.url,
+            headers=self._headers,
+            content=compressed,
+            extensions={"timeout": httpx.Timeout(timeout).as_dict()},
+        )
+        response = self._transport.handle_request(request)
+        try:
+            reply = _read(response, deadline)
+        finally:
+            response.close()
+        self._answered = True
+        return classify(response.status_code, response.headers, reply, time.time())
+
+    def abandon(self) -> None:
+        """Forget the connection without touching it: in the child of a fork it is the parent's."""
+        self._transport = None
+        self._answered = False
+
+    def shutdown(self) -> None:
+        """Close the connection."""
+        transport, self._transport = self._transport, None
+        self._answered = False
+        if transport is not None:
+            transport.close()
+
+
+def _compress(body: bytes) -> bytes:
+    encoder = zlib.compressobj(_GZIP_LEVEL, zlib.DEFLATED, _GZIP)
+    return encoder.compress(body) + encoder.flush()
+
+
+def _read(response: httpx.Response, deadline: float) -> bytes:
+    """Return at most `MAX_REPLY_BYTES` of the reply, decompressed; raises httpx.ReadTimeout after the deadline."""
+    import httpx  # noqa: PLC0415 - see `export`
+
+    decoder = zlib.decompressobj(_GZIP) if response.headers.get("content-encoding") == "gzip" else None
+    reply = bytearray()
+    for raw in response.stream:
+        room = MAX_REPLY_BYTES - len(reply)
+        try:
+            reply += decoder.decompress(raw, room) if decoder else raw[:room]
+        except zlib.error:
+            break
+        if len(reply) >= MAX_REPLY_BYTES:
+            break
+        if time.monotonic() > deadline:
+            raise httpx.ReadTimeout("the reply took too long")
+    return bytes(reply)

@@ -1,0 +1,1 @@
+"""Anonymous usage: what can be said, in which words, and the calls that say it."""

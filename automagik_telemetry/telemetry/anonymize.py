@@ -1,0 +1,30 @@
+"""The anonymizing processor of the telemetry sink: the catalogue, this machine's salt, and the declared words."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from automagik_processors import Anonymize
+
+from automagik_telemetry import identity
+from automagik_telemetry.settings import Settings
+from automagik_telemetry.telemetry import vocabulary as words
+from automagik_telemetry.telemetry.events import CATALOGUE
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+def anonymize(vocabulary: Sequence[str] = ()) -> Anonymize:
+    """Return the processor; `vocabulary` are words of yours that may leave verbatim.
+
+    Raises TypeError or ValueError for one that can't be declared.
+    """
+    if isinstance(vocabulary, str):
+        raise TypeError(f"vocabulary: {vocabulary!r} is a str; allowed is a list of words")
+    words.declare(*(vocabulary[index] for index in range(len(vocabulary))))
+    return Anonymize(CATALOGUE, words.vocabulary, key=_salt)
+
+
+def _salt() -> bytes:
+    return identity.salt(identity.state_directory(Settings.from_environ().state_dir))

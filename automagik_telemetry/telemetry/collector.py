@@ -1,0 +1,97 @@
+"""The third way in: `track_*` calls, which log to the same logger as everybody else."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+from automagik_telemetry import identity
+from automagik_telemetry.host import EVENT_LOGGER
+from automagik_telemetry.settings import Settings
+from automagik_telemetry.telemetry.events import (
+    AgentExecutionEvent,
+    APIRequestEvent,
+    ErrorEvent,
+    FeatureUsageEvent,
+    TelemetryEvent,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from automagik_telemetry.delivery.handler import BatchQueueHandler
+
+
+class TelemetryCollector:
+    """Tracks usage anonymously. `sink` returns the telemetry sink's handler, attached if the host detached it.
+
+    No method raises, blocks or prints: what can't be tracked is a counted drop.
+    """
+
+    def __init__(self, sink: Callable[[], BatchQueueHandler]) -> None:
+        self._sink = sink
+        self._events = logging.getLogger(EVENT_LOGGER)
+        self._features: Counter[str] = Counter()
+
+    @property
+    def anonymous_id(self) -> str:
+        """The random id of this installation."""
+        return identity.anonymous_id(identity.state_directory(Settings.from_environ().state_dir))
+
+    @property
+    def session_id(self) -> str:
+        """The random id of this process."""
+        return identity.session_id()
+
+    def track_event(self, event: TelemetryEvent) -> None:
+        """Log an event of the catalogue."""
+        sink = self._sink()
+        if not isinstance(event, TelemetryEvent):
+            sink.ledger.refuse("unknown_event")
+            return
+        level = event.severity()
+        events = self._events
+        # A host's dictConfig disables every logger that it does not name, ours included; to quieten, it sets levels.
+        events.disabled = False
+        if events.isEnabledFor(level):
+            events.handle(events.makeRecord(events.name, level, "", 0, event.name, (), None, extra=event.as_fields()))
+
+    def track_agent_run(self, agent_type: str, framework: str, success: bool, duration_ms: float) -> None:  # noqa: FBT001 - the name and order that applications call it with
+        """Log that an agent ran; `duration_ms` in milliseconds."""
+        self.track_event(AgentExecutionEvent(agent_type, framework, success, duration_ms))
+
+    def track_feature_usage(self, feature_name: str, category: str | None = None) -> None:
+        """Log that a feature was used, and count it in `get_metrics()["feature_usage"]`."""
+        self._features[str(feature_name)] += 1
+        self.track_event(FeatureUsageEvent(feature_name, category))
+
+    def track_error(self, error_type: str, component: str) -> None:
+        """Log that something failed and was handled: the class of the exception, and where."""
+        self.track_event(ErrorEvent(error_type, component))
+
+    def track_http_request(self, method: str, path: str, status_code: int, duration_ms: float) -> None:
+        """Log an answered request; `path` leaves only if it is a declared route template, `duration_ms` in milliseconds."""
+        self.track_event(APIRequestEvent(path, method, status_code, duration_ms))
+
+    def get_metrics(self) -> dict[str, Any]:
+        """Return the account of the telemetry sink.
+
+        `tracer` holds `queued`, `processed`, `dropped`, `dropped_by_reason`, `pending` (counts of events, with queued =
+        processed + dropped + pending), `pending_bytes` and `storage`; `circuit_breaker` its `state`; `feature_usage` the
+        counts by feature; `last_success` (Unix seconds) and `last_error` what happened last.
+        """
+        return {
+            "anonymous_id": self.anonymous_id,
+            "session_id": self.session_id,
+            "feature_usage": dict(self._features),
+            **self._sink().metrics(),
+        }
+
+    def flush(self, timeout: float = 30.0) -> bool:
+        """Ship all that is queued; whether all was settled within `timeout` seconds."""
+        return self._sink().force_flush(timeout)
+
+    def shutdown(self) -> None:
+        """Stop shipping; what is queued waits on disk for the next process."""
+        self._sink().close()

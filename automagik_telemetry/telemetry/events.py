@@ -1,0 +1,177 @@
+"""Everything that can ever be sent: each event, its level, and the kind of each of its fields.
+
+An event that stands here is a dataclass; what does not stand here does not leave. `CATALOGUE` is the same in the form
+that the anonymizing processor takes.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from automagik_processors import Count, Duration, Flag, Word
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from automagik_processors import Kind
+
+
+def _field(kind: Kind, sentence: str, **default: Any) -> Any:  # noqa: ANN401 - a dataclass field stands for its default
+    return field(metadata={"kind": kind, "sentence": sentence}, **default)
+
+
+def _success(sentence: str) -> Any:  # noqa: ANN401 - a dataclass field stands for its default
+    return _field(Flag(), sentence, default=True)
+
+
+def _duration() -> Any:  # noqa: ANN401 - a dataclass field stands for its default
+    return _field(Duration(), "How long it took, in milliseconds.", default=None)
+
+
+@dataclass(slots=True)
+class TelemetryEvent:
+    """What all events share. The two ids are taken for the callers' convenience: the resource already carries them."""
+
+    name: ClassVar[str]
+    level: ClassVar[int] = logging.INFO
+    anonymous_id: str | None = field(default=None, kw_only=True)
+    session_id: str | None = field(default=None, kw_only=True)
+
+    @classmethod
+    def kinds(cls) -> dict[str, Kind]:
+        """Return the kind of each field that may leave."""
+        return {row.name: row.metadata["kind"] for row in fields(cls) if "kind" in row.metadata}
+
+    def severity(self) -> int:
+        """Return the level of this very event: a failure is an ERROR whatever the event's usual level."""
+        return logging.ERROR if getattr(self, "success", True) is False else self.level
+
+    def as_fields(self) -> dict[str, Any]:
+        """Return the fields that may leave and have a value."""
+        return {key: value for key in _KEYS[type(self)] if (value := getattr(self, key)) is not None}
+
+
+@dataclass(slots=True)
+class AgentExecutionEvent(TelemetryEvent):
+    """An agent ran."""
+
+    name: ClassVar[str] = "agent.run"
+    agent_name: str = _field(Word(), "The agent's name.")
+    framework: str = _field(Word(), "The framework that it runs on, such as pydantic_ai or agno.")
+    success: bool = _field(Flag(), "Whether the run ended without an exception.")
+    duration_ms: float = _field(Duration(), "How long the run took, in milliseconds.")
+    has_multimodal: bool = _field(Flag(), "Whether the input held more than text.", default=False)
+    token_count: int | None = _field(Count(), "How many tokens the model used in all.", default=None)
+
+
+@dataclass(slots=True)
+class CLICommandEvent(TelemetryEvent):
+    """A command of a command line ended."""
+
+    name: ClassVar[str] = "cli.command"
+    command: str = _field(Word(), "The command's declared name, never its arguments.")
+    success: bool = _field(Flag(), "Whether the command ended with exit code 0.")
+    duration_ms: float = _field(Duration(), "How long the command took, in milliseconds.")
+    item_count: int | None = _field(Count(), "How many items it listed, where it lists any.", default=None)
+    exit_code: int | None = _field(Count(maximum=255), "The exit code, where one was given.", default=None)
+
+
+@dataclass(slots=True)
+class APIRequestEvent(TelemetryEvent):
+    """An HTTP request was answered."""
+
+    name: ClassVar[str] = "api.request"
+    endpoint: str = _field(Word(), "The template of the route, such as /agents/{id}; never the path itself.")
+    method: str = _field(Word(), "The HTTP method.")
+    status_code: int = _field(Count(maximum=599), "The status of the answer.")
+    duration_ms: float = _field(Duration(), "Time to the last byte of the answer, in milliseconds.")
+    success: bool | None = _field(Flag(), "Whether the status was below 500.", default=None)
+
+    def __post_init__(self) -> None:
+        """Derive `success` from the status."""
+        if self.success is None and isinstance(self.status_code, int):
+            self.success = self.status_code < 500  # noqa: PLR2004 - the first status that is the server's fault (RFC 9110, 15.6)
+
+
+@dataclass(slots=True)
+class FeatureUsageEvent(TelemetryEvent):
+    """A feature was used."""
+
+    name: ClassVar[str] = "feature.used"
+    feature_name: str = _field(Word(), "The feature's declared name.")
+    category: str | None = _field(Word(), "The category that the feature belongs to.", default=None)
+
+
+@dataclass(slots=True)
+class ErrorEvent(TelemetryEvent):
+    """Something failed and was handled; without message, arguments or stack."""
+
+    name: ClassVar[str] = "agent.error"
+    level: ClassVar[int] = logging.ERROR
+    error_type: str = _field(Word(), "The class of the exception.")
+    component: str = _field(Word(), "The part of the application that it occurred in.")
+
+
+@dataclass(slots=True)
+class StartupEvent(TelemetryEvent):
+    """An application started to use telemetry in this process."""
+
+    name: ClassVar[str] = "system.startup"
+
+
+@dataclass(slots=True)
+class ToolExecutionEvent(TelemetryEvent):
+    """An agent used a tool."""
+
+    name: ClassVar[str] = "tool.executed"
+    level: ClassVar[int] = logging.DEBUG
+    tool_name: str = _field(Word(), "The tool's declared name, never its arguments or results.")
+    agent_name: str | None = _field(Word(), "The agent that used it.", default=None)
+    success: bool = _success("Whether the tool ended without an exception.")
+    duration_ms: float | None = _duration()
+
+
+@dataclass(slots=True)
+class WorkflowStartedEvent(TelemetryEvent):
+    """A workflow started."""
+
+    name: ClassVar[str] = "workflow.started"
+    workflow_name: str = _field(Word(), "The workflow's declared name.")
+
+
+@dataclass(slots=True)
+class WorkflowCompletedEvent(TelemetryEvent):
+    """A workflow ended."""
+
+    name: ClassVar[str] = "workflow.completed"
+    workflow_name: str = _field(Word(), "The workflow's declared name.")
+    success: bool = _success("Whether the workflow ended without an exception.")
+    duration_ms: float | None = _duration()
+    step_count: int | None = _field(Count(), "How many steps it took.", default=None)
+
+
+@dataclass(slots=True)
+class FrameworkSelectedEvent(TelemetryEvent):
+    """A framework was chosen for an agent."""
+
+    name: ClassVar[str] = "framework.selected"
+    framework: str = _field(Word(), "The framework.")
+    agent_name: str | None = _field(Word(), "The agent that it was chosen for.", default=None)
+
+
+EVENTS: tuple[type[TelemetryEvent], ...] = (
+    AgentExecutionEvent,
+    CLICommandEvent,
+    APIRequestEvent,
+    FeatureUsageEvent,
+    ErrorEvent,
+    StartupEvent,
+    ToolExecutionEvent,
+    WorkflowStartedEvent,
+    WorkflowCompletedEvent,
+    FrameworkSelectedEvent,
+)
+CATALOGUE: Mapping[str, Mapping[str, Kind]] = {event.name: event.kinds() for event in EVENTS}
+_KEYS: dict[type[TelemetryEvent], tuple[str, ...]] = {event: tuple(event.kinds()) for event in EVENTS}
