@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from typing import TYPE_CHECKING, Any
 
@@ -89,6 +90,12 @@ class BatchQueueHandler(logging.Handler):
 
     def flush(self) -> None:
         """Do nothing: logging calls this while the process ends, which waits for nobody. See `force_flush`."""
+
+    def resume(self) -> None:
+        """Ship in the background what earlier processes left, if anything. Raises nothing."""
+        if self.level < OFF:
+            with contextlib.suppress(Exception):
+                (self._pipeline or self._start()).resume()
 
     def force_flush(self, timeout: float = 30.0) -> bool:
         """Ship all that is queued here, or was left by earlier processes; whether all was settled in `timeout` s."""

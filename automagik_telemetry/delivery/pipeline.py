@@ -40,7 +40,7 @@ class Pipeline:
     ) -> None:
         self.ledger = ledger
         self.limits = limits
-        self._clock = clock
+        self._spool = spool
         self.listener = BatchQueueListener(
             exporter=exporter,
             breaker=CircuitBreaker(clock),
@@ -60,6 +60,11 @@ class Pipeline:
         """Queue one encoded event; the first starts the listener, also after a fork or a `close`."""
         self.queue.append(fragment)
         if not self.listener.started:
+            self.listener.start()
+
+    def resume(self) -> None:
+        """Start the listener if earlier processes left something to ship."""
+        if self._spool is not None and not self.listener.started and self._spool.names():
             self.listener.start()
 
     def flush(self, timeout: float) -> bool:

@@ -88,6 +88,10 @@ class TelemetryCollector:
             **self._sink().metrics(),
         }
 
+    def resume(self) -> None:
+        """Ship in the background what earlier processes left, if anything: for processes that end soon."""
+        self._sink().resume()
+
     def flush(self, timeout: float = 30.0) -> bool:
         """Ship all that is queued; whether all was settled within `timeout` seconds."""
         return self._sink().force_flush(timeout)

@@ -1,0 +1,1 @@
+"""One line each for agents, command lines and web applications."""
