@@ -61,63 +61,71 @@ class Anonymize:
             "span_id": _hashed(self._hash.span_id),
             "parent_span_id": _hashed(self._hash.span_id),
         }
-        self._plans = {event: _Plan(event, fields, carried) for event, fields in catalogue.items()}
+        self._plans = {event: _plan(event, fields, carried) for event, fields in catalogue.items()}
 
     def __call__(self, _logger: WrappedLogger, _method_name: str, event_dict: EventDict) -> EventDict:
         """Return what of `event_dict` may leave, as a new dict."""
         try:
-            event, plan, values = self._read(event_dict)
-        except Exception:  # noqa: BLE001  # a key whose __eq__ raises, or a dict that is no plain one
-            event_dict = plain_dict(event_dict, _no_str)
-            event, plan, values = self._read(event_dict)
+            leaving, withheld = self._divide(event_dict)
+        except Exception as error:
+            if isinstance(error, Dropped):
+                raise
+            # A dict subclass, another mapping, or a key whose __eq__ raises: read as what it really holds.
+            leaving, withheld = self._divide(plain_dict(event_dict, _no_str))
+        for field, reason in withheld:
+            self._on_withheld(leaving["event"], field, reason)
+        return leaving
+
+    def _divide(self, event_dict: EventDict) -> tuple[EventDict, list[tuple[str, str]]]:
+        """Return what leaves, and what doesn't as pairs of field and reason. This is the hot path."""
+        if type(event_dict) is not dict:
+            raise TypeError
+        get = event_dict.get
+        event = get("event")
+        plan = self._plans.get(event) if type(event) is str else None
         if plan is None:
             raise Dropped("unknown_event")
+        vocabulary = self._vocabulary
         leaving: EventDict = {"event": event}
+        withheld: list[tuple[str, str]] = []
         seen = 1
-        for (field, take, is_word), value in zip(plan.steps, values, strict=True):
+        for field, is_word, take in plan:
+            value = get(field)
             if value is None:
                 continue
             seen += 1
+            if is_word and type(value) is str and value in vocabulary:
+                leaving[field] = value
+                continue
             taken = take(value)
             if taken is None:
-                self._on_withheld(event, field, "wrong_kind")
-            elif is_word and taken not in self._vocabulary:
+                withheld.append((field, "wrong_kind"))
+            elif is_word and taken not in vocabulary:
                 leaving[field] = f"custom-{self._hash.word(taken)}"
-                self._on_withheld(event, field, "unknown_word")
+                withheld.append((field, "unknown_word"))
             else:
                 leaving[field] = taken
         if seen != len(event_dict):
-            self._report_unknown(event, plan.known, event_dict)
-        return leaving
-
-    def _read(self, event_dict: EventDict) -> tuple[Any, _Plan | None, list[object]]:
-        if type(event_dict) is not dict:
-            raise TypeError
-        event = event_dict.get("event")
-        plan = self._plans.get(event) if type(event) is str else None
-        return event, plan, list(map(event_dict.get, plan.fields)) if plan else []
-
-    def _report_unknown(self, event: str, known: frozenset[str], event_dict: EventDict) -> None:
-        for key, value in event_dict.items():
-            name = key if type(key) is str else _no_str(key)
-            if value is not None and name not in known:
-                self._on_withheld(event, name, "unknown_field")
+            known = {"event", *(step[0] for step in plan)}
+            withheld += _unknown_fields(event_dict, known)
+        return leaving, withheld
 
 
-class _Plan:
-    """What is done with one event: its fields in order, and what each value goes through."""
-
-    def __init__(self, event: str, fields: Mapping[str, Kind], carried: Mapping[str, _Take]) -> None:
-        taken = [field for field in fields if field == "event" or field in carried]
-        if taken:
-            msg = f"catalogue[{event!r}][{taken[0]!r}]: has a meaning of its own; allowed: any other name"
+def _plan(event: str, fields: Mapping[str, Kind], carried: Mapping[str, _Take]) -> tuple[tuple[str, bool, _Take], ...]:
+    """Return what is done with an event: for each field, in order, whether it is a word, and its kind's `take`."""
+    for field in fields:
+        if field == "event" or field in carried:
+            msg = f"catalogue[{event!r}][{field!r}]: this key has a meaning of its own; allowed: any other name"
             raise ValueError(msg)
-        self.steps = (
-            *((field, kind.take, isinstance(kind, Word)) for field, kind in fields.items()),
-            *((field, take, False) for field, take in carried.items()),
-        )
-        self.fields = tuple(step[0] for step in self.steps)
-        self.known = frozenset(self.fields) | {"event"}
+    return (
+        *((field, isinstance(kind, Word), kind.take) for field, kind in fields.items()),
+        *((field, False, take) for field, take in carried.items()),
+    )
+
+
+def _unknown_fields(event_dict: EventDict, known: set[str]) -> list[tuple[str, str]]:
+    names = [key if type(key) is str else _no_str(key) for key, value in event_dict.items() if value is not None]
+    return [(name, "unknown_field") for name in names if name not in known]
 
 
 def _level(value: object) -> str | None:
@@ -125,7 +133,7 @@ def _level(value: object) -> str | None:
     return name if name in SEVERITIES else None
 
 
-def _timestamp(value: Any) -> float | int | None:
+def _timestamp(value: Any) -> float | int | None:  # noqa: ANN401  # whatever a host puts there
     return value if type(value) in (float, int) and _EARLIEST <= value < _LATEST else None
 
 

@@ -8,11 +8,13 @@ withheld. Numbers leave with three significant digits: enough for statistics, to
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from dataclasses import dataclass
 from enum import Enum
 from typing import ClassVar, Final, Protocol
 
 _INT64: Final = 2**63
+_POWERS: Final = [10.0**exponent for exponent in range(16)]  # as far as floats hold every integer
 
 
 class Kind(Protocol):
@@ -51,7 +53,7 @@ class Count:
             if value is None:
                 return None
         if 0 <= value <= self.maximum:
-            return value if value < 1000 else round(value, 3 - len(str(value)))  # noqa: PLR2004  # three digits
+            return value if value < 1000 else _round(value)  # noqa: PLR2004  # it has three digits
         return None
 
 
@@ -111,15 +113,15 @@ class Word:
 
 def three_digits(number: float) -> float:
     """Round a finite number to three significant digits; -0.0 becomes 0.0."""
-    size = abs(number)
-    if 0.001 <= size < 1e15:  # noqa: PLR2004  # where powers of ten are exact
-        exponent = math.floor(math.log10(size)) - 2
-        if exponent > 0:
-            scale: int = 10**exponent
-            return float(round(number / scale) * scale)
-        scale = 10 ** (-exponent)
-        return round(number * scale) / scale
+    if 100.0 <= number < _POWERS[-1]:  # noqa: PLR2004  # what most are, without the cost of formatting
+        scale = _POWERS[bisect_right(_POWERS, number) - 3]
+        return (number + scale / 2) // scale * scale
     return float(f"{number:.3g}") + 0.0
+
+
+def _round(count: int) -> int:
+    scale: int = 10 ** (len(str(count)) - 3)
+    return (count + scale // 2) // scale * scale
 
 
 def _int_of(value: object) -> int | None:

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
 _TRACE_ID: Final = 32
 _SPAN_ID: Final = 16
-_FIXED64: Final = 2**64
+_ZEROS: Final = "0" * _SPAN_ID
+_LAST_SECOND: Final = 2**64 // 1_000_000_000  # a fixed64 of nanoseconds ends there, in the year 2554
 _NOTHING: Final[Mapping[str, object]] = MappingProxyType({})
 
 
@@ -60,18 +61,29 @@ class _OTLP:
         """Return the trace id and the span id: the event's own where they are valid, else fresh ones."""
         trace_id: object = event_dict.get("trace_id")
         span_id: object = event_dict.get("span_id")
-        if is_id(trace_id, _TRACE_ID) and is_id(span_id, _SPAN_ID):
-            return trace_id, span_id
+        if trace_id is None and span_id is None:
+            return self._fresh_ids()
+        if is_id(trace_id, _TRACE_ID):
+            return trace_id, span_id if is_id(span_id, _SPAN_ID) else self._fresh_ids()[1]
+        fresh_trace_id, fresh_span_id = self._fresh_ids()
+        return fresh_trace_id, span_id if is_id(span_id, _SPAN_ID) else fresh_span_id
+
+    def _fresh_ids(self) -> tuple[str, str]:
         fresh = self._ids().to_bytes(24, "big").hex()
-        return (
-            trace_id if is_id(trace_id, _TRACE_ID) else _not_zero(fresh[:_TRACE_ID]),
-            span_id if is_id(span_id, _SPAN_ID) else _not_zero(fresh[_TRACE_ID:]),
-        )
+        trace_id, span_id = fresh[:_TRACE_ID], fresh[_TRACE_ID:]
+        if _ZEROS in fresh:  # an id of nothing but zeros is invalid
+            trace_id = trace_id if trace_id.strip("0") else _ZEROS + _ZEROS[:-1] + "1"
+            span_id = span_id if span_id.strip("0") else _ZEROS[:-1] + "1"
+        return trace_id, span_id
 
     def _moment_of(self, event_dict: EventDict) -> int:
         """Return the event's time in nanoseconds since 1970, or the clock's."""
-        nanoseconds = _nanoseconds(event_dict.get("timestamp"))
-        return _nanoseconds(self._clock()) or 0 if nanoseconds is None else nanoseconds
+        moment = event_dict.get("timestamp")
+        if type(moment) is not float or not 0.0 <= moment < _LAST_SECOND:
+            moment = _seconds(moment)
+            if moment is None:
+                moment = self._clock()
+        return int(moment * 1_000_000_000)
 
 
 class OTLPSpan(_OTLP):
@@ -125,10 +137,6 @@ def _random_bits() -> Callable[[], int]:
     return partial(ForkSafeRandom().getrandbits, 192)
 
 
-def _not_zero(fresh: str) -> str:
-    return fresh if fresh.strip("0") else fresh[:-1] + "1"
-
-
 def _name_of(event_dict: EventDict) -> str:
     name = event_dict.get("event")
     return name if type(name) is str else "event" if name is None else text_of(name)
@@ -147,22 +155,19 @@ def _severity(level: object) -> str:
     return f'"severityNumber":{SEVERITIES.get(level, 0)},"severityText":{quote(level)},'
 
 
-def _duration(milliseconds: Any) -> int:
+def _duration(milliseconds: Any) -> int:  # noqa: ANN401  # whatever a host puts there
     """Return a duration in nanoseconds; 0 if there is none that makes sense."""
-    readable = type(milliseconds) in (float, int) and 0 <= milliseconds < _FIXED64
+    readable = type(milliseconds) in (float, int) and 0 <= milliseconds < _LAST_SECOND
     return int(milliseconds * 1_000_000) if readable else 0
 
 
-def _nanoseconds(moment: Any) -> int | None:
-    """Return a time in nanoseconds since 1970 if it can be read and fits the format, else None."""
+def _seconds(moment: Any) -> float | None:  # noqa: ANN401  # whatever a host puts there
+    """Return a time in seconds since 1970 if it can be read and fits the format, else None."""
     try:
-        seconds = moment if type(moment) in (float, int) else _seconds(moment)
-        return int(seconds * 1_000_000_000) if 0 <= seconds < _FIXED64 // 1_000_000_000 else None
-    except Exception:  # noqa: BLE001  # a text that is no date, a tzinfo that raises
+        if type(moment) is str:
+            moment = dt.datetime.fromisoformat(moment)
+        if issubclass(type(moment), dt.datetime):
+            moment = moment.timestamp()
+    except Exception:  # a text that is no date, a tzinfo that raises  # noqa: BLE001
         return None
-
-
-def _seconds(moment: Any) -> float:
-    if isinstance(moment, dt.datetime):
-        return moment.timestamp()
-    return dt.datetime.fromisoformat(moment).timestamp()
+    return moment if type(moment) in (float, int) and 0 <= moment < _LAST_SECOND else None

@@ -122,7 +122,7 @@ def _exception(_encoding: _Encoding, value: BaseException) -> str:
     return _string(f"{_type_name(value)}: {message}" if message else _type_name(value))
 
 
-def _other(encoding: _Encoding, value: Any) -> str:
+def _other(encoding: _Encoding, value: Any) -> str:  # noqa: ANN401  # whatever a host puts there
     cls = type(value)
     if issubclass(cls, Mapping):
         return encoding.kvlist(value.items())
