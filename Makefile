@@ -6,7 +6,9 @@ SHELL := /bin/bash
 .DELETE_ON_ERROR:
 .SUFFIXES:
 
-PYTHON ?= python3
+# Both are given on the command line only: make test PYTHON=python3.12 ARGS='-k wheel'.
+PYTHON := python3
+ARGS :=
 
 # One environment per Python: .venv for the default one, .venv-3.12 for `make test PYTHON=python3.12`.
 VENV := $(if $(filter python3,$(PYTHON)),.venv,.venv-$(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])'))
@@ -23,7 +25,7 @@ PYTEST = $(BIN)/python -m pytest -q -n auto --maxprocesses 4 --dist worksteal
 .PHONY: help
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
-	@echo "Another Python: make test PYTHON=python3.12. Some of the tests: make test ARGS='tests/packaging -k wheel'."
+	@echo "With another Python: make test PYTHON=python3.12; some tests: make test ARGS='tests/packaging -k wheel'"
 
 .PHONY: demo
 demo: $(READY) ## Watch events travel from a logger to a receiver, and ask questions of them
