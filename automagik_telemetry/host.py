@@ -53,13 +53,23 @@ class HostHandler(logging.Handler):
 def sinks() -> dict[str, BatchQueueHandler]:
     """Return the sinks that are attached, whoever attached them, by name."""
     found: dict[str, BatchQueueHandler] = {}
-    logger: logging.Logger | None = logging.getLogger(LOGGER)
-    while logger is not None:
-        for handler in logger.handlers:
-            if isinstance(handler, BatchQueueHandler):
-                found.setdefault(handler.sink, handler)
-        logger = logger.parent if logger.propagate else None
+    for name in (LOGGER, EVENT_LOGGER):
+        logger: logging.Logger | None = logging.getLogger(name)
+        while logger is not None:
+            for handler in logger.handlers:
+                if isinstance(handler, BatchQueueHandler):
+                    found.setdefault(handler.sink, handler)
+            logger = logger.parent if logger.propagate else None
     return found
+
+
+def reset_event_logger() -> None:
+    """Undo what an earlier configuration did to the logger of `track_*`."""
+    logger = logging.getLogger(EVENT_LOGGER)
+    for handler in list(logger.handlers):
+        logger.removeHandler(handler)
+    logger.propagate = True
+    logger.setLevel(logging.NOTSET)
 
 
 def attach(handlers: Iterable[BatchQueueHandler]) -> None:

@@ -64,6 +64,8 @@ def check(config: object) -> dict[str, Any]:
             raise ConfigurationError(f"{key}: unknown; allowed are {', '.join(_KEYS)}")
     if config.get("version") != 1:
         raise ConfigurationError(f"version: {config.get('version')!r} is not allowed; it must be 1")
+    if not isinstance(config.get("disable_existing_loggers", True), bool):
+        raise ConfigurationError(f"disable_existing_loggers: {_kind(config['disable_existing_loggers'])} is no boolean")
     for section in _SECTIONS:
         for name, entry in _mapping(config.get(section, {}), section).items():
             _mapping(entry, f"{section}.{name}")

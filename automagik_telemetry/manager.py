@@ -87,6 +87,7 @@ def configure(path: str | os.PathLike[str] | None = None) -> TracingManager:
         builder.handler(name)
     with _lock:
         before = host.sinks().values()
+        host.reset_event_logger()
         builder.configure_loggers()
         after = host.sinks().values()
         for sink in before:

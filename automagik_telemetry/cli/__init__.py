@@ -9,7 +9,7 @@ import click
 
 from automagik_telemetry.version import __version__
 
-_COMMANDS = ("collector", "demo", "report", "settings")
+_COMMANDS = ("collector", "demo", "flush", "report", "settings")
 
 
 class _LazyGroup(click.Group):
