@@ -76,8 +76,9 @@ def attach(handlers: Iterable[BatchQueueHandler]) -> None:
     """Attach sinks to the logger `automagik`, which keeps the level and handlers that the host gave it."""
     logger = logging.getLogger(LOGGER)
     handlers = list(handlers)
-    if not logger.level:
-        logger.setLevel(min((handler.level for handler in handlers), default=logging.INFO))
+    if handlers and not logger.level:
+        # No higher than it was, or the host would lose lines that it asked for.
+        logger.setLevel(min(logger.getEffectiveLevel(), *(handler.level for handler in handlers)))
         if logger.propagate:
             logger.addHandler(HostHandler(logger, logger.level))
             logger.propagate = False

@@ -9,14 +9,16 @@ from __future__ import annotations
 import logging
 import math
 import os
+import re
 from dataclasses import dataclass, field, fields
+from functools import cache
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from automagik_telemetry.own_logger import warn
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-
-logger = logging.getLogger(__name__)
 
 DEFAULT_ENDPOINT = "https://telemetry.namastex.ai/v1/traces"
 
@@ -193,9 +195,15 @@ def _read(row: Mapping[str, Any], text: str) -> object:
     try:
         value: object = row["parse"](text)
     except ValueError as error:
-        logger.warning("%s=%r is not %s; using %r instead", row["variable"], text, error, row["on_error"])
+        _warn_once(row["variable"], text, str(error), row["on_error"])
         return row["on_error"]
     return value
+
+
+@cache
+def _warn_once(variable: str, text: str, allowed: str, used: object) -> None:
+    shown = re.sub("//[^/@]*@", "//***@", text)  # a URL may hold a password
+    warn("%s=%r is not %s; using %r instead", variable, shown, allowed, used)
 
 
 def describe() -> list[tuple[str, str, str, str]]:

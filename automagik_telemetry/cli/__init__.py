@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import logging
 from typing import Any
 
 import click
@@ -29,3 +30,5 @@ class _LazyGroup(click.Group):
 @click.version_option(__version__, prog_name="automagik-telemetry")
 def main() -> None:
     """See, receive and question the telemetry of Automagik applications."""
+    # At a prompt, unlike inside an application, our warnings have someone to read them.
+    logging.basicConfig(format="%(levelname)s: %(message)s")

@@ -63,11 +63,15 @@ def command() -> None:
                 example = _run_commands(console, environment)
                 console.print(f"[bold]3[/bold]  A FastAPI application answers on {url}:")
                 _send_requests(console, url)
-            console.print("[bold]4[/bold]  `automagik-telemetry flush` ships what processes left on disk when they ended:")
+            console.print(
+                "[bold]4[/bold]  `automagik-telemetry flush` ships what processes left on disk when they ended:"
+            )
             flushed = _run([sys.executable, "-m", "automagik_telemetry", "flush"], environment)
             console.print(f"     {flushed.stdout.strip() or flushed.stderr.strip()}")
             render(collector.answers(), console)
-    console.print("\n[bold]One event, the exact bytes that were sent[/bold] (a name that nobody declared would be a hash):")
+    console.print(
+        "\n[bold]One event, the exact bytes that were sent[/bold] (a name that nobody declared would be a hash):"
+    )
     console.print(example, markup=False)
     console.print(
         "\n[bold]Where to look next[/bold]\n"

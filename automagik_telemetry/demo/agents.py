@@ -78,8 +78,8 @@ class GenieAgent(Agent):
     async def answer(self, message: str) -> AgentResponse:
         """Answer, or raise TimeoutError for a wish that is too long."""
         words = message.split()
-        async with asyncio.timeout(0.03):
-            await asyncio.sleep(0.006 * len(words))
+        async with asyncio.timeout(0.1):
+            await asyncio.sleep(0.005 * len(words) if len(words) <= 5 else 1.0)  # noqa: PLR2004 - see the docstring
         return AgentResponse(f"granted: {message}", 3 * len(words))
 
 

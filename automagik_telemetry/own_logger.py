@@ -1,0 +1,14 @@
+"""Our own logger, `automagik_telemetry`: heard where the host listens to it, and silent where it doesn't."""
+
+from __future__ import annotations
+
+import logging
+
+logger = logging.getLogger("automagik_telemetry")
+
+
+def warn(message: str, *arguments: object) -> None:
+    """Log a warning; without a handler of the host's it goes nowhere, not even to stderr as `logging` would have it."""
+    if not logger.handlers:
+        logger.addHandler(logging.NullHandler())
+    logger.warning(message, *arguments)

@@ -1,0 +1,126 @@
+"""A real receiver, an environment that opts in to it, and a process whose logging is as before each test."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import logging
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import structlog
+
+from automagik_telemetry import host, identity, manager, settings
+from automagik_telemetry.telemetry.vocabulary import vocabulary
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+class Receiver:
+    """An OTLP endpoint that accepts everything and keeps it: `requests` are (path, headers, decoded body)."""
+
+    def __init__(self) -> None:
+        self.requests: list[tuple[str, dict[str, str], dict[str, Any]]] = []
+        outer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_POST(self) -> None:
+                body = gzip.decompress(self.rfile.read(int(self.headers["Content-Length"])))
+                outer.requests.append((self.path, dict(self.headers), json.loads(body)))
+                self.send_response(200)
+                self.send_header("Content-Type", "application/json")
+                self.send_header("Content-Length", "2")
+                self.end_headers()
+                self.wfile.write(b"{}")
+
+            def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class's name
+                """Print nothing."""
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_port}"
+
+    def spans(self) -> list[dict[str, Any]]:
+        """Return every span received."""
+        return [
+            span
+            for _, _, body in self.requests
+            for resource in body.get("resourceSpans", [])
+            for scope in resource["scopeSpans"]
+            for span in scope["spans"]
+        ]
+
+    def records(self) -> list[dict[str, Any]]:
+        """Return every log record received."""
+        return [
+            record
+            for _, _, body in self.requests
+            for resource in body.get("resourceLogs", [])
+            for scope in resource["scopeLogs"]
+            for record in scope["logRecords"]
+        ]
+
+
+def fields(event: dict[str, Any]) -> dict[str, Any]:
+    """Return a span's or record's attributes as a plain dict."""
+    plain: dict[str, Any] = {}
+    for attribute in event["attributes"]:
+        ((kind, value),) = attribute["value"].items()
+        plain[attribute["key"]] = int(value) if kind == "intValue" else value
+    return plain
+
+
+@pytest.fixture(name="fields")
+def _fields() -> Any:  # noqa: ANN401 - a function
+    return fields
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    """A running receiver."""
+    receiver = Receiver()
+    thread = threading.Thread(target=receiver.server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    yield receiver
+    receiver.server.shutdown()
+    thread.join()
+    receiver.server.server_close()
+
+
+@pytest.fixture
+def opted_in(monkeypatch: pytest.MonkeyPatch, receiver: Receiver) -> Receiver:
+    """Opt in to telemetry, from a test run too, towards the receiver."""
+    monkeypatch.setenv("AUTOMAGIK_TELEMETRY_ENABLED", "true")
+    monkeypatch.setenv("AUTOMAGIK_ENABLE_TRACING_IN_CI", "true")
+    monkeypatch.setenv("AUTOMAGIK_TELEMETRY_ENDPOINT", receiver.url)
+    return receiver
+
+
+@pytest.fixture(autouse=True)
+def fresh_process() -> Iterator[None]:
+    """Leave the process's logging, structlog and our singletons as they were."""
+    words = set(vocabulary)
+    root = logging.getLogger()
+    before = list(root.handlers), root.level
+    yield
+    for sink in host.sinks().values():
+        sink.close()
+    for name in (host.LOGGER, host.EVENT_LOGGER, "automagik.agents"):
+        logger = logging.getLogger(name)
+        logger.handlers.clear()
+        logger.propagate = True
+        logger.disabled = False
+        logger.setLevel(logging.NOTSET)
+    root.handlers[:], root.level = before
+    logging.getLogger("automagik_telemetry").disabled = False
+    manager._manager = None
+    structlog.reset_defaults()
+    structlog.contextvars.clear_contextvars()
+    vocabulary.clear()
+    vocabulary.update(words)
+    for cached in (settings._warn_once, identity.anonymous_id, identity.salt, identity.session_id):
+        cached.cache_clear()

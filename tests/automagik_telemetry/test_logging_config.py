@@ -1,0 +1,159 @@
+"""logging.yaml: a mistake is one clear error with its place, the bad value and what is allowed, before anything starts."""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+import automagik_telemetry
+from automagik_telemetry import ConfigurationError, configure, get_tracing_manager
+
+SHIPPED = Path(automagik_telemetry.__file__).parent.parent / "logging.yaml"
+
+# What replaces which line, and what the error must say.
+MISTAKES = [
+    ("    level: INFO\n    formatter: telemetry", "    level: LOUD\n    formatter: telemetry",
+     ["handlers.telemetry.level", "'LOUD'", "OFF, CRITICAL, ERROR, INFO, DEBUG"]),
+    ("    formatter: telemetry", "    formatter: telemtry",
+     ["handlers.telemetry.formatter", "'telemtry'", "telemetry, line, json"]),
+    ("    formatter: telemetry", "    formatter: line", ["handlers.telemetry.formatter", "ChainFormatter", "Formatter"]),
+    ("rate: 1.0", "rate: 2", ["formatters.telemetry.processors[2]", "Sample", "2", "0 to 1"]),
+    ("rate: 1.0", "rat: 1.0", ["formatters.telemetry.processors[2]", "rat"]),
+    ("automagik_processors.Sample ", "automagik_processors.Smple ", ["formatters.telemetry.processors[2]", "Smple"]),
+    ("ext://automagik_processors.merge_context", "5", ["formatters.telemetry.processors[0]", "5"]),
+    ("vocabulary: []", "vocabulary: simple", ["formatters.telemetry.processors[1]", "'simple'", "list"]),
+    ("vocabulary: []", "vocabulary: [3]", ["formatters.telemetry.processors[1]", "int"]),
+    ("      - (): automagik_telemetry.otlp ", "      - ext://automagik_processors.merge_context # ",
+     ["formatters.telemetry.processors[3]", "merge_context", "OTLPSpan or OTLPLogRecord"]),
+    ("(): automagik_telemetry.telemetry_handler", "(): automagik_telemetry.telemetry_handler\n    endpoint: nowhere",
+     ["handlers.telemetry", "endpoint", "'nowhere'", "http"]),
+    ("handlers: [telemetry, langwatch, console]", "handlers: [telemetry, konsole]",
+     ["loggers.automagik.handlers", "'konsole'"]),
+    ("version: 1", "version: 2", ["version", "2", "1"]),
+    ("version: 1", "version: 1\nhandler: {}", ["handler", "handlers"]),
+    ("disable_existing_loggers: false", "disable_existing_loggers: 7", ["disable_existing_loggers", "7"]),
+    ("formatters:", "formatters: [", ["not YAML", "line"]),
+    ("loggers:\n  automagik: ", "loggers:\n  automagik: 5 #", ["not YAML"]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("old", "new", "expected"), MISTAKES)
+def test_mistake_is_one_clear_error(
+    opted_in: Any, tmp_path: Path, old: str, new: str, expected: list[str]
+) -> None:
+    """The error names the file, the key's path and the bad value, and nothing has been started or changed."""
+    text = SHIPPED.read_text(encoding="utf-8")
+    assert old in text
+    path = tmp_path / "mine.yaml"
+    path.write_text(text.replace(old, new, 1), encoding="utf-8")
+    threads = threading.active_count()
+    with pytest.raises(ConfigurationError) as caught:
+        configure(path)
+    message = str(caught.value)
+    assert "\n" not in message
+    for part in expected:
+        assert part in message
+    assert logging.getLogger("automagik").handlers == []
+    assert threading.active_count() == threads
+    assert not (tmp_path / "state").exists()
+
+
+@pytest.mark.parametrize("content", ["", "[]", "just text"])
+def test_file_that_is_no_mapping(tmp_path: Path, content: str) -> None:
+    """A file with something else in it says so."""
+    path = tmp_path / "mine.yaml"
+    path.write_text(content, encoding="utf-8")
+    with pytest.raises(ConfigurationError, match="mapping"):
+        configure(path)
+
+
+def test_file_that_is_missing(tmp_path: Path) -> None:
+    """A file that is not there is named."""
+    with pytest.raises(ConfigurationError, match=r"none\.yaml: can't be read"):
+        configure(tmp_path / "none.yaml")
+
+
+def test_users_own_file_by_variable(opted_in: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """AUTOMAGIK_LOGGING_CONFIG names the file, for the facade too, and a mistake in it is raised at start-up."""
+    path = tmp_path / "mine.yaml"
+    path.write_text(SHIPPED.read_text(encoding="utf-8").replace("level: INFO", "level: ERROR", 1), encoding="utf-8")
+    monkeypatch.setenv("AUTOMAGIK_LOGGING_CONFIG", str(path))
+    telemetry = get_tracing_manager().telemetry
+    assert telemetry is not None
+    telemetry.track_feature_usage("agents")
+    telemetry.track_error("ValueError", "api")
+    telemetry.flush(10)
+    assert [span["name"] for span in opted_in.spans()] == ["agent.error"]
+
+
+@pytest.mark.parametrize("level", ["OFF", '"OFF"', "'off'.upper()"[:3] + "'"])
+def test_bare_off_means_off(opted_in: Any, tmp_path: Path, level: str) -> None:
+    """A bare OFF, which YAML reads as false, and a quoted one both close the sink."""
+    path = tmp_path / "mine.yaml"
+    quoted = level if level.strip("'\"") == "OFF" else "OFF"
+    path.write_text(SHIPPED.read_text(encoding="utf-8").replace("level: INFO", f"level: {quoted}", 1), encoding="utf-8")
+    telemetry = configure(path).telemetry
+    assert telemetry is not None
+    telemetry.track_error("ValueError", "api")
+    assert telemetry.flush(10)
+    assert opted_in.requests == []
+
+
+def test_bare_off_with_the_standard_library_alone(opted_in: Any) -> None:
+    """The same holds when only logging.config reads the file."""
+    import logging.config
+
+    config = yaml.safe_load(SHIPPED.read_text(encoding="utf-8").replace("level: INFO", "level: OFF", 1))
+    assert config["handlers"]["telemetry"]["level"] is False
+    logging.config.dictConfig(config)
+    logging.getLogger("automagik.agents").critical("agent.run")
+    assert get_tracing_manager().flush(10)
+    assert opted_in.requests == []
+
+
+def test_local_file_is_off_until_listed(opted_in: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The JSON-lines file appears when it is listed, with the event's fields, and not before."""
+    monkeypatch.chdir(tmp_path)
+    configure()
+    logging.getLogger("automagik.agents").info("agent.run", extra={"agent_name": "simple"})
+    assert not (tmp_path / "automagik-events.jsonl").exists()
+    path = tmp_path / "mine.yaml"
+    text = SHIPPED.read_text(encoding="utf-8").replace("[telemetry, langwatch, console]", "[telemetry, file]", 1)
+    path.write_text(text, encoding="utf-8")
+    configure(path)
+    logging.getLogger("automagik.agents").info("agent.run", extra={"agent_name": "simple"})
+    (line,) = (tmp_path / "automagik-events.jsonl").read_text(encoding="utf-8").splitlines()
+    written = json.loads(line)
+    assert (written["message"], written["agent_name"]) == ("agent.run", "simple")
+    for handler in logging.getLogger("automagik").handlers:
+        handler.close()
+
+
+def test_words_of_the_file_leave_verbatim(opted_in: Any, fields: Any, tmp_path: Path) -> None:
+    """A name in the file's vocabulary leaves as it is; one that nobody declared leaves as a hash."""
+    path = tmp_path / "mine.yaml"
+    text = SHIPPED.read_text(encoding="utf-8").replace("vocabulary: []", "vocabulary: [my-agent]", 1)
+    path.write_text(text, encoding="utf-8")
+    manager = configure(path)
+    for name in ("my-agent", "project-x"):
+        logging.getLogger("automagik.agents").info("agent.run", extra={"agent_name": name})
+    manager.flush(10)
+    mine, other = [fields(span)["event.agent_name"] for span in opted_in.spans()]
+    assert mine == "my-agent"
+    assert other.startswith("custom-")
+    assert "project-x" not in str(opted_in.requests)
+
+
+def test_configuring_again_moves_over(opted_in: Any) -> None:
+    """A second call replaces the sinks: nothing is lost, nothing is sent twice."""
+    for _ in range(3):
+        configure()
+        logging.getLogger("automagik.agents").info("agent.run", extra={"agent_name": "simple"})
+    assert get_tracing_manager().flush(10)
+    assert len(opted_in.spans()) == 3
