@@ -20,11 +20,13 @@ def merge_context(_logger: WrappedLogger, _method_name: str, event_dict: EventDi
     if not bound:
         return event_dict
     span_id = bound.pop("span_id", None)
-    if span_id is not None and _encloses(span_id, bound, event_dict):
+    trace_id = event_dict.get("trace_id")
+    if trace_id is not None and not _same(trace_id, bound.get("trace_id")):
+        bound.pop("parent_span_id", None)
+    elif span_id is not None and not _same(event_dict.get("span_id"), span_id):
         bound["parent_span_id"] = span_id
     return {**bound, **event_dict}
 
 
-def _encloses(span_id: object, bound: EventDict, event_dict: EventDict) -> bool:
-    own_trace = event_dict.get("trace_id")
-    return event_dict.get("span_id") != span_id and (own_trace is None or own_trace == bound.get("trace_id"))
+def _same(one: object, other: object) -> bool:
+    return type(one) is str and type(other) is str and one == other  # for any other object's __eq__ may raise

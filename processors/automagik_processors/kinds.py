@@ -8,28 +8,29 @@ withheld. Numbers leave with three significant digits: enough for statistics, to
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from bisect import bisect_right
 from dataclasses import dataclass
 from enum import Enum
-from typing import ClassVar, Final, Protocol
+from typing import ClassVar, Final
 
 _INT64: Final = 2**63
 _POWERS: Final = [10.0**exponent for exponent in range(16)]  # as far as floats hold every integer
 
 
-class Kind(Protocol):
-    """What a catalogue says of a field."""
+class Kind(ABC):
+    """What a catalogue says of a field; `name` is one lower-case word for generated documentation."""
 
-    @property
-    def name(self) -> str:
-        """One lower-case word for generated documentation."""
+    __slots__ = ()
+    name: ClassVar[str]
 
+    @abstractmethod
     def take(self, value: object) -> bool | float | str | None:
         """Return `value` as it may leave, or None to withhold it."""
 
 
 @dataclass(frozen=True, slots=True)
-class Flag:
+class Flag(Kind):
     """Exactly True or False."""
 
     name: ClassVar[str] = "flag"
@@ -40,7 +41,7 @@ class Flag:
 
 
 @dataclass(frozen=True, slots=True)
-class Count:
+class Count(Kind):
     """An int from 0 to `maximum`, rounded to three significant digits. Larger is withheld: it counts nothing."""
 
     name: ClassVar[str] = "count"
@@ -58,7 +59,7 @@ class Count:
 
 
 @dataclass(frozen=True, slots=True)
-class Duration:
+class Duration(Kind):
     """Milliseconds, 0 or more, rounded to three significant digits and capped at `maximum` (a day)."""
 
     name: ClassVar[str] = "duration"
@@ -71,12 +72,12 @@ class Duration:
             if value is None:
                 return None
         if 0.0 <= value < math.inf:
-            return three_digits(value) if value < self.maximum else self.maximum
+            return three_digits(value) if value < self.maximum else float(self.maximum)
         return None
 
 
 @dataclass(frozen=True, slots=True)
-class Measure:
+class Measure(Kind):
     """A finite number, clamped to `minimum` and `maximum` and rounded to three significant digits."""
 
     name: ClassVar[str] = "measure"
@@ -95,7 +96,7 @@ class Measure:
 
 
 @dataclass(frozen=True, slots=True)
-class Word:
+class Word(Kind):
     """A short text that leaves verbatim only if it was known in advance; an Enum whose value is a str counts as one."""
 
     name: ClassVar[str] = "word"

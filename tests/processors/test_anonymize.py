@@ -1,0 +1,389 @@
+"""Nothing leaves that was not known in advance, whatever it hides in."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import string
+from enum import Enum
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from automagik_processors import Anonymize, Count, Dropped, Duration, Flag, Kind, Measure, OTLPSpan, Word
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+SECRET = "hunter2-s3cr3t"  # noqa: S105  # it is planted
+KEY = b"a key that stays here"
+CATALOGUE: dict[str, dict[str, Kind]] = {
+    "agent.run": {
+        "agent_name": Word(),
+        "framework": Word(),
+        "success": Flag(),
+        "duration_ms": Duration(),
+        "share": Measure(0, 1),
+        "token_count": Count(),
+    },
+    "system.startup": {},
+}
+VOCABULARY = frozenset({"simple", "agno"})
+CARRIED = ("level", "timestamp", "sample_rate", "trace_id", "span_id", "parent_span_id")
+KEYS = [*CATALOGUE["agent.run"], *CARRIED]
+TRACE, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
+
+
+class Text(str):
+    """A str with methods of its own, all of which say something else or raise."""
+
+    __slots__ = ()
+    __hash__ = str.__hash__
+
+    def __eq__(self, other: object) -> bool:
+        return True
+
+    def __str__(self) -> str:
+        return SECRET
+
+    def encode(self, *_: object) -> bytes:
+        """Return the secret."""
+        return SECRET.encode()
+
+
+class Secret(Enum):
+    """An enumeration that holds a secret."""
+
+    VALUE = SECRET
+
+
+class Number(int):
+    """An int that shows a secret."""
+
+    def __repr__(self) -> str:
+        return SECRET
+
+    __str__ = __format__ = __repr__  # type: ignore[assignment]
+
+
+class Hostile:  # noqa: PLW1641  # it has one, below
+    """An object of which every use raises."""
+
+    def __eq__(self, other: object) -> bool:
+        raise RuntimeError(SECRET)
+
+    def __getattribute__(self, name: str) -> Any:  # noqa: ANN401  # any
+        raise RuntimeError(SECRET)
+
+    __hash__ = __bool__ = __str__ = __repr__ = __len__ = __iter__ = __eq__  # type: ignore[assignment]
+
+
+class Rival:
+    """A key that has another's hash, and after a while raises when compared."""
+
+    raises = False
+
+    def __init__(self, said_hash: int) -> None:
+        self.said_hash = said_hash
+
+    def __hash__(self) -> int:
+        return self.said_hash
+
+    def __eq__(self, other: object) -> bool:
+        if self.raises:
+            raise RuntimeError(SECRET)
+        return False
+
+
+class Lying(dict[str, Any]):
+    """A dict whose methods raise."""
+
+    def get(self, *_: object) -> Any:  # noqa: ANN401  # any
+        """Raise."""
+        raise RuntimeError(SECRET)
+
+    __getitem__ = __iter__ = __len__ = keys = values = items = __contains__ = copy = get
+
+
+def anonymize(event: Any, **options: Any) -> dict[str, Any]:  # noqa: ANN401  # any
+    """Return what leaves of `event` with the catalogue above."""
+    return dict(Anonymize(CATALOGUE, VOCABULARY, KEY, **options)(None, "info", event))
+
+
+def custom(word: str) -> str:
+    """Return what the text says an unknown word leaves as."""
+    return "custom-" + blake2b(word.encode("utf-8", "surrogatepass"), key=KEY, digest_size=8).hexdigest()
+
+
+secrets = st.sampled_from(
+    [
+        SECRET,
+        Text(SECRET),
+        Text("simple"),
+        Secret.VALUE,
+        Number(7),
+        Hostile,
+        SECRET.encode(),
+        f"simple {SECRET}",
+        {SECRET},
+    ]
+)
+values = st.recursive(
+    secrets | st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.just(SECRET) | st.text(max_size=5), inner, max_size=3)
+    ),
+    max_leaves=5,
+)
+keys = st.sampled_from([*KEYS, SECRET, Text(SECRET), "password"]) | st.sampled_from([1, None, b"x", (SECRET,)])
+events = st.dictionaries(keys, values, max_size=10).map(lambda event: {"event": "agent.run", **event})
+
+
+@given(events)
+def test_no_planted_secret_leaves(event: dict[Any, Any]) -> None:
+    """A secret planted in a value, a key, an id or a nested place is in no key and no value of what leaves."""
+    # Made here, for hypothesis itself doesn't survive such an object.
+    leaving = anonymize({key: Hostile() if value is Hostile else value for key, value in event.items()})
+    assert SECRET not in json.dumps(leaving)
+    assert {type(part) for part in itertools.chain(leaving, leaving.values())} <= {str, int, float, bool}
+    assert leaving.keys() <= {"event", *KEYS}
+    assert SECRET.encode() not in OTLPSpan()(None, "info", leaving)
+
+
+@given(st.dictionaries(st.sampled_from(KEYS), st.text(max_size=20), max_size=12))
+def test_a_text_leaves_only_from_the_vocabulary(fields: dict[str, str]) -> None:
+    """Every str that leaves is a known word, a known level, or a hash."""
+    for key, value in anonymize({"event": "agent.run", **fields}).items():
+        if key in {"agent_name", "framework"}:
+            assert value == (fields[key] if fields[key] in VOCABULARY else custom(fields[key]))
+        elif key == "level":
+            assert value in {"debug", "info", "warning", "error", "critical"}
+        elif key != "event":
+            assert len(value) == (32 if key == "trace_id" else 16)
+            assert set(value) <= set(string.hexdigits.lower())
+            assert value != fields[key]
+
+
+@given(st.permutations(["event", *KEYS, "password"]))
+def test_the_order_of_the_callers_keys_does_not_matter(order: list[str]) -> None:
+    """The same fields in any order leave in the catalogue's order, so that their bytes are the same."""
+    event = {
+        "event": "agent.run",
+        "agent_name": "simple",
+        "framework": "mine",
+        "success": True,
+        "duration_ms": 1234.5,
+        "share": 0.5,
+        "token_count": 1234,
+        "level": "info",
+        "timestamp": 1.7e9,
+        "sample_rate": 0.5,
+        "trace_id": TRACE,
+        "span_id": SPAN,
+        "parent_span_id": SPAN,
+        "password": SECRET,
+    }
+    leaving = anonymize({key: event[key] for key in order})
+    assert list(leaving) == ["event", *KEYS]
+    assert leaving["framework"] == custom("mine")
+    assert leaving["duration_ms"] == 1230.0
+
+
+def test_the_callers_event_stays_as_it_is() -> None:
+    """What comes back is a new dict."""
+    event = {"event": "agent.run", "agent_name": "mine", "password": SECRET}
+    before = dict(event)
+    leaving = anonymize(event)
+    assert event == before
+    assert leaving == {"event": "agent.run", "agent_name": custom("mine")}
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        {},
+        {"event": None},
+        {"event": "other"},
+        {"event": Text("agent.run")},
+        {"event": 1},
+        {"event": ["agent.run"]},
+        {"event": Hostile()},
+        [],
+        None,
+    ],
+    ids=lambda event: type(event.get("event")).__name__ if event else str(event),
+)
+def test_an_unknown_event_does_not_leave(event: Any) -> None:  # noqa: ANN401  # that is the point
+    """An event that is not in the catalogue, or whose name is not exactly a str, is dropped with a reason."""
+    with pytest.raises(Dropped) as dropped:
+        anonymize(event)
+    assert dropped.value.reason == "unknown_event"
+    assert SECRET not in repr(dropped.value)
+
+
+def test_what_does_not_leave_is_reported_without_its_value() -> None:
+    """The callback hears event, field and reason for each field that stays, in order; None counts as absent."""
+    heard: list[tuple[str, str, str]] = []
+    event = {
+        "event": "agent.run",
+        "agent_name": "mine",
+        "success": 1,
+        "framework": None,
+        "password": SECRET,
+        7: 1,
+        "x": None,
+    }
+    anonymize(event, on_withheld=lambda *withheld: heard.append(withheld))
+    assert heard == [
+        ("agent.run", "agent_name", "unknown_word"),
+        ("agent.run", "success", "wrong_kind"),
+        ("agent.run", "password", "unknown_field"),
+        ("agent.run", "(not a str)", "unknown_field"),
+    ]
+
+
+def test_nothing_is_reported_of_an_event_that_leaves_whole() -> None:
+    """An event with known words, right kinds and the carried keys is withheld in no part."""
+    event = {"event": "agent.run", "agent_name": "simple", "level": "info", "timestamp": 1.7e9, "trace_id": TRACE}
+    anonymize(event, on_withheld=lambda *withheld: pytest.fail(str(withheld)))
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("level", "loud"),
+        ("level", 20),
+        ("level", "INFO"),
+        ("timestamp", "2024-01-01T00:00:00Z"),
+        ("timestamp", float("nan")),
+        ("timestamp", 10**400),
+        ("timestamp", 4111111111111111),
+        ("timestamp", 0),
+        ("timestamp", True),
+        ("sample_rate", 0.0),
+        ("sample_rate", 1.5),
+        ("sample_rate", "0.5"),
+        ("trace_id", 17),
+        ("span_id", b"x"),
+        ("parent_span_id", [SPAN]),
+    ],
+    ids=lambda value: repr(value)[:20],
+)
+def test_a_carried_key_that_is_not_what_it_should_be_stays(key: str, value: object) -> None:
+    """Level, time, rate and ids have bounds too."""
+    heard: list[tuple[str, str, str]] = []
+    leaving = anonymize({"event": "system.startup", key: value}, on_withheld=lambda *withheld: heard.append(withheld))
+    assert leaving == {"event": "system.startup"}
+    assert heard == [("system.startup", key, "wrong_kind")]
+
+
+def test_hashed_ids_still_join() -> None:
+    """Equal ids stay equal, a span and its child's parent id too; other ids, and words of the same text, differ."""
+    first = anonymize({"event": "agent.run", "trace_id": TRACE, "span_id": SPAN, "agent_name": SPAN})
+    second = anonymize({"event": "agent.run", "trace_id": TRACE, "parent_span_id": SPAN})
+    other = anonymize({"event": "agent.run", "trace_id": TRACE[::-1], "parent_span_id": SPAN[::-1]})
+    assert first["trace_id"] == second["trace_id"] != other["trace_id"]
+    assert first["span_id"] == second["parent_span_id"] != other["parent_span_id"]
+    assert first["agent_name"] != f"custom-{first['span_id']}"
+    assert TRACE not in first.values()
+
+
+def test_a_word_declared_later_leaves_verbatim() -> None:
+    """The vocabulary is asked each time, so a word that was hashed before leaves as it is once it is known."""
+    vocabulary: set[str] = set()
+    processor = Anonymize(CATALOGUE, vocabulary, KEY)
+    event = {"event": "agent.run", "agent_name": "mine"}
+    assert processor(None, "info", event)["agent_name"] == custom("mine")
+    vocabulary.add("mine")
+    assert processor(None, "info", event)["agent_name"] == "mine"
+
+
+@pytest.mark.parametrize("word", ["", "\ud800", "\x00", "ä" * 5000, "simple "], ids=ascii)
+def test_any_text_can_be_hashed(word: str) -> None:
+    """Empty, long, and not even encodable words have a hash, the same each time."""
+    assert anonymize({"event": "agent.run", "agent_name": word})["agent_name"] == custom(word)
+
+
+def test_a_subclass_of_str_leaves_as_what_it_holds() -> None:
+    """Known words in a subclass or an Enum leave as plain str; what the object's methods say does not count."""
+
+    class Framework(str, Enum):  # noqa: UP042  # as hosts write it
+        AGNO = "agno"
+
+    leaving = anonymize({"event": "agent.run", "agent_name": Text("simple"), "framework": Framework.AGNO})
+    assert leaving == {"event": "agent.run", "agent_name": "simple", "framework": "agno"}
+    assert {type(value) for value in leaving.values()} == {str}
+    assert anonymize({"event": "agent.run", "agent_name": Text("mine")})["agent_name"] == custom("mine")
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_an_object_that_raises_is_withheld(key: str) -> None:
+    """A value of which every method raises neither leaves nor raises."""
+    assert anonymize({"event": "agent.run", key: Hostile()}) == {"event": "agent.run"}
+
+
+@pytest.mark.parametrize("key", ["event", *KEYS, "other"])
+def test_a_key_that_raises_is_left_out(key: str) -> None:
+    """A key that collides with one of ours and whose __eq__ raises harms nothing."""
+    rival = Rival(hash(key))
+    event = {rival: SECRET, "event": "agent.run", "agent_name": "simple"}
+    rival.raises = True
+    assert anonymize(event) == {"event": "agent.run", "agent_name": "simple"}
+
+
+def test_a_dict_that_lies_is_read_as_it_is() -> None:
+    """A dict subclass whose methods raise is read past them."""
+    assert anonymize(Lying(event="agent.run", agent_name="simple", password=SECRET)) == {
+        "event": "agent.run",
+        "agent_name": "simple",
+    }
+
+
+def test_the_key_is_made_at_the_first_need_and_once() -> None:
+    """A callable for the key is not called before a word or an id must be hashed, and then a single time."""
+    calls: list[int] = []
+
+    def make() -> bytes:
+        calls.append(1)
+        return KEY
+
+    processor = Anonymize(CATALOGUE, VOCABULARY, make)
+    processor(None, "info", {"event": "agent.run", "agent_name": "simple"})
+    assert calls == []
+    for name in ("one", "two", "one"):
+        leaving = processor(None, "info", {"event": "agent.run", "agent_name": name, "trace_id": TRACE})
+    assert calls == [1]
+    assert leaving["agent_name"] == custom("one")
+
+
+def test_without_a_key_each_object_has_its_own() -> None:
+    """By default the key is random, so nobody can try words against the hashes."""
+    event = {"event": "agent.run", "agent_name": "mine"}
+    first, second = Anonymize(CATALOGUE), Anonymize(CATALOGUE)
+    assert first(None, "", event) == first(None, "", event) != second(None, "", event)
+
+
+@pytest.mark.parametrize("name", ["event", *CARRIED])
+def test_a_catalogue_cannot_declare_what_has_a_meaning(name: str) -> None:
+    """A field named as a key with a meaning of its own is a mistake that the constructor tells."""
+    with pytest.raises(ValueError, match=rf"'e'.*'{name}'.*allowed"):
+        Anonymize({"e": {name: Word()}})
+
+
+@pytest.mark.parametrize(
+    ("make", "error"),
+    [
+        (lambda: Anonymize(CATALOGUE, "simple"), TypeError),
+        (lambda: Anonymize(CATALOGUE, key=b""), ValueError),
+        (lambda: Anonymize(CATALOGUE, key=b"x" * 65), ValueError),
+        (lambda: Anonymize(CATALOGUE, key="text"), TypeError),  # type: ignore[arg-type]
+    ],
+    ids=["vocabulary is a str", "empty key", "long key", "key is a str"],
+)
+def test_mistakes_are_told_at_once(make: Callable[[], object], error: type[Exception]) -> None:
+    """What would make the promise hollow is refused when the processor is made."""
+    with pytest.raises(error, match="allowed"):
+        make()

@@ -1,0 +1,63 @@
+"""Where random ids come from, and what a fork does to them."""
+
+from __future__ import annotations
+
+import gc
+import os
+import weakref
+
+import pytest
+
+from automagik_processors import OTLPSpan
+from automagik_processors.ids import ForkSafeRandom, is_id
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
+def test_a_fork_gives_other_ids() -> None:
+    """Parent and children don't draw the same ids from the state that they shared."""
+    encode = OTLPSpan()
+    encode(None, "", {"event": "e"})
+    seen = {in_a_child(encode) for _ in range(3)} | {encode(None, "", {"event": "e", "timestamp": 1.0})}
+    assert len(seen) == 4
+
+
+def in_a_child(encode: OTLPSpan) -> bytes:
+    """Return what a forked child encodes."""
+    reader, writer = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            os.write(writer, encode(None, "", {"event": "e", "timestamp": 1.0}))
+        finally:
+            os._exit(0)
+    os.close(writer)
+    with os.fdopen(reader, "rb") as pipe:
+        encoded = pipe.read()
+    assert os.waitpid(pid, 0)[1] == 0
+    assert encoded
+    return encoded
+
+
+def test_a_generator_is_not_kept_alive() -> None:
+    """The hook that seeds anew after a fork does not hold what it seeds."""
+    generator = ForkSafeRandom()
+    reference = weakref.ref(generator)
+    del generator
+    gc.collect()
+    assert reference() is None
+
+
+@pytest.mark.parametrize(
+    ("value", "valid"),
+    [
+        ("a" * 16, True),
+        ("0" * 15 + "1", True),
+        ("0" * 16, False),
+        ("A" * 16, False),
+        ("a" * 17, False),
+        (b"a" * 16, False),
+    ],
+)
+def test_what_an_id_is(value: object, valid: bool) -> None:  # noqa: FBT001  # a parameter of a test
+    """Exactly a str of lower-case hex digits, of the right number, not all zero."""
+    assert is_id(value, 16) is valid

@@ -1,0 +1,387 @@
+"""Spans, log records and the request around them, read by the official protobuf classes."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import random
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from automagik_processors import OTLPLogRecord, OTLPSpan, envelope
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+TRACE, SPAN, PARENT = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7", "b7ad6b7169203331"
+NOW = 1_700_000_000.5
+BOTH = pytest.mark.parametrize("processor", [OTLPSpan, OTLPLogRecord])
+
+scalars = (
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(max_size=8)
+    | st.binary(max_size=8)
+    | st.datetimes()
+    | st.uuids()
+    | st.decimals()
+    | st.fractions()
+    | st.complex_numbers()
+    | st.just(ValueError("no"))
+    | st.just(object())
+    | st.just(...)
+)
+keys = st.text(max_size=5) | st.integers() | st.none() | st.binary(max_size=3) | st.booleans()
+values = st.recursive(
+    scalars,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(keys, inner, max_size=4) | st.tuples(inner, inner),
+    max_leaves=8,
+)
+meanings = st.sampled_from(
+    [
+        "event",
+        "level",
+        "timestamp",
+        "trace_id",
+        "span_id",
+        "parent_span_id",
+        "sample_rate",
+        "success",
+        "duration_ms",
+        "system.os",
+    ]
+)
+events = st.dictionaries(meanings | keys, values, max_size=8)
+# No surrogates, which JSON can't carry, and no NaN, which equals nothing.
+exact = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**63), 2**63 - 1)
+    | st.floats(allow_nan=False)
+    | st.text(st.characters(codec="utf-8"))
+    | st.binary(),
+    lambda inner: (
+        st.lists(inner, max_size=4) | st.dictionaries(st.text(st.characters(codec="utf-8")), inner, max_size=4)
+    ),
+    max_leaves=8,
+)
+
+
+def bits() -> int:
+    """Return the ids 1 and 2."""
+    return 1 << 64 | 2
+
+
+@BOTH
+@given(event=events)
+def test_any_event_dict_becomes_valid_otlp(
+    processor: type[OTLPSpan | OTLPLogRecord],
+    event: dict[Any, Any],
+    fragment: Callable[[str, bytes], Any],
+    attributes: Callable[[Any], dict[str, Any]],
+) -> None:
+    """Whatever an event holds, what comes out is valid, with valid ids and unique keys."""
+    item = fragment(processor.signal, processor("", {"system.os": "Linux"})(None, "info", event))
+    assert len(item.trace_id) == 16
+    assert any(item.trace_id)
+    assert len(item.span_id) == 8
+    assert any(item.span_id)
+    assert "system.os" in attributes(item)
+
+
+@BOTH
+@given(fields=st.dictionaries(st.text(st.characters(codec="utf-8")).map("f_{}".format), exact, max_size=6))
+def test_values_read_back_equal_those_put_in(
+    processor: type[OTLPSpan | OTLPLogRecord],
+    fields: dict[str, Any],
+    fragment: Callable[[str, bytes], Any],
+    attributes: Callable[[Any], dict[str, Any]],
+) -> None:
+    """Every field arrives under its prefixed key with its value and type, false, 0, "" and None included."""
+    read = attributes(fragment(processor.signal, processor("event.")(None, "info", {"event": "e", **fields})))
+    expected = {f"event.{key}": value for key, value in fields.items()}
+    assert read == expected
+    assert repr(read) == repr({key: expected[key] for key in read})
+
+
+def test_a_span_is_the_event(
+    fragment: Callable[[str, bytes], Any], attributes: Callable[[Any], dict[str, Any]]
+) -> None:
+    """A span has the event's name, ids, times and status, its fields with the prefix, then the constants."""
+    event = {
+        "event": "agent.run",
+        "agent_name": "simple",
+        "success": True,
+        "duration_ms": 1500.0,
+        "level": "info",
+        "timestamp": NOW,
+        "trace_id": TRACE,
+        "span_id": SPAN,
+        "parent_span_id": PARENT,
+        "sample_rate": 0.25,
+    }
+    span = fragment(
+        "traces", OTLPSpan("event.", {"system.os": "Linux"}, ids=lambda: pytest.fail("drawn"))(None, "", event)
+    )
+    assert (span.name, span.kind, span.status.code) == ("agent.run", 1, 1)
+    assert (span.trace_id.hex(), span.span_id.hex(), span.parent_span_id.hex()) == (TRACE, SPAN, PARENT)
+    assert (span.start_time_unix_nano, span.end_time_unix_nano) == (
+        1_699_999_999_000_000_000,
+        1_700_000_000_500_000_000,
+    )
+    assert attributes(span) == {
+        "event.agent_name": "simple",
+        "event.success": True,
+        "event.duration_ms": 1500.0,
+        "sample_rate": 0.25,
+        "system.os": "Linux",
+    }
+
+
+def test_a_log_record_is_the_event(
+    fragment: Callable[[str, bytes], Any], attributes: Callable[[Any], dict[str, Any]]
+) -> None:
+    """A log record has the event's name twice, its severity, ids and time, and the same attributes as a span."""
+    event = {
+        "event": "agent.run",
+        "agent_name": "simple",
+        "level": "error",
+        "timestamp": NOW,
+        "trace_id": TRACE,
+        "span_id": SPAN,
+        "parent_span_id": PARENT,
+        "sample_rate": 0.25,
+    }
+    record = fragment("logs", OTLPLogRecord("event.", {"system.os": "Linux"})(None, "", event))
+    assert (record.event_name, record.body.string_value) == ("agent.run", "agent.run")
+    assert (record.severity_number, record.severity_text) == (17, "error")
+    assert (record.trace_id.hex(), record.span_id.hex()) == (TRACE, SPAN)
+    assert record.time_unix_nano == 1_700_000_000_500_000_000
+    assert attributes(record) == {
+        "event.agent_name": "simple",
+        "sample_rate": 0.25,
+        "system.os": "Linux",
+        "parent_span_id": PARENT,
+    }
+
+
+@pytest.mark.parametrize(
+    ("fields", "code"),
+    [
+        ({}, 0),
+        ({"success": True}, 1),
+        ({"success": False}, 2),
+        ({"success": 0}, 0),
+        ({"level": "warning"}, 0),
+        ({"level": "error"}, 2),
+        ({"level": "critical"}, 2),
+        ({"event": "agent.error"}, 2),
+        ({"event": "agent.errors"}, 0),
+        ({"level": "error", "success": True}, 1),
+    ],
+    ids=repr,
+)
+def test_the_status_follows_from_success_level_and_name(fields: dict[str, Any], code: int) -> None:
+    """Success counts first, then the level and the name; the code is written even if it is 0."""
+    assert json.loads(OTLPSpan()(None, "", {"event": "e", **fields}))["status"] == {"code": code}
+
+
+@pytest.mark.parametrize(
+    ("level", "number"), [("debug", 5), ("info", 9), ("warning", 13), ("error", 17), ("critical", 21), ("loud", 0)]
+)
+def test_severities(level: str, number: int, fragment: Callable[[str, bytes], Any]) -> None:
+    """Python's levels have OpenTelemetry's numbers, another one only its name."""
+    record = fragment("logs", OTLPLogRecord()(None, "", {"event": "e", "level": level}))
+    assert (record.severity_number, record.severity_text) == (number, level)
+
+
+@BOTH
+def test_fresh_ids_take_one_draw(processor: type[OTLPSpan | OTLPLogRecord]) -> None:
+    """Both ids come from a single call; a valid one that the event brings is kept."""
+    drawn: list[int] = []
+
+    def draw() -> int:
+        drawn.append(1)
+        return bits()
+
+    encode = processor(ids=draw)
+    assert ids_of(encode(None, "", {"event": "e"})) == ("0" * 31 + "1", "0" * 15 + "2")
+    assert ids_of(encode(None, "", {"event": "e", "trace_id": TRACE})) == (TRACE, "0" * 15 + "2")
+    assert ids_of(encode(None, "", {"event": "e", "span_id": SPAN})) == ("0" * 31 + "1", SPAN)
+    assert len(drawn) == 3
+
+
+@BOTH
+@pytest.mark.parametrize(
+    "bad",
+    ["", "0" * 32, "0" * 16, TRACE.upper(), TRACE + "\n", SPAN[:-1], f"0x{SPAN[2:]}", 17, b"x", None, [TRACE]],
+    ids=repr,
+)
+def test_invalid_ids_are_replaced(processor: type[OTLPSpan | OTLPLogRecord], bad: object) -> None:
+    """An id that is not lower-case hex of the right length, or is zero, does not get through."""
+    event = {"event": "e", "trace_id": bad, "span_id": bad, "parent_span_id": bad}
+    fragment = processor(ids=bits)(None, "", event)
+    assert ids_of(fragment) == ("0" * 31 + "1", "0" * 15 + "2")
+    assert b"arent" not in fragment
+
+
+@pytest.mark.parametrize("drawn", [0, 1, 1 << 64, (1 << 192) - 1])
+def test_fresh_ids_are_never_zero(drawn: int) -> None:
+    """Not even if all random bits are zero."""
+    trace_id, span_id = ids_of(OTLPSpan(ids=lambda: drawn)(None, "", {}))
+    assert (len(trace_id), len(span_id)) == (32, 16)
+    assert int(trace_id, 16) > 0
+    assert int(span_id, 16) > 0
+
+
+@BOTH
+@pytest.mark.parametrize(
+    "timestamp",
+    [NOW, dt.datetime.fromtimestamp(NOW, dt.UTC), "2023-11-14T22:13:20.500000Z", "2023-11-14T23:13:20.5+01:00"],
+    ids=repr,
+)
+def test_a_timestamp_may_be_seconds_a_datetime_or_iso(
+    processor: type[OTLPSpan | OTLPLogRecord], timestamp: object
+) -> None:
+    """All of these are what structlog's TimeStamper and hosts write."""
+    encode = processor(clock=lambda: pytest.fail("the clock was asked"))
+    assert b'UnixNano":"1700000000500000000"' in encode(None, "", {"event": "e", "timestamp": timestamp})
+
+
+@BOTH
+@pytest.mark.parametrize(
+    "timestamp",
+    [None, "yesterday", "", float("nan"), float("inf"), -1.0, 1e11, 10**400, True, [], b"1"],
+    ids=lambda value: repr(value)[:9],
+)
+def test_without_a_usable_timestamp_the_clock_counts(
+    processor: type[OTLPSpan | OTLPLogRecord], timestamp: object
+) -> None:
+    """A time that can't be read, or that the format can't hold, is the clock's."""
+    encoded = processor(clock=lambda: NOW)(None, "", {"event": "e", "timestamp": timestamp})
+    assert b'imeUnixNano":"1700000000500000000"' in encoded
+
+
+@pytest.mark.parametrize(
+    "duration", [None, -1, "5", float("nan"), float("inf"), 10**400, True, 1e18], ids=lambda value: repr(value)[:9]
+)
+def test_a_duration_that_is_none_lasts_no_time(duration: object) -> None:
+    """A span without a sensible duration starts when it ends; the field itself is still an attribute."""
+    span = json.loads(OTLPSpan(clock=lambda: NOW)(None, "", {"event": "e", "duration_ms": duration}))
+    assert span["startTimeUnixNano"] == span["endTimeUnixNano"]
+    assert span["attributes"][0]["key"] == "duration_ms"
+
+
+def test_a_span_starts_in_1970_at_the_earliest() -> None:
+    """A duration longer than the time since 1970 does not make the start negative."""
+    span = json.loads(OTLPSpan(clock=lambda: 5.0)(None, "", {"event": "e", "duration_ms": 6000}))
+    assert (span["startTimeUnixNano"], span["endTimeUnixNano"]) == ("0", "5000000000")
+
+
+@BOTH
+@pytest.mark.parametrize(
+    ("name", "text"), [(None, "event"), (7, "7"), (["a"], "['a']"), ("a\nb\u2028\ud800", "a\nb\u2028\ufffd")], ids=ascii
+)
+def test_a_name_that_is_no_str_is_made_one(
+    processor: type[OTLPSpan | OTLPLogRecord], name: object, text: str, fragment: Callable[[str, bytes], Any]
+) -> None:
+    """Every event has a name, whatever was logged."""
+    item = fragment(processor.signal, processor()(None, "", {"event": name}))
+    assert (item.name if processor is OTLPSpan else item.body.string_value) == text
+
+
+@BOTH
+def test_a_field_takes_a_constants_place(
+    processor: type[OTLPSpan | OTLPLogRecord],
+    fragment: Callable[[str, bytes], Any],
+    attributes: Callable[[Any], dict[str, Any]],
+) -> None:
+    """Keys are unique: where both have a value, the event's counts."""
+    encode = processor("system.", {"system.os": "Linux", "level": 1})
+    assert attributes(fragment(processor.signal, encode(None, "", {"os": "Plan 9"}))) == {
+        "system.os": "Plan 9",
+        "level": 1,
+    }
+    assert attributes(fragment(processor.signal, encode(None, "", {"level": "info"}))) == {
+        "system.os": "Linux",
+        "level": 1,
+    }
+
+
+@BOTH
+def test_attributes_are_there_even_if_empty(processor: type[OTLPSpan | OTLPLogRecord]) -> None:
+    """Some receivers refuse a span without the key."""
+    assert json.loads(processor()(None, "", {"event": "e"}))["attributes"] == []
+
+
+@BOTH
+def test_the_event_stays_as_it_is(processor: type[OTLPSpan | OTLPLogRecord]) -> None:
+    """Encoding changes nothing in the caller's dict."""
+    event = {"event": "e", "a": [1, {"b": 2}], "trace_id": TRACE}
+    processor()(None, "", event)
+    assert event == {"event": "e", "a": [1, {"b": 2}], "trace_id": TRACE}
+
+
+@BOTH
+def test_many_different_keys_are_all_encoded(
+    processor: type[OTLPSpan | OTLPLogRecord],
+    fragment: Callable[[str, bytes], Any],
+    attributes: Callable[[Any], dict[str, Any]],
+) -> None:
+    """The cache of keys is bounded, what is encoded isn't."""
+    event = {f"key{number}": number for number in range(6000)}
+    encode = processor()
+    encode(None, "", event)
+    assert attributes(fragment(processor.signal, encode(None, "", event))) == event
+
+
+@pytest.mark.parametrize("processor", [OTLPSpan, OTLPLogRecord])
+@pytest.mark.parametrize("number", [0, 1, 3])
+def test_the_envelope_makes_fragments_a_request(
+    processor: type[OTLPSpan | OTLPLogRecord],
+    number: int,
+    body: Callable[[str, bytes], Any],
+    attributes: Callable[[Any], dict[str, Any]],
+) -> None:
+    """Head, fragments joined by commas and tail are one request, each fragment on a line of its own if wished."""
+    fragments = [processor()(None, "", {"event": f"e{index}"}) for index in range(number)]
+    head, tail = envelope(processor.signal, {"service.name": 'a"b', "n": 1}, "scope", "2")
+    assert head.endswith(b"[\n")
+    for separator in (b",", b",\n"):
+        request = body(processor.signal, head + separator.join(fragments) + tail)
+        (whole,) = request.resource_spans if processor is OTLPSpan else request.resource_logs
+        (scope,) = whole.scope_spans if processor is OTLPSpan else whole.scope_logs
+        items = scope.spans if processor is OTLPSpan else scope.log_records
+        assert attributes(whole.resource) == {"service.name": 'a"b', "n": 1}
+        assert (scope.scope.name, scope.scope.version) == ("scope", "2")
+        assert len(items) == number
+
+
+def test_an_unknown_signal_is_refused() -> None:
+    """The error names the value and what is allowed."""
+    with pytest.raises(ValueError, match="'metrics'; allowed: traces, logs"):
+        envelope("metrics", {}, "scope", "1")
+
+
+def test_the_global_random_neither_matters_nor_changes() -> None:
+    """A host that seeds `random` gets its own sequence, and no id twice."""
+    encode = OTLPSpan()
+    seen = set()
+    for _ in range(3):
+        random.seed(1)
+        before = random.getstate()
+        seen.add(ids_of(encode(None, "", {"event": "e"})))
+        seen.add(ids_of(OTLPSpan()(None, "", {"event": "e"})))
+        assert random.getstate() == before
+    assert len(seen) == 6
+
+
+def ids_of(fragment: bytes) -> tuple[str, str]:
+    """Return the trace id and span id of a fragment."""
+    item = json.loads(fragment)
+    return item["traceId"], item["spanId"]
