@@ -66,7 +66,7 @@ class BatchQueueListener:
         self.started = False
         self._thread: threading.Thread | None = None
         self._stopping = False
-        self._flushing = False
+        self._flush_requests = self._flushed = 0
         self._wake = threading.Event()
         self._progress = threading.Condition()
         self._orphans: deque[str] = deque()
@@ -105,12 +105,14 @@ class BatchQueueListener:
         """Ship all that is queued here, or was left by other processes; whether all was settled within `timeout` s."""
         deadline = self._clock() + timeout
         with self._progress:
-            self._flushing = True
             self._next_scan = self._clock()
+            self._flush_requests += 1
+            request = self._flush_requests
             self._wake.set()
-            return self._progress.wait_for(
-                lambda: not self._flushing or self._clock() + self.breaker.remaining() > deadline, timeout
-            ) and not self._flushing
+            self._progress.wait_for(
+                lambda: self._flushed >= request or self._clock() + self.breaker.remaining() > deadline, timeout
+            )
+            return self._flushed >= request
 
     def _run(self) -> None:
         guard.busy = True  # what this thread logs never feeds our own handlers
@@ -138,14 +140,15 @@ class BatchQueueListener:
     def _ship_next(self) -> float:
         if (blocked := self.breaker.remaining()) > 0:
             return blocked
-        segment = self.queue.take(now=self._flushing) or self._adopt()
+        request = self._flush_requests  # one that comes while we look is for the next look
+        segment = self.queue.take(now=request > self._flushed) or self._adopt()
         if segment is not None:
             self._ship(segment)
             return self.breaker.remaining()
         if (blocked := self.breaker.remaining()) > 0:
             return blocked
         with self._progress:
-            self._flushing = False
+            self._flushed = request
         due = self.queue.due_in()
         until_scan = max(0.0, self._next_scan - self._clock()) if self._spool else _RESCAN
         return until_scan if due is None else min(due, until_scan)
@@ -266,5 +269,5 @@ class BatchQueueListener:
             if file := self._spool.adopt(name) if self._spool else None:
                 file.remove()
         with self._progress:
-            self._flushing = False
+            self._flushed = self._flush_requests
         return _RESCAN
