@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import ipaddress
 import signal
 from contextlib import ExitStack
 from pathlib import Path
@@ -49,5 +50,13 @@ def command(host: str, port: int, store: Path | None) -> None:
 
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, stop)
-        click.echo(f"Collecting OTLP at {collector.url}, storing in {path}; Ctrl-C ends it.", err=True)
+        access = "" if _is_loopback(host) else " Whoever reaches this address may send to it and read its report."
+        click.echo(f"Collecting OTLP at {collector.url}, storing in {path}; Ctrl-C ends it.{access}", err=True)
         collector.wait()
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -20,12 +20,15 @@ if TYPE_CHECKING:
     from automagik_telemetry.collector.questions import Answers
 
 _GRACE_SECONDS: Final = 5
+# Longer than senders wait between two batches, so that they find their connection still open.
+_KEEP_ALIVE_SECONDS: Final = 75
 
 
 class Collector:
     """A collector that runs while its `with` block does, prints nothing and handles no signals.
 
-    Entering it opens the store and listens; leaving it answers what is under way, then closes both.
+    Entering it opens the store and listens; leaving it answers what is under way, then closes both. uvicorn's loggers
+    are silenced below CRITICAL in the whole process.
 
     Args:
         store: the path of the DuckDB file.
@@ -45,6 +48,7 @@ class Collector:
         self._address = host, port
         self._limit = limit
         self._listener: socket.socket
+        self._url: str
         self._server: _Server
         self._thread: threading.Thread
         self.store: Store
@@ -52,8 +56,7 @@ class Collector:
     @property
     def url(self) -> str:
         """The base URL, such as `http://127.0.0.1:4318`; OTLP goes to `/v1/traces` and `/v1/logs` below it."""
-        host, port = self._listener.getsockname()[:2]
-        return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+        return self._url
 
     def answers(self) -> Answers:
         """The answers to all questions, as `render` and `GET /api/report` show them."""
@@ -77,6 +80,8 @@ class Collector:
             listener.close()
             raise
         self._listener = listener
+        host, port = listener.getsockname()[:2]
+        self._url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
         self._server = _Server(
             uvicorn.Config(
                 app.build(self.store, self._limit),
@@ -88,6 +93,7 @@ class Collector:
                 log_level="critical",
                 access_log=False,
                 server_header=False,
+                timeout_keep_alive=_KEEP_ALIVE_SECONDS,
                 timeout_graceful_shutdown=_GRACE_SECONDS,
             )
         )

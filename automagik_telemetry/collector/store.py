@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import threading
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 import duckdb
@@ -28,6 +30,9 @@ _CONFIG: Final[dict[str, str | bool | int | float | list[str]]] = {
     "autoload_known_extensions": "false",
 }
 
+# DuckDB has no error of its own for this; the words are those for Unix and for Windows.
+_LOCKED: Final = re.compile("could not set lock|used by another process", re.IGNORECASE)
+
 _STORED_SPANS: Final = """
     SELECT TraceId, SpanId FROM otel_traces WHERE SpanId IN (SELECT unnest(string_split(?, ',')))
 """
@@ -52,6 +57,8 @@ class Store:
     def __init__(self, path: Path, *, read_only: bool = False) -> None:
         self.path = path
         self._writing = threading.Lock()
+        self._read_only = read_only
+        self._closed = False
         self._database = _open(path, read_only=read_only)
 
     def add_spans(self, rows: Iterable[Row]) -> int:
@@ -61,7 +68,7 @@ class Store:
             How many those were; they are on the disk when this returns.
 
         Raises:
-            StoreError: the rows could not be written; then none of them is.
+            StoreError: the rows may not be on the disk; to send them again is right, whether they are or not.
         """
         return self._add(TRACES, rows, _span_key, _STORED_SPANS)
 
@@ -72,7 +79,7 @@ class Store:
             How many were new; they are on the disk when this returns.
 
         Raises:
-            StoreError: the rows could not be written; then none of them is.
+            StoreError: the rows may not be on the disk; to send them again is right, whether they are or not.
         """
         return self._add(LOGS, rows, _record_key, _STORED_RECORDS)
 
@@ -82,16 +89,19 @@ class Store:
         Raises:
             StoreError: the store could not be read.
         """
+        database = self._database
         try:
-            with self._database.cursor() as cursor:
+            with database.cursor() as cursor:
                 cursor.begin()
                 return {question.name: _ask(cursor, question.sql) for question in QUESTIONS}
         except duckdb.Error as error:
+            self._recover(database, error)
             raise StoreError(f"The store {self.path} cannot be read: {_first_line(error)}") from error
 
     def close(self) -> None:
         """Close the file; a second call does nothing."""
         with self._writing:
+            self._closed = True
             self._database.close()
 
     def __enter__(self) -> Self:
@@ -113,8 +123,9 @@ class Store:
                 anonymous.append(row)
             else:
                 keyed.setdefault(identity, row)
+        database = self._database
         try:
-            with self._writing, self._database.cursor() as cursor:
+            with self._writing, database.cursor() as cursor:
                 if keyed:
                     span_ids = ",".join(row["SpanId"] for row in keyed.values())
                     for identity in cursor.execute(stored, [span_ids]).fetchall():
@@ -123,8 +134,21 @@ class Store:
                 if new:
                     cursor.execute(table.insert, [b"\n".join(map(orjson.dumps, new)).decode()])
         except duckdb.Error as error:
+            self._recover(database, error)
             raise StoreError(f"The store {self.path} cannot be written: {_first_line(error)}") from error
         return len(new)
+
+    def _recover(self, database: duckdb.DuckDBPyConnection, error: duckdb.Error) -> None:
+        """Open the file again after an error that DuckDB itself does not survive, such as a disk full at a checkpoint.
+
+        What was committed is in the file, and the request that failed may be sent again: a row is stored once.
+        """
+        if not isinstance(error, duckdb.FatalException | duckdb.ConnectionException):
+            return
+        with self._writing, suppress(StoreError):
+            if self._database is database and not self._closed:
+                database.close()
+                self._database = _open(self.path, read_only=self._read_only)
 
 
 def _span_key(row: Row) -> Hashable:
@@ -143,16 +167,25 @@ def _open(path: Path, *, read_only: bool) -> duckdb.DuckDBPyConnection:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         database = duckdb.connect(path, read_only=read_only, config=_CONFIG)
         if not read_only:
-            path.chmod(0o600)
-            for statement in (TRACES.create, LOGS.create, EVENTS_VIEW):
-                database.execute(statement)
-    except (duckdb.ConnectionException, duckdb.IOException) as error:
-        if isinstance(error, duckdb.ConnectionException) or "lock" in str(error) or "another process" in str(error):
+            _prepare(database, path)
+    except (duckdb.Error, OSError) as error:
+        if isinstance(error, duckdb.ConnectionException) or _LOCKED.search(str(error)):
             raise StoreLocked(f"The store {path} is in use by another process.") from error
         raise StoreError(f"The store {path} cannot be opened: {_first_line(error)}") from error
-    except (duckdb.Error, OSError) as error:
-        raise StoreError(f"The store {path} cannot be opened: {_first_line(error)}") from error
     return database
+
+
+def _prepare(database: duckdb.DuckDBPyConnection, path: Path) -> None:
+    """Make what is missing, all of it or nothing."""
+    try:
+        path.chmod(0o600)
+        database.begin()
+        for statement in (TRACES.create, LOGS.create, EVENTS_VIEW):
+            database.execute(statement)
+        database.commit()
+    except BaseException:
+        database.close()
+        raise
 
 
 def _ask(cursor: duckdb.DuckDBPyConnection, sql: str) -> list[dict[str, Any]]:

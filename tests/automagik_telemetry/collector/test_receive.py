@@ -140,17 +140,19 @@ RECORD_STORED = {
 }
 
 
-def _with_base64_ids(node: object) -> Any:
+def _with_base64_ids(request: dict[str, Any]) -> dict[str, Any]:
     """Turns the hex ids of OTLP's JSON into the base64 of protobuf's own."""
-    if isinstance(node, list):
-        return [_with_base64_ids(item) for item in node]
-    if not isinstance(node, dict):
-        return node
-    ids = {"traceId", "spanId", "parentSpanId"}
-    return {
-        key: base64.b64encode(bytes.fromhex(value)).decode() if key in ids else _with_base64_ids(value)
-        for key, value in node.items()
-    }
+
+    def convert(key: str, value: object) -> object:
+        if key in {"traceId", "spanId", "parentSpanId"}:
+            return base64.b64encode(bytes.fromhex(str(value))).decode()
+        if isinstance(value, list):
+            return [convert("", item) for item in value]
+        if isinstance(value, dict):
+            return {name: convert(name, item) for name, item in value.items()}
+        return value
+
+    return {name: convert(name, item) for name, item in request.items()}
 
 
 def test_a_json_span_is_stored_with_every_value(client: httpx.Client, traces: Make, stored: Stored) -> None:

@@ -1,0 +1,294 @@
+"""`automagik-telemetry collector` and `report` as real processes and in their failures."""
+
+from __future__ import annotations
+
+import http.server
+import json
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import pytest
+from click.testing import CliRunner
+
+from automagik_telemetry.cli import main, report
+from automagik_telemetry.collector.server import Collector
+from automagik_telemetry.collector.store import Store
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    Make = Callable[..., dict[str, Any]]
+
+COMMAND = (sys.executable, "-c", "from automagik_telemetry.cli import main; main()")
+
+
+@contextmanager
+def _process(store: Path, *options: str) -> Iterator[tuple[subprocess.Popen[str], str, str]]:
+    """A collector as a process of its own, its URL, and the line it began with."""
+    process = subprocess.Popen(
+        [*COMMAND, "collector", "--port", "0", "--store", str(store), *options],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert process.stderr is not None
+        line = process.stderr.readline()
+        assert line.startswith("Collecting OTLP at http://"), line + process.stderr.read()
+        yield process, line.split()[3].rstrip(","), line
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def _run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([*COMMAND, *arguments], capture_output=True, text=True, check=False, timeout=60)
+
+
+@pytest.fixture
+def nobody() -> Iterator[str]:
+    """A URL where nobody listens: its port is taken, but not served."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        yield f"http://127.0.0.1:{taken.getsockname()[1]}"
+
+
+@pytest.fixture
+def filled(tmp_path: Path, span: Make, traces: Make) -> Path:
+    """A store that no collector has open, with one feature used."""
+    path = tmp_path / "filled.duckdb"
+    with Collector(path) as collector:
+        feature = span("feature.used", feature_name="search")
+        httpx.post(f"{collector.url}/v1/traces", json=traces(feature), trust_env=False).raise_for_status()
+    return path
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_the_collector_runs_until_a_signal(tmp_path: Path, span: Make, traces: Make, number: signal.Signals) -> None:
+    """One line says where it is; SIGTERM or Ctrl-C end it with exit code 0, and the report then finds the events."""
+    store = tmp_path / "new" / "collector.duckdb"
+    with _process(store) as (process, url, line):
+        assert line == f"Collecting OTLP at {url}, storing in {store}; Ctrl-C ends it.\n"
+        feature = span("feature.used", feature_name="search")
+        httpx.post(f"{url}/v1/traces", json=traces(feature), trust_env=False).raise_for_status()
+        process.send_signal(number)
+        assert process.communicate(timeout=60) == ("", "")
+        assert process.returncode == 0
+    found = _run("report", "--store", str(store))
+    assert (found.returncode, found.stderr) == (0, "")
+    assert "feature   search" in found.stdout
+
+
+@pytest.mark.parametrize(
+    ("host", "open_to_all"),
+    [("0.0.0.0", True), ("localhost", False), ("127.0.0.2", False)],  # noqa: S104 - what is warned of
+)
+def test_an_open_address_is_warned_of(tmp_path: Path, host: str, *, open_to_all: bool) -> None:
+    """The first line says so when not only this machine can reach the collector."""
+    with _process(tmp_path / "c.duckdb", "--host", host) as (_, _url, line):
+        assert ("Whoever reaches this address may send to it and read its report." in line) is open_to_all
+
+
+def test_what_was_answered_survives_a_kill(tmp_path: Path, span: Make, traces: Make) -> None:
+    """A 200 means that the rows are on the disk: SIGKILL right after it loses nothing."""
+    store = tmp_path / "collector.duckdb"
+    with _process(store) as (process, url, _line):
+        spans = [span("feature.used", feature_name="search") for _ in range(500)]
+        httpx.post(f"{url}/v1/traces", json=traces(*spans), trust_env=False).raise_for_status()
+        process.kill()
+        process.wait(timeout=60)
+        with Store(store, read_only=True) as read_only:
+            assert [row["count"] for row in read_only.answers()["feature_usage"]] == [500]
+
+
+def test_a_running_collector_is_asked_over_http(tmp_path: Path, span: Make, traces: Make) -> None:
+    """`report --url` shows what a running collector has, as text and as JSON."""
+    with _process(tmp_path / "collector.duckdb") as (_, url, _line):
+        feature = span("feature.used", feature_name="search")
+        httpx.post(f"{url}/v1/traces", json=traces(feature), trust_env=False).raise_for_status()
+        shown, as_json = _run("report", "--url", url), _run("report", "--url", url, "--json")
+    assert (shown.returncode, as_json.returncode) == (0, 0)
+    assert "feature   search" in shown.stdout
+    assert json.loads(as_json.stdout)["feature_usage"] == [
+        {"kind": "feature", "name": "search", "category": "", "count": 1}
+    ]
+
+
+def test_a_port_in_use_is_one_line(tmp_path: Path, nobody: str) -> None:
+    """A taken port is told in one line, with exit code 2, before a store is made."""
+    port = nobody.rpartition(":")[2]
+    failed = _run("collector", "--port", port, "--store", str(tmp_path / "c.duckdb"))
+    assert (failed.returncode, failed.stdout) == (2, "")
+    assert failed.stderr == f"Error: Port {port} on 127.0.0.1 is in use; choose another with --port.\n"
+    assert not (tmp_path / "c.duckdb").exists()
+
+
+def test_a_store_in_use_is_one_line(tmp_path: Path) -> None:
+    """A second collector on the same file says so and ends; the first goes on."""
+    store = tmp_path / "collector.duckdb"
+    with _process(store) as (_, url, _line):
+        failed = _run("collector", "--port", "0", "--store", str(store))
+        assert (failed.returncode, failed.stderr) == (2, f"Error: The store {store} is in use by another process.\n")
+        assert httpx.get(f"{url}/health", trust_env=False).status_code == 200
+
+
+def test_a_foreign_address_is_one_line(tmp_path: Path) -> None:
+    """An address that is not this machine's cannot be listened on."""
+    result = CliRunner().invoke(main, ["collector", "--host", "192.0.2.1", "--store", str(tmp_path / "c.duckdb")])
+    assert result.exit_code == 2
+    assert result.output.startswith("Error: Cannot listen on 192.0.2.1 port 4318: ")
+    assert result.output.count("\n") == 1
+
+
+def test_the_report_reads_a_store_that_is_free(filled: Path) -> None:
+    """Without a collector, the file itself is read, and stays as it was."""
+    before = filled.read_bytes()
+    result = CliRunner().invoke(main, ["report", "--store", str(filled)])
+    assert (result.exit_code, "feature   search" in result.output) == (0, True)
+    assert filled.read_bytes() == before
+
+
+def test_a_locked_store_is_asked_of_its_collector(filled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """When a collector has the file, the one at the default address is asked, if the file is its own."""
+    with Collector(filled) as collector:
+        monkeypatch.setattr(report, "_DEFAULT_URL", collector.url)
+        result = CliRunner().invoke(main, ["report", "--store", str(filled)])
+    assert (result.exit_code, "feature   search" in result.output) == (0, True)
+
+
+def test_another_collectors_answers_are_not_shown(
+    filled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When the collector at the default address keeps another file, its answers would be the wrong ones."""
+    with Collector(filled), Collector(tmp_path / "other.duckdb") as other:
+        monkeypatch.setattr(report, "_DEFAULT_URL", other.url)
+        result = CliRunner().invoke(main, ["report", "--store", str(filled)])
+    assert result.exit_code == 2
+    assert result.output == (
+        f"Error: The store {filled} is in use by another process. The collector at {other.url} has another; "
+        "name the right one with --url.\n"
+    )
+
+
+def test_a_locked_store_without_a_collector_is_one_line(
+    filled: Path, nobody: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When the file is in use and nobody answers at the default address, the report asks for the URL."""
+    monkeypatch.setattr(report, "_DEFAULT_URL", nobody)
+    with Collector(filled):
+        result = CliRunner().invoke(main, ["report", "--store", str(filled)])
+    assert result.exit_code == 2
+    assert result.output == (
+        f"Error: The store {filled} is in use by another process. No collector answers at {nobody} either; "
+        "name one with --url.\n"
+    )
+
+
+def test_neither_store_nor_collector_is_one_line(tmp_path: Path, nobody: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a store and a collector there is nothing to report, and no file is made."""
+    monkeypatch.setattr(report, "_DEFAULT_URL", nobody)
+    result = CliRunner().invoke(main, ["report"])
+    assert result.exit_code == 2
+    assert result.output.startswith("Error: There is no store at ")
+    assert result.output.endswith(f"collector.duckdb. No collector answers at {nobody} either; name one with --url.\n")
+    missing = tmp_path / "missing.duckdb"
+    result = CliRunner().invoke(main, ["report", "--store", str(missing)])
+    assert (result.exit_code, result.output) == (2, f"Error: There is no store at {missing}.\n")
+    assert not missing.exists()
+
+
+def test_the_default_collector_is_asked_when_there_is_no_store(filled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A collector at the default address answers even if its store is not the default one."""
+    with Collector(filled) as collector:
+        monkeypatch.setattr(report, "_DEFAULT_URL", collector.url)
+        result = CliRunner().invoke(main, ["report"])
+    assert (result.exit_code, "feature   search" in result.output) == (0, True)
+
+
+def test_a_file_that_is_no_store_is_one_line(tmp_path: Path) -> None:
+    """A file of another kind is told in one line and left alone, by both commands."""
+    other = tmp_path / "notes.txt"
+    other.write_text("not a database " * 1000)
+    for arguments in (["report"], ["collector", "--port", "0"]):
+        result = CliRunner().invoke(main, [*arguments, "--store", str(other)])
+        assert result.exit_code == 2
+        assert result.output.startswith(f"Error: The store {other} cannot be opened: ")
+        assert result.output.count("\n") == 1
+    assert other.read_text() == "not a database " * 1000
+
+
+class _Page(http.server.BaseHTTPRequestHandler):
+    """Any web page."""
+
+    body = b"<html>hello</html>"
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(self.body)
+
+    def log_message(self, *_arguments: object) -> None:
+        """Say nothing."""
+
+
+@pytest.mark.parametrize("body", [b"<html>hello</html>", b"[]", b"{}", b'{"store": "x", "answers": 5}'])
+def test_a_url_that_is_no_collector_is_one_line(body: bytes) -> None:
+    """Whatever else answers at the URL is told in one line."""
+    handler = type("Page", (_Page,), {"body": body})
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}"
+        result = CliRunner().invoke(main, ["report", "--url", url])
+        server.shutdown()
+    assert result.exit_code == 2
+    assert result.output.startswith("Error: ")
+    assert "collector" in result.output
+    assert result.output.count("\n") == 1
+
+
+@pytest.mark.parametrize("url", ["http://[", "nonsense", "http://127.0.0.1:1/"])
+def test_a_bad_url_is_one_line(url: str) -> None:
+    """A URL that is none, or where nobody is, is told in one line."""
+    result = CliRunner().invoke(main, ["report", "--url", url])
+    assert result.exit_code == 2
+    assert result.output.startswith(f"Error: No collector answers at {url} (")
+    assert result.output.count("\n") == 1
+
+
+def test_the_commands_load_nothing_heavy_before_they_run() -> None:
+    """Help of all commands needs none of the extras."""
+    code = """
+import sys
+from click.testing import CliRunner
+from automagik_telemetry.cli import collector, report
+for command in (collector.command, report.command):
+    assert CliRunner().invoke(command, ["--help"]).exit_code == 0
+print(sorted({"duckdb", "starlette", "uvicorn", "google", "httpx"} & set(sys.modules)))
+"""
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert found.stdout == "[]\n"
+
+
+@pytest.mark.parametrize("command", ["collector", "report"])
+def test_a_missing_extra_is_one_line(command: str) -> None:
+    """Without the extra's packages a command says how to get them."""
+    code = f"import sys; sys.modules['duckdb'] = None; from automagik_telemetry.cli import main; main(['{command}'])"
+    failed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60)
+    message = "Error: This command needs duckdb, which comes with: pip install 'automagik-telemetry[collector]'\n"
+    assert (failed.returncode, failed.stderr) == (2, message)
+
+
+def test_the_store_is_for_its_owner_only(tmp_path: Path) -> None:
+    """What was collected can be read by the user alone."""
+    path = tmp_path / "folder" / "collector.duckdb"
+    with Store(path):
+        assert path.stat().st_mode & 0o777 == 0o600
+        assert path.parent.stat().st_mode & 0o777 == 0o700
+    assert [item.name for item in path.parent.iterdir()] == [path.name]
