@@ -5,11 +5,15 @@
 
 from __future__ import annotations
 
+import gzip
+import json
 import os
 import subprocess
 import sys
 import sysconfig
 import tempfile
+from concurrent.futures import Future, ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 
@@ -51,6 +55,39 @@ def test_telemetry_is_off_by_default() -> None:
     """Nobody who has not asked for it sends anything."""
     code = "from automagik_telemetry import get_tracing_manager as get; print(get().telemetry, get().observability)"
     assert run("-c", code) == "None None\n"
+
+
+def test_an_event_reaches_a_server() -> None:
+    """An event that an opted-in program tracks arrives as an OTLP span at the endpoint that it names."""
+    arrived: Future[bytes] = Future()
+
+    class Endpoint(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            zipped = self.headers["Content-Encoding"] == "gzip"
+            self.send_response(200)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", "2")
+            self.end_headers()
+            self.wfile.write(b"{}")
+            arrived.set_result(gzip.decompress(body) if zipped else body)
+
+        def log_message(self, *_: object) -> None:
+            """Print nothing."""
+
+    code = "from automagik_telemetry import get_tracing_manager as get; tracing = get(); "
+    code += "tracing.telemetry.track_feature_usage('agents'); print(tracing.flush(10)); tracing.shutdown()"
+    with HTTPServer(("127.0.0.1", 0), Endpoint) as server, ThreadPoolExecutor(1) as thread:
+        thread.submit(server.serve_forever, poll_interval=0.01)
+        try:
+            endpoint = f"http://127.0.0.1:{server.server_port}/v1/traces"
+            printed = run("-c", code, AUTOMAGIK_TELEMETRY_ENABLED="true", AUTOMAGIK_TELEMETRY_ENDPOINT=endpoint)
+            assert printed == "True\n"
+            body = json.loads(arrived.result(timeout=20))
+        finally:
+            server.shutdown()
+    spans = body["resourceSpans"][0]["scopeSpans"][0]["spans"]
+    assert [span["name"] for span in spans] == ["feature.used"]
 
 
 def main() -> None:
