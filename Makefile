@@ -53,6 +53,10 @@ format: $(READY) ## Format the code and repair what ruff can repair
 	@$(BIN)/ruff check --fix --quiet . || true
 	@$(BIN)/ruff format .
 
+.PHONY: docs
+docs: $(READY) ## Write the generated pages anew
+	@$(BIN)/python docs/generate.py
+
 .PHONY: lock
 lock: ## Renew the pinned versions of all dependencies
 	@$(PYTHON) -m venv --clear .venv-lock

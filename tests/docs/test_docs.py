@@ -1,0 +1,64 @@
+"""The documentation is true: its examples run, its generated pages are current, its links lead somewhere."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent.parent
+PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
+EXAMPLES = [
+    (page, number, code)
+    for page in PAGES
+    for number, code in enumerate(re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL), 1)
+]
+
+
+def name(value: object) -> str | None:
+    """Return how a test shows an example."""
+    return value.name if isinstance(value, Path) else None if isinstance(value, str) else str(value)
+
+
+@pytest.mark.parametrize(("page", "number", "code"), EXAMPLES, ids=name)
+@pytest.mark.parametrize("on", [False, True], ids=["off", "on"])
+def test_example_runs(tmp_path: Path, page: Path, number: int, code: str, on: bool) -> None:
+    """Each example runs as it stands on the page, after the page's imports, with telemetry off and on."""
+    text = page.read_text(encoding="utf-8")
+    imports = [line for line in re.findall(r"^(?:from|import) .*$", text, re.MULTILINE) if "__future__" not in line]
+    program = "\n".join([*dict.fromkeys(imports), code])
+    environment = {
+        "PATH": os.environ["PATH"],
+        "HOME": str(tmp_path),
+        "PYTHONPATH": os.pathsep.join(sys.path),
+        "AUTOMAGIK_TELEMETRY_ENABLED": "true" if on else "false",
+        "AUTOMAGIK_TELEMETRY_ENDPOINT": "http://127.0.0.1:9",
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=False, timeout=60
+    )
+    assert done.returncode == 0, f"{page.name}, example {number}:\n{done.stderr}"
+    assert "Traceback" not in done.stderr
+
+
+def test_there_are_examples() -> None:
+    """The pages do hold examples, so that the test above tests something."""
+    assert {page.name for page, _, _ in EXAMPLES} >= {"README.md", "integrate.md"}
+
+
+def test_generated_pages_are_current(tmp_path: Path) -> None:
+    """The generated pages say what the code says."""
+    subprocess.run([sys.executable, str(ROOT / "docs" / "generate.py"), str(tmp_path)], check=True)
+    for page in tmp_path.glob("*.md"):
+        assert page.read_text(encoding="utf-8") == (ROOT / "docs" / page.name).read_text(encoding="utf-8"), "make docs"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_links_lead_somewhere(page: Path) -> None:
+    """Every link to a file of the project names one that exists."""
+    for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text(encoding="utf-8")):
+        assert (page.parent / target).exists(), f"{page.name}: {target}"
