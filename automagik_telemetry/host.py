@@ -36,8 +36,19 @@ class HostHandler(logging.Handler):
             return False
         if record.levelno < above.getEffectiveLevel() and record.levelno < self._level_below(record.name):
             return False
+        if not above.hasHandlers() and self._heard_below(record.name):
+            return False  # or `logging` would print it as a line that nobody handles
         above.callHandlers(record)
         return True
+
+    def _heard_below(self, name: str) -> bool:
+        """Return whether a handler of the host's stands on the record's logger or between it and ours, or on ours."""
+        logger: logging.Logger | None = logging.getLogger(name)
+        while logger is not None and logger is not self._logger.parent:
+            if any(not isinstance(handler, HostHandler | BatchQueueHandler) for handler in logger.handlers):
+                return True
+            logger = logger.parent
+        return False
 
     def _level_below(self, name: str) -> int:
         """Return the level that the host set on the record's logger or one between it and ours, else one above all."""

@@ -172,6 +172,23 @@ def test_host_sees_what_it_saw_before(
     assert (listing.seen == ["a line of the host's"]) is seen
 
 
+@pytest.mark.parametrize("attached", [False, True])
+@pytest.mark.parametrize("heard", [False, True])
+def test_last_resort_is_as_before(
+    opted_in: Any, monkeypatch: pytest.MonkeyPatch, attached: bool, heard: bool
+) -> None:
+    """A warning that no handler of the host's hears is printed by `logging` as before, and only then."""
+    printed = Listing()
+    monkeypatch.setattr(logging, "lastResort", printed)
+    logging.getLogger().handlers.clear()
+    if heard:
+        logging.getLogger("automagik.agents").addHandler(logging.NullHandler())
+    if attached:
+        get_tracing_manager()
+    logging.getLogger("automagik.agents").warning("a line of the host's")
+    assert printed.seen == ([] if heard else ["a line of the host's"])
+
+
 def test_host_does_not_see_what_it_did_not_log(opted_in: Any, capsys: pytest.CaptureFixture[str]) -> None:
     """Events of the facade appear on no handler of the host's, and nowhere on its output."""
     listing = Listing()
