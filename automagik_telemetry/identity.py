@@ -55,7 +55,7 @@ def _kept(directory: str, name: str, shape: re.Pattern[str], fresh: str) -> str:
         while not create_private(path, fresh):
             if shape.fullmatch(text := read_private(path)):
                 return text
-            os.unlink(path)  # torn or tampered with: begin anew
+            os.unlink(path)
     except OSError:
         pass
     return fresh

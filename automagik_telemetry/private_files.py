@@ -18,6 +18,7 @@ def private_directory(path: str) -> str:
     """
     if not os.path.isabs(path):
         raise UnsafeDirectoryError(f"{path!r} is not an absolute path")
+    path = os.path.normpath(path)  # a slash at its end would follow a link
     os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
     with contextlib.suppress(FileExistsError):
         os.mkdir(path, 0o700)
@@ -28,7 +29,7 @@ def private_directory(path: str) -> str:
 
 
 def open_private(path: str, flags: int) -> int:
-    """Open a file of ours with `flags` and return its descriptor; a new one gets 0600. Raises OSError if it isn't ours."""
+    """Open a file of ours with `flags` and return its descriptor; a new one gets 0600. Raises OSError if not ours."""
     flags |= getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
     descriptor = os.open(path, flags, 0o600)
     status = os.fstat(descriptor)

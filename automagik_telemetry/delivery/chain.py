@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import logging
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Literal, cast
 
-from automagik_processors import Dropped
+import structlog
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, MutableMapping, Sequence
+    from collections.abc import Callable, Sequence
 
-Processor = "Callable[[Any, str, MutableMapping[str, Any]], Any]"
-
-# What logging itself puts on a record (and some add-ons): everything else came by `extra`.
-_NOT_FIELDS = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "_logger", "_name"}
+# What logging itself puts on a record, at its making and so before all else; and what it and others add later.
+_STANDARD = tuple(vars(logging.LogRecord("", 0, "", 0, "", (), None)))
+_NOT_FIELDS = frozenset(_STANDARD) | {"message", "asctime", "taskName", "_logger", "_name"}
 _LEVEL_NAMES = {10: "debug", 20: "info", 30: "warning", 40: "error", 50: "critical"}
 
 
@@ -31,7 +31,8 @@ def event_dict(record: logging.LogRecord) -> dict[str, Any]:
     message: Any = record.msg
     if type(message) is dict:
         return message | header
-    fields = {key: value for key, value in record.__dict__.items() if key not in _NOT_FIELDS}
+    added = islice(record.__dict__.items(), len(_STANDARD), None)
+    fields = {key: value for key, value in added if key not in _NOT_FIELDS}
     fields["event"] = message
     fields.update(header)
     return fields
@@ -40,9 +41,9 @@ def event_dict(record: logging.LogRecord) -> dict[str, Any]:
 class ChainFormatter(logging.Formatter):
     """Runs a sink's processors, in order, over the event that a record stands for.
 
-    `processors` are structlog processors, the last of which returns the encoded bytes; in a configuration file each is a
-    mapping with its factory under `()` and its arguments beside it. Raises ValueError or TypeError with the place in the
-    list for one that can't be built. With any handler of the standard library it shows what would be sent.
+    `processors` are structlog processors, the last of which returns the encoded bytes; in a configuration file each is
+    a mapping with its factory under `()` and its arguments beside it. Raises ValueError or TypeError with the place in
+    the list for one that can't be built. With any handler of the standard library it shows what would be sent.
     """
 
     def __init__(self, processors: Sequence[Any]) -> None:
@@ -72,8 +73,8 @@ class ChainFormatter(logging.Formatter):
         """Return the same as text, or the reason why the event would not leave."""
         try:
             return self.encode(record).decode()
-        except Dropped as drop:
-            return f"(not sent: {drop.reason})"
+        except structlog.DropEvent as drop:
+            return f"(not sent: {getattr(drop, 'reason', 'processor')})"
 
 
 def _build(entry: Any, index: int) -> Callable[[Any, str, Any], Any]:  # noqa: ANN401 - what a configuration file holds

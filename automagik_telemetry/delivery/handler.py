@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
+import weakref
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -53,6 +55,7 @@ class BatchQueueHandler(logging.Handler):
         self._pipeline: Pipeline | None = None
         self._warned = False
         self.setLevel(logging.NOTSET)
+        _handlers.add(self)
 
     def setLevel(self, level: int | str) -> None:  # noqa: N802 - logging's name
         """Set the level, a number or a name including OFF; it never goes below what the user allows."""
@@ -65,10 +68,12 @@ class BatchQueueHandler(logging.Handler):
 
     def handle(self, record: logging.LogRecord) -> bool:
         """Emit the record if the filters let it through; without the handler's lock, for the queue has its own."""
-        passed = self.filter(record)
-        if not passed:
-            return False
-        self.emit(passed if isinstance(passed, logging.LogRecord) else record)
+        if self.filters:
+            passed = self.filter(record)
+            if not passed:
+                return False
+            record = passed if isinstance(passed, logging.LogRecord) else record
+        self.emit(record)
         return True
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -82,7 +87,7 @@ class BatchQueueHandler(logging.Handler):
             pipeline.append(self._chain().encode(record))
         except structlog.DropEvent as drop:
             self.ledger.refuse(getattr(drop, "reason", "processor"))
-        except Exception as error:  # nothing of ours reaches the host as an exception
+        except Exception as error:  # noqa: BLE001 - nothing of ours reaches the host as an exception
             self.ledger.refuse("processor_error")
             self._warn(error)
         finally:
@@ -136,4 +141,24 @@ class BatchQueueHandler(logging.Handler):
         """Say once, on our own logger, what a processor could not do; the class alone, for messages hold values."""
         if not self._warned:
             self._warned = True
-            logger.warning("sink %s dropped an event: %s; more are only counted", self.sink, type(error).__name__)
+            with contextlib.suppress(Exception):  # of the host's own handlers
+                logger.warning("sink %s dropped an event: %s; more are only counted", self.sink, type(error).__name__)
+
+    def after_fork_in_child(self) -> None:
+        """Begin anew at the next event: whatever was built is the parent's, and so is its session."""
+        self.__dict__.pop("_built", None)
+        pipeline, self._pipeline = self._pipeline, None
+        if pipeline is not None:
+            pipeline.abandon()
+
+
+_handlers: weakref.WeakSet[BatchQueueHandler] = weakref.WeakSet()
+
+
+def _after_fork_in_child() -> None:
+    for handler in list(_handlers):
+        handler.after_fork_in_child()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)

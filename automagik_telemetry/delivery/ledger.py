@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import threading
-from collections import Counter
+import weakref
+from collections import defaultdict
 from typing import TypedDict
 
 
@@ -20,18 +22,20 @@ class Ledger:
     """Counts what became of every event.
 
     `lock` also guards the queue that the ledger belongs to, so that an append costs one lock and a snapshot of both is
-    consistent. The methods that end in `_locked` are for callers that hold it.
+    consistent. It can be taken again by the thread that holds it, for a finalizer or a signal handler may log at any
+    moment, also while this thread appends. The methods that end in `_locked` are for callers that hold it.
     """
 
     def __init__(self) -> None:
         self.reset()
+        _ledgers.add(self)
 
     def reset(self) -> None:
         """Start anew, with a new lock: for the child of a fork, where the old one may be held by a lost thread."""
-        self.lock = threading.Lock()
+        self.lock = threading.RLock()
         self.queued = 0
         self.processed = 0
-        self.dropped: Counter[str] = Counter()
+        self.dropped: defaultdict[str, int] = defaultdict(int)
 
     def refuse(self, reason: str) -> None:
         """Count one event that was dropped before it reached the queue."""
@@ -53,3 +57,15 @@ class Ledger:
             dropped=sum(self.dropped.values()),
             dropped_by_reason=dict(self.dropped),
         )
+
+
+_ledgers: weakref.WeakSet[Ledger] = weakref.WeakSet()
+
+
+def _after_fork_in_child() -> None:
+    for ledger in list(_ledgers):
+        ledger.reset()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -6,16 +6,19 @@ can do the same on a clock of their own.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import time
 from collections import deque
+from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING
 
 from automagik_telemetry.delivery.exporter import ExportResult, Outcome
 from automagik_telemetry.delivery.guard import guard
 from automagik_telemetry.delivery.recovery import AdoptedSegment
 from automagik_telemetry.delivery.segment import join, split
+from automagik_telemetry.delivery.spool import created
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,12 +28,12 @@ if TYPE_CHECKING:
     from automagik_telemetry.delivery.limits import Limits
     from automagik_telemetry.delivery.queue import BatchQueue
     from automagik_telemetry.delivery.segment import Envelope, Segment
-    from automagik_telemetry.delivery.spool import Spool
+    from automagik_telemetry.delivery.spool import HeldFile, Spool
 
 logger = logging.getLogger(__name__)
 
 _RESCAN = 60.0
-"""Seconds between looks for segments that other processes left."""
+"""Seconds between looks for segments that other processes left, and the longest sleep."""
 _MAX_DEFERRAL = 86_400.0
 """Seconds that a server, or a clock that jumped, may hold a batch back at most."""
 
@@ -63,60 +66,73 @@ class BatchQueueListener:
 
     def reset(self) -> None:
         """Start anew without a thread: at first, and in the child of a fork."""
-        self.started = False
+        self.running: object | None = None
+        """Stands for the thread that is to go on; None while there is none."""
         self._thread: threading.Thread | None = None
-        self._stopping = False
-        self._flush_requests = self._flushed = 0
-        self._wake = threading.Event()
+        self._starting = threading.RLock()
+        # Not an Event, which a signal handler must not set while the thread that it interrupts does.
+        self._wake: SimpleQueue[None] = SimpleQueue()
         self._progress = threading.Condition()
+        self._flushes_asked = 0
+        self._flushes_begun = 0
+        self._flushes_done = 0
         self._orphans: deque[str] = deque()
         self._next_scan = self._clock()
 
     def wake(self) -> None:
         """Let the thread look at the queue now."""
-        self._wake.set()
+        self._wake.put(None)
 
-    def start(self) -> None:
-        """Start the thread, if the interpreter still allows one; without it, events wait on disk."""
-        self.started = True
-        self._stopping = False
-        thread = threading.Thread(target=self._run, name="automagik-telemetry", daemon=True)
-        try:
-            thread.start()
-        except RuntimeError as error:
-            self.last_error = f"no thread: {error}"
-        else:
-            self._thread = thread
+    def start(self) -> bool:
+        """Start the thread, if it does not run; False if the interpreter no longer allows one."""
+        with self._starting:
+            if self.running is None:
+                token = object()
+                thread = threading.Thread(
+                    target=self._run, args=(token, self._thread), name="automagik-telemetry", daemon=True
+                )
+                self.running = token
+                try:
+                    thread.start()
+                except RuntimeError as error:
+                    self.running = None
+                    self.last_error = f"no thread: {error}"
+                    return False
+                self._thread = thread
+        return True
 
     def stop(self) -> None:
         """Ask the thread to end; a request under way is finished."""
-        self._stopping = True
-        self._wake.set()
+        self.running = None
+        self.wake()
 
     def join(self, timeout: float) -> bool:
         """Wait for the thread to end, at most `timeout` seconds; whether it did."""
-        thread, self.started = self._thread, False
-        if thread is not None and thread is not threading.current_thread():
-            thread.join(timeout)
-            return not thread.is_alive()
-        return True
+        thread = self._thread
+        if thread is None or thread is threading.current_thread():
+            return True
+        thread.join(timeout)
+        return not thread.is_alive()
 
     def flush(self, timeout: float) -> bool:
         """Ship all that is queued here, or was left by other processes; whether all was settled within `timeout` s."""
         deadline = self._clock() + timeout
         with self._progress:
-            self._next_scan = self._clock()
-            self._flush_requests += 1
-            request = self._flush_requests
-            self._wake.set()
-            self._progress.wait_for(
-                lambda: self._flushed >= request or self._clock() + self.breaker.remaining() > deadline, timeout
-            )
-            return self._flushed >= request
+            self._flushes_asked += 1
+            flush = self._flushes_asked
+            self.wake()
+            self._progress.wait_for(lambda: self._is_over(flush, deadline), timeout)
+            return self._flushes_done >= flush
 
-    def _run(self) -> None:
+    def _is_over(self, flush: int, deadline: float) -> bool:
+        too_late = self._clock() + self.breaker.remaining() > deadline
+        return self._flushes_done >= flush or self.running is None or too_late
+
+    def _run(self, token: object, previous: threading.Thread | None) -> None:
         guard.busy = True  # what this thread logs never feeds our own handlers
-        while not self._stopping:
+        if previous is not None:
+            previous.join()  # it may still wait for an answer
+        while self.running is token:
             try:
                 delay = self.tick()
             except Exception:  # one bad batch must not end all shipping
@@ -125,33 +141,52 @@ class BatchQueueListener:
                 delay = self.breaker.failed()
             with self._progress:
                 self._progress.notify_all()
-            self._wake.wait(delay)
-            self._wake.clear()
+            if self.running is token:
+                self._sleep(delay)
+        self.exporter.shutdown()
+        if self.running is None:
+            self.queue.release()
+        with self._progress:
+            self._progress.notify_all()
+
+    def _sleep(self, delay: float) -> None:
+        with contextlib.suppress(Empty):
+            self._wake.get(timeout=delay)
+            while True:
+                self._wake.get_nowait()
 
     def tick(self) -> float:
         """Do what is due and return the seconds after which there may be more."""
+        if (asked := self._flushes_asked) > self._flushes_begun:
+            self._flushes_begun = asked
+            self._next_scan = self._clock()
+            self.queue.rotate()
         if not self._allowed():
-            return self._purge()
+            self._purge()
+            self._end_flush()
+            return _RESCAN
         buffered = self.queue.write_out()
         self._bound()
-        delay = self._ship_next()
+        if self._spool is not None and self._clock() >= self._next_scan:
+            self._scan(self._spool)
+        delay = min(self._ship_next(), _RESCAN)
         return min(delay, self._limits.write_interval) if buffered else delay
 
     def _ship_next(self) -> float:
         if (blocked := self.breaker.remaining()) > 0:
             return blocked
-        request = self._flush_requests  # one that comes while we look is for the next look
-        segment = self.queue.take(now=request > self._flushed) or self._adopt()
+        segment = self.queue.take() or self._adopt()
         if segment is not None:
             self._ship(segment)
             return self.breaker.remaining()
-        if (blocked := self.breaker.remaining()) > 0:
-            return blocked
-        with self._progress:
-            self._flushed = request
+        self._end_flush()
         due = self.queue.due_in()
         until_scan = max(0.0, self._next_scan - self._clock()) if self._spool else _RESCAN
         return until_scan if due is None else min(due, until_scan)
+
+    def _end_flush(self) -> None:
+        with self._progress:
+            self._flushes_done = self._flushes_begun
 
     def _ship(self, segment: Segment) -> None:
         try:
@@ -160,7 +195,10 @@ class BatchQueueListener:
             self.last_error = f"unreadable batch: {error.strerror}"
             self.queue.settle(segment, dropped=segment.events, reason="unreadable")
             return
-        result = self.exporter.export(body, self._limits.export_timeout)
+        if segment.events <= self._limits.max_export_batch_size:
+            result = self.exporter.export(body, self._limits.export_timeout)
+        else:
+            result = ExportResult(Outcome.TOO_LARGE)
         if result.outcome is Outcome.TOO_LARGE:
             result = self._ship_parts(body)
         if result.outcome is Outcome.RETRY:
@@ -176,13 +214,16 @@ class BatchQueueListener:
         self.queue.settle(segment, dropped=dropped, reason="rejected")
 
     def _ship_parts(self, body: bytes) -> ExportResult:
-        """Send a body that is too large in halves, down to single events, of which only an offender is rejected.
+        """Send a body that is too large in parts, halved down to single events, of which only an offender is rejected.
 
         The batch stays whole on disk until all parts are settled; what is sent again then carries the same ids.
         """
         envelope, fragments = split(body)
+        size = self._limits.max_export_batch_size
+        if len(fragments) <= size:
+            size = max(1, (len(fragments) + 1) // 2)
+        parts = deque(fragments[start : start + size] for start in range(0, len(fragments), size))
         rejected, detail = 0, ""
-        parts = deque([fragments])
         while parts:
             part = parts.popleft()
             result = self.exporter.export(join(envelope, part), self._limits.export_timeout)
@@ -207,67 +248,72 @@ class BatchQueueListener:
             segment.defer(time.time() + delay)
         self.queue.put_back(segment)
 
-    def _adopt(self) -> Segment | None:
-        """Take over the oldest segment that another process left, if there is one that may be sent now."""
-        if self._spool is None:
-            return None
-        if self._clock() >= self._next_scan:
-            self._next_scan = self._clock() + _RESCAN
-            self._orphans = deque(self._spool.names())
-        while self._orphans:
-            file = self._spool.adopt(self._orphans.popleft())
-            if file is None:
-                continue
-            wait = file.not_before() - time.time()
-            if 0 < wait <= _MAX_DEFERRAL:
-                file.close()
-                self.breaker.pause(wait)
-                return None
-            try:
-                segment = AdoptedSegment(file, self._envelope)
-            except OSError:
-                file.close()
-                continue
-            self.queue.adopt(segment, segment.corrupt)
-            if segment.events:
-                return segment
-            self.queue.settle(segment)
-        return None
-
     def _bound(self) -> None:
         """Drop what is too old, and keep room for the next segment by dropping the oldest batch."""
-        self.queue.drop_older_than(time.time() - self._limits.max_age)
-        if self._spool is None:
-            self.queue.drop_oldest("queue_full", keep=self._limits.max_memory_bytes - self._limits.segment_bytes)
-            return
-        room = self._limits.max_disk_bytes - self._limits.segment_bytes
-        self.queue.drop_oldest("queue_full", keep=room)
-        if self._clock() >= self._next_scan:
-            self._bound_orphans(self._spool, room)
+        limits = self._limits
+        self.queue.seal_full()
+        self.queue.drop_older_than(self._clock() - limits.max_age)
+        room = limits.max_disk_bytes if self._spool else limits.max_memory_bytes
+        self.queue.drop_oldest("queue_full", keep=room - limits.segment_bytes)
 
-    def _bound_orphans(self, spool: Spool, room: int) -> None:
-        """Do the same for what other processes left, which no one else may be there to bound."""
-        excess = spool.usage() - room
-        oldest = time.time() - self._limits.max_age
-        for name in spool.names():
-            file = spool.adopt(name)
-            if file is None:
-                continue
-            if file.created > oldest and excess <= 0:
+    def _scan(self, spool: Spool) -> None:
+        """Look for what other processes left, and for how long the server told any of them to wait."""
+        self._next_scan = self._clock() + _RESCAN
+        wait = spool.not_before() - time.time()
+        if 0 < wait <= _MAX_DEFERRAL:
+            self.breaker.pause(wait)
+        names = spool.names()
+        self.queue.forget_left({spool.path(name) for name in names})
+        if names and (created(names[0]) <= self._oldest() or spool.usage() > self._limits.max_disk_bytes):
+            names = self._bound_orphans(spool, names)
+        self._orphans = deque(names)
+
+    def _oldest(self) -> float:
+        return time.time() - self._limits.max_age
+
+    def _bound_orphans(self, spool: Spool, names: list[str]) -> list[str]:
+        """Drop orphans that are too old, and the oldest of those that take too much room; return the others' names."""
+        sizes: dict[str, int] = {}
+        for name in names:
+            if (file := spool.adopt(name)) is not None:
+                sizes[name] = file.disk_bytes()
                 file.close()
-                return
+        excess = sum(sizes.values()) - self._limits.max_disk_bytes
+        for name in list(sizes):
+            expired = created(name) <= self._oldest()
+            if (expired or excess > 0) and (file := spool.adopt(name)) is not None:
+                excess -= sizes.pop(name)
+                self._drop(file, "expired" if expired else "queue_full")
+        return list(sizes)
+
+    def _adopt(self) -> Segment | None:
+        """Take over the oldest segment that another process left, if there is one."""
+        while self._orphans and self._spool is not None:
+            file = self._spool.adopt(self._orphans.popleft())
+            segment = self._take_over(file) if file is not None else None
+            if segment is not None and segment.events:
+                return segment
+            if segment is not None:
+                self.queue.settle(segment)
+        return None
+
+    def _take_over(self, file: HeldFile) -> AdoptedSegment | None:
+        try:
             segment = AdoptedSegment(file, self._envelope)
-            excess -= segment.size
-            self.queue.adopt(segment, segment.corrupt)
-            reason = "expired" if file.created <= oldest else "queue_full"
+        except OSError:
+            file.close()
+            return None
+        self.queue.adopt(segment)
+        return segment
+
+    def _drop(self, file: HeldFile, reason: str) -> None:
+        segment = self._take_over(file)
+        if segment is not None:
             self.queue.settle(segment, dropped=segment.events, reason=reason)
 
-    def _purge(self) -> float:
+    def _purge(self) -> None:
         """Delete everything queued, here and by other processes: consent was withdrawn."""
         self.queue.purge("consent_withdrawn")
         for name in self._spool.names() if self._spool else ():
-            if file := self._spool.adopt(name) if self._spool else None:
-                file.remove()
-        with self._progress:
-            self._flushed = self._flush_requests
-        return _RESCAN
+            if self._spool is not None and (file := self._spool.adopt(name)) is not None:
+                self._drop(file, "consent_withdrawn")

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import atexit
-import os
 import time
 import weakref
 from typing import TYPE_CHECKING, Any
 
 from automagik_telemetry.delivery.breaker import CircuitBreaker
-from automagik_telemetry.delivery.ledger import Ledger
+from automagik_telemetry.delivery.guard import guard
 from automagik_telemetry.delivery.listener import BatchQueueListener
 from automagik_telemetry.delivery.queue import BatchQueue
 
@@ -17,11 +16,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from automagik_telemetry.delivery.exporter import Exporter
+    from automagik_telemetry.delivery.ledger import Ledger
     from automagik_telemetry.delivery.limits import Limits
     from automagik_telemetry.delivery.segment import Envelope
     from automagik_telemetry.delivery.spool import Spool
-
-_pipelines: weakref.WeakSet[Pipeline] = weakref.WeakSet()
 
 
 class Pipeline:
@@ -41,6 +39,7 @@ class Pipeline:
         self.ledger = ledger
         self.limits = limits
         self._spool = spool
+        self._ended = False
         self.listener = BatchQueueListener(
             exporter=exporter,
             breaker=CircuitBreaker(clock),
@@ -59,26 +58,37 @@ class Pipeline:
     def append(self, fragment: bytes) -> None:
         """Queue one encoded event; the first starts the listener, also after a fork or a `close`."""
         self.queue.append(fragment)
-        if not self.listener.started:
-            self.listener.start()
+        if self.listener.running is None and (self._ended or not self.listener.start()):
+            self.queue.write_out()  # for no listener will
 
     def resume(self) -> None:
         """Start the listener if earlier processes left something to ship."""
-        if self._spool is not None and not self.listener.started and self._spool.names():
+        if self._spool is not None and not self._ended and self._spool.names():
             self.listener.start()
 
     def flush(self, timeout: float) -> bool:
         """Ship everything now; whether all was settled within `timeout` seconds."""
-        if not self.listener.started:
-            self.listener.start()
+        # A signal handler that interrupts a logging call can't wait for what that call may have locked.
+        if guard.busy or self._ended or not self.listener.start():
+            return not self.queue.pending
         return self.listener.flush(timeout)
 
     def close(self, timeout: float | None = None) -> None:
         """Stop shipping, waiting at most `timeout` seconds for a request under way; the rest waits on disk."""
+        if self._ended:
+            return
         self.listener.stop()
+        if guard.busy:  # see `flush`; the listener releases the queue when it ends
+            return
         if self.listener.join(self.limits.exit_timeout if timeout is None else timeout):
-            self.listener.exporter.shutdown()
-        self.queue.release()
+            self.queue.release()
+        else:
+            self.queue.write_out()
+
+    def end(self, deadline: float) -> None:
+        """Close for good, until `deadline` (of `time.monotonic()`) at most: from now on events only go to disk."""
+        self.close(max(0.0, deadline - time.monotonic()))
+        self._ended = True
 
     def metrics(self) -> dict[str, Any]:
         """Return the account, the breaker and the last success and error; sizes in bytes, times in Unix seconds."""
@@ -97,17 +107,15 @@ class Pipeline:
             "last_error": self.listener.last_error,
         }
 
-    def after_fork_in_child(self) -> None:
-        """Begin anew: the queue, the thread and the connections are the parent's."""
-        self.ledger.reset()
+    def abandon(self) -> None:
+        """Let go, in the child of a fork: the queue, the thread and the connections are the parent's."""
+        self._ended = False
         self.queue.abandon()
         self.listener.reset()
         self.listener.exporter.abandon()
 
 
-def _after_fork_in_child() -> None:
-    for pipeline in list(_pipelines):
-        pipeline.after_fork_in_child()
+_pipelines: weakref.WeakSet[Pipeline] = weakref.WeakSet()
 
 
 def _at_exit() -> None:
@@ -117,9 +125,7 @@ def _at_exit() -> None:
         pipeline.listener.stop()
     deadline = time.monotonic() + max((pipeline.limits.exit_timeout for pipeline in pipelines), default=0.0)
     for pipeline in pipelines:
-        pipeline.close(max(0.0, deadline - time.monotonic()))
+        pipeline.end(deadline)
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)
 atexit.register(_at_exit)

@@ -9,17 +9,22 @@ from typing import TYPE_CHECKING
 from automagik_telemetry.delivery.segment import BufferedSegment, Envelope, MappedSegment, MemorySegment, Segment
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
     from automagik_telemetry.delivery.ledger import Ledger
     from automagik_telemetry.delivery.limits import Limits
+    from automagik_telemetry.delivery.recovery import AdoptedSegment
     from automagik_telemetry.delivery.spool import Spool
+
+_MAX_WAITING = 32
+"""Full batches that may wait, each with an open file; beyond it a batch grows to the size of a segment instead."""
 
 
 class BatchQueue:
     """One open segment, and the full ones that wait. `wake` is called when the listener has something to do.
 
-    Its lock is the ledger's, held for an append and never while a batch is sent.
+    Its lock is the ledger's, held for an append and never while a batch is sent. `append` and the figures are for all
+    threads, everything else for the listener's, or for whoever has seen that thread end.
     """
 
     def __init__(  # noqa: PLR0913 - the parts of one machine, each given once
@@ -38,46 +43,51 @@ class BatchQueue:
         self._spool = spool
         self._clock = clock
         self._wake = wake
+        self._buffered = spool is not None and not spool.mappable
         self._open: Segment | None = None
-        self._opened_at = 0.0
         self._full: deque[Segment] = deque()
         self._taken: Segment | None = None
-        self.pending = 0
+        self._waiting = 0
+        self._left: dict[str, int] = {}
 
     def append(self, fragment: bytes) -> None:
         """Queue one encoded event, or drop and count it if the queue is full or the event too large."""
-        ledger = self._ledger
+        ledger, limits = self._ledger, self._limits
         with ledger.lock:
             ledger.queued += 1
-            segment = self._open
-            if self.pending >= self._limits.max_queue_size:
+            if len(fragment) > limits.max_event_bytes:
+                ledger.settle_locked(reason="too_large", dropped=1)
+                return
+            if self._waiting >= limits.max_queue_size:
                 ledger.settle_locked(reason="queue_full", dropped=1)
                 return
+            segment = self._open
             if segment is None or not segment.append(fragment):
                 segment = self._append_to_new(fragment)
                 if segment is None:
                     return
-            self.pending += 1
-            if segment.events >= self._limits.max_export_batch_size:
-                self._full.append(segment)
-                self._open = None
+            self._waiting += 1
+            if segment.events >= limits.max_export_batch_size and len(self._full) < _MAX_WAITING:
+                self._rotate_locked()
                 self._wake()
+            if self._buffered and self._taken is not None:
+                # The listener, which would do it soon, is waiting for an answer.
+                with contextlib.suppress(OSError):
+                    segment.write_out()
 
     def _append_to_new(self, fragment: bytes) -> Segment | None:
         """Close the open segment and begin another with `fragment`; None if the event was dropped."""
-        if len(fragment) > self._limits.max_event_bytes:
-            self._ledger.settle_locked(reason="too_large", dropped=1)
-            return None
-        if self._open is not None:
-            self._full.append(self._open)
-            self._open = None
+        self._rotate_locked()
         segment = self._new_segment()
         if segment is None:
             self._ledger.settle_locked(reason="queue_full", dropped=1)
             return None
-        segment.append(fragment)
+        if not segment.append(fragment):
+            self._ledger.settle_locked(reason="too_large", dropped=1)
+            segment.remove()
+            return None
+        segment.created = self._clock()
         self._open = segment
-        self._opened_at = self._clock()
         self._wake()
         return segment
 
@@ -85,29 +95,40 @@ class BatchQueue:
         """Begin a segment on disk if there is one with room, else in memory; None if there is no room either."""
         size = self._limits.segment_bytes
         if self._spool is not None:
-            if self._bytes(MemorySegment, on_disk=True) + size > self._limits.max_disk_bytes:
+            if self._bytes(in_memory=False) + size > self._limits.max_disk_bytes:
                 return None
             with contextlib.suppress(OSError):
                 file = self._spool.create()
                 try:
-                    storage = MappedSegment if self._spool.mappable else BufferedSegment
+                    storage = BufferedSegment if self._buffered else MappedSegment
                     return storage(self._envelope, size, file)
                 except BaseException:
                     file.remove()
                     raise
-        if self._bytes(MemorySegment, on_disk=False) + size > self._limits.max_memory_bytes:
+        if self._bytes(in_memory=True) + size > self._limits.max_memory_bytes:
             return None
         return MemorySegment(self._envelope, size)
 
-    def _bytes(self, memory: type[MemorySegment], *, on_disk: bool) -> int:
-        return sum(segment.size for segment in self._segments() if (type(segment) is memory) != on_disk)
+    def _rotate_locked(self) -> None:
+        if self._open is not None:
+            self._full.append(self._open)
+            self._open = None
+
+    def _bytes(self, *, in_memory: bool) -> int:
+        return sum(segment.size for segment in self._segments() if (type(segment) is MemorySegment) == in_memory)
 
     def _segments(self) -> list[Segment]:
         return [segment for segment in (self._taken, *self._full, self._open) if segment is not None]
 
     @property
+    def pending(self) -> int:
+        """Return how many events are undelivered: in the queue, or left on disk when it was released."""
+        with self._ledger.lock:
+            return self._waiting + sum(self._left.values())
+
+    @property
     def bytes(self) -> int:
-        """Return the bytes of everything undelivered in this process."""
+        """Return the bytes of everything undelivered in the queue."""
         with self._ledger.lock:
             return sum(segment.size for segment in self._segments())
 
@@ -116,40 +137,42 @@ class BatchQueue:
         """Where the next event would go: mapped, buffered or memory."""
         if self._spool is None or type(self._open) is MemorySegment:
             return "memory"
-        return "mapped" if self._spool.mappable else "buffered"
+        return "buffered" if self._buffered else "mapped"
 
     def due_in(self) -> float | None:
         """Return the seconds until `take` has a batch; None if nothing is queued."""
         with self._ledger.lock:
             if self._full:
                 return 0.0
-            if self._open is None or not self._open.events:
+            if self._open is None:
                 return None
-            return max(0.0, self._opened_at + self._limits.schedule_delay - self._clock())
+            return max(0.0, self._open.created + self._limits.schedule_delay - self._clock())
 
-    def take(self, *, now: bool = False) -> Segment | None:
-        """Return the oldest batch, sealed: a full one, or the open one if it is due or `now`. Settle or put it back."""
-        due = self.due_in()
-        if due is None or (due > 0 and not now):
-            return None
+    def rotate(self) -> None:
+        """Make the open segment a full one, so that `take` returns all that was queued until now."""
         with self._ledger.lock:
-            if self._full:
-                segment = self._full.popleft()
-            elif self._open is not None and self._open.events:
-                segment, self._open = self._open, None
-            else:
+            self._rotate_locked()
+
+    def take(self) -> Segment | None:
+        """Return the oldest batch, sealed: a full one, or the open one if it is due. Settle it or put it back."""
+        with self._ledger.lock:
+            if self.due_in() != 0.0:
                 return None
-            self._taken = segment
+            if not self._full:
+                self._rotate_locked()
+            segment = self._taken = self._full.popleft()
         with contextlib.suppress(OSError):
             segment.seal()
         return segment
 
-    def adopt(self, segment: Segment, corrupt: int) -> None:
-        """Take over a segment that another process left, to be settled or put back next."""
+    def adopt(self, segment: AdoptedSegment) -> None:
+        """Take over a segment that was left by another process, or by this one, to be settled or put back next."""
+        segment.created = self._clock() - segment.file.age()
         with self._ledger.lock:
-            self._ledger.queued += segment.events + corrupt
-            self._ledger.settle_locked(reason="corrupt", dropped=corrupt)
-            self.pending += segment.events
+            known = self._left.pop(segment.file.path, 0)
+            self._ledger.queued += segment.events + segment.corrupt - known
+            self._ledger.settle_locked(reason="corrupt", dropped=segment.corrupt)
+            self._waiting += segment.events
             self._taken = segment
 
     def put_back(self, segment: Segment) -> None:
@@ -167,60 +190,68 @@ class BatchQueue:
         """Count a taken batch as processed, but for `dropped` events of it, and delete it."""
         with self._ledger.lock:
             self._taken = None
-            self.pending -= segment.events
+            self._waiting -= segment.events
             self._ledger.settle_locked(processed=segment.events - dropped, dropped=dropped, reason=reason)
         segment.remove()
 
     def write_out(self) -> bool:
-        """Bring buffered events to disk; whether the open segment has to be told to."""
+        """Bring buffered events to disk; whether there are any that have to be told to."""
+        if self._buffered:
+            with self._ledger.lock:
+                segments = self._segments()
+            for segment in segments:
+                with contextlib.suppress(OSError):
+                    segment.write_out()
+        return self._buffered and self._open is not None
+
+    def seal_full(self) -> None:
+        """Cut the files of waiting batches to what they hold."""
         with self._ledger.lock:
-            segment = self._open
-        if isinstance(segment, BufferedSegment):
+            segments = list(self._full)
+        for segment in segments:
             with contextlib.suppress(OSError):
-                segment.write_out()
-            return True
-        return False
+                segment.seal()
 
     def drop_oldest(self, reason: str, *, keep: int) -> None:
         """Drop full batches, oldest first, until at most `keep` bytes wait."""
-        while self.bytes > keep:
-            with self._ledger.lock:
-                segment = self._full.popleft() if self._full else None
-            if segment is None:
-                return
-            self.settle(segment, dropped=segment.events, reason=reason)
+        while self._full and self.bytes > keep:
+            self._drop_first(reason)
 
     def drop_older_than(self, time: float) -> None:
-        """Drop full batches that were begun before `time` (Unix seconds)."""
-        while True:
-            with self._ledger.lock:
-                if not self._full or self._full[0].created >= time:
-                    return
-                segment = self._full.popleft()
-            self.settle(segment, dropped=segment.events, reason="expired")
+        """Drop full batches that were begun before `time`, in seconds of the clock."""
+        while self._full and self._full[0].created < time:
+            self._drop_first("expired")
 
     def purge(self, reason: str) -> None:
         """Drop everything."""
-        while (segment := self.take(now=True)) is not None:
-            self.settle(segment, dropped=segment.events, reason=reason)
+        self.rotate()
+        while self._full:
+            self._drop_first(reason)
+
+    def _drop_first(self, reason: str) -> None:
+        with self._ledger.lock:
+            segment = self._full.popleft()
+        self.settle(segment, dropped=segment.events, reason=reason)
 
     def release(self) -> None:
-        """Leave every batch that is not under way to the next process; what has no file is dropped as `shutdown`."""
+        """Leave every batch that has a file to whoever finds it; its events stay pending in this account."""
         with self._ledger.lock:
-            segments = [*self._full, *([self._open] if self._open is not None else [])]
-            self._full.clear()
-            self._open = None
-            for segment in segments:
-                self.pending -= segment.events
+            self._rotate_locked()
+            for segment in list(self._full):
                 try:
-                    kept = segment.release()
+                    path = segment.release()
                 except OSError:
-                    kept = False
-                if kept:
-                    # It is the next process's now: neither pending nor lost here.
-                    self._ledger.queued -= segment.events
-                else:
-                    self._ledger.settle_locked(reason="shutdown", dropped=segment.events)
+                    continue
+                if path is not None:
+                    self._full.remove(segment)
+                    self._waiting -= segment.events
+                    self._left[path] = segment.events
+
+    def forget_left(self, paths: Collection[str]) -> None:
+        """Strike those left batches from the account whose file is not among `paths`: another process settled them."""
+        with self._ledger.lock:
+            for path in self._left.keys() - paths:
+                self._ledger.queued -= self._left.pop(path)
 
     def abandon(self) -> None:
         """Forget everything without touching it, in the child of a fork: it belongs to the parent."""
@@ -228,4 +259,5 @@ class BatchQueue:
             segment.abandon()
         self._open = self._taken = None
         self._full.clear()
-        self.pending = 0
+        self._left.clear()
+        self._waiting = 0

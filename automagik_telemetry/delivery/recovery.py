@@ -11,10 +11,13 @@ import orjson
 from automagik_telemetry.delivery.segment import Envelope, join
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from automagik_telemetry.delivery.spool import HeldFile
 
 _HEX = re.compile(r"[0-9a-f]+")
 _ID_LENGTHS = {"traceId": 32, "spanId": 16}
+_START = re.compile(rb'(?=\{"(?:traceId|timeUnixNano)":")')
 _READ_LIMIT = 16 * 1024 * 1024
 
 
@@ -28,18 +31,35 @@ class AdoptedSegment:
 
     def __init__(self, file: HeldFile, envelope: Envelope) -> None:
         self._file = file
-        content = os.pread(file.descriptor, _READ_LIMIT, 0)
-        head, _, rest = content.rstrip(b"\0").partition(b"\n")
-        self._envelope = Envelope(head + b"\n", envelope.tail)
-        if not _is_head(self._envelope):
-            self._envelope = envelope
-        lines = [line.removesuffix(b",") for line in rest.split(b"\n")]
-        lines = [line for line in lines if line and not envelope.tail.startswith(line)]
-        self._fragments = [line for line in lines if _is_event(line)]
-        self.events = len(self._fragments)
-        self.corrupt = len(lines) - self.events
+        self._fragments: list[bytes] = []
+        self.corrupt = 0
+        self.created = 0.0
+        content = os.pread(file.descriptor, _READ_LIMIT, 0).rstrip(b"\0").removesuffix(envelope.tail)
         self.size = len(content)
-        self.created = file.created
+        head, _, rest = content.partition(b"\n")
+        self._envelope = Envelope(head + b"\n", envelope.tail)
+        if _shape(self._envelope) != _shape(envelope):
+            self._envelope = envelope
+            _, *swallowed = _START.split(head)  # the first event, if it was the newline after the head that is damaged
+            rest = b"".join(swallowed) + b"\n" + rest
+        self._read(rest.split(b"\n"))
+        self.events = len(self._fragments)
+
+    def _read(self, lines: list[bytes]) -> None:
+        in_damage = False
+        for part in (part for line in lines for part in _parts(line)):
+            if (event := _event(part)) is not None:
+                self._fragments.append(event)
+                in_damage = False
+            elif part.startswith(b"{") or (len(part) > len(self._envelope.tail) and not in_damage):
+                # What doesn't begin like an event is the rest of the damaged one before it, or of the closing brackets.
+                self.corrupt += 1
+                in_damage = True
+
+    @property
+    def file(self) -> HeldFile:
+        """The file that it was read from."""
+        return self._file
 
     def append(self, fragment: bytes) -> bool:  # noqa: ARG002 - the interface's
         """See `Segment`: it is sealed."""
@@ -63,30 +83,49 @@ class AdoptedSegment:
         """See `Segment`."""
         self._file.remove()
 
-    def release(self) -> bool:
+    def release(self) -> str | None:
         """See `Segment`."""
         self._file.close()
-        return True
+        return self._file.path
 
     def abandon(self) -> None:
         """See `Segment`."""
-        self._file.close()
+        self._file.abandon()
 
 
-def _is_head(envelope: Envelope) -> bool:
+def _shape(envelope: Envelope) -> list[tuple[str, ...]]:
+    """Return the keys at each level of the request that an envelope is without events; empty if it is none."""
+    keys: list[tuple[str, ...]] = []
     try:
-        request = orjson.loads(envelope.head + envelope.tail)
-    except orjson.JSONDecodeError:
-        return False
-    return isinstance(request, dict) and len(request) == 1
+        value = orjson.loads(envelope.head + envelope.tail)
+        for _ in ("resources", "scopes", "events"):
+            keys.append(tuple(value))
+            inner = value[keys[-1][-1]]
+            value = inner[0] if inner else {}
+    except (orjson.JSONDecodeError, LookupError, TypeError):
+        return []
+    return keys
 
 
-def _is_event(fragment: bytes) -> bool:
+def _parts(line: bytes) -> Iterator[bytes]:
+    """Yield what a line holds: one event, but two where the newline between them is damaged."""
+    if _event(line) is not None:
+        yield line
+    else:
+        yield from filter(None, _START.split(line))
+
+
+def _event(part: bytes) -> bytes | None:
+    """Return the whole event that a line begins with, without what separates it from the next; None if damaged."""
+    fragment = part[: part.rfind(b"}") + 1]
     try:
         event = orjson.loads(fragment)
     except orjson.JSONDecodeError:
-        return False
+        return None
     if not isinstance(event, dict) or not isinstance(event.get("attributes"), list):
-        return False
+        return None
+    if not isinstance(event.get("startTimeUnixNano") or event.get("timeUnixNano"), str):
+        return None
     ids = ((event.get(key), length) for key, length in _ID_LENGTHS.items())
-    return all(isinstance(id_, str) and len(id_) == length and _HEX.fullmatch(id_) for id_, length in ids)
+    whole = all(isinstance(id_, str) and len(id_) == length and _HEX.fullmatch(id_) for id_, length in ids)
+    return fragment if whole else None

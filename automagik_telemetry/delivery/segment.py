@@ -1,6 +1,6 @@
-"""A batch of encoded events that is at the same time the body of the request that will carry it.
+r"""A batch of encoded events that is at the same time the body of the request that will carry it.
 
-A segment begins with the head of an OTLP request, grows by `fragment + ",\\n"`, and is sealed by the closing brackets.
+A segment begins with the head of an OTLP request, grows by `fragment + ",\n"`, and is sealed by the closing brackets.
 It has three storages: *mapped* (a preallocated file in memory: an event outlives the process from the moment the append
 returns, and an append makes no system call), *buffered* (memory, written to a file every now and then) and *memory*.
 A file is held by a lock on itself that the kernel drops when its process dies.
@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import mmap
 import os
-import time
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
@@ -22,7 +21,7 @@ SEPARATOR = b",\n"
 
 
 class Envelope(NamedTuple):
-    """What stands before and after the fragments in a request: who sends, and the closing brackets."""
+    """What stands before and after the fragments in a request: a line that says who sends, and the closing brackets."""
 
     head: bytes
     tail: bytes
@@ -42,7 +41,7 @@ def split(body: bytes) -> tuple[Envelope, list[bytes]]:
 class Segment(Protocol):
     """One batch, from its first event to its delivery.
 
-    `events`, `size` (bytes) and `created` (Unix seconds) may be read at any time.
+    `events` and `size` (bytes) may be read at any time; `created` is the queue's, in seconds of its clock.
     """
 
     events: int
@@ -67,8 +66,8 @@ class Segment(Protocol):
     def remove(self) -> None:
         """Forget the segment: it was delivered or dropped."""
 
-    def release(self) -> bool:
-        """Leave the segment to the next process; False if it has no file and is lost."""
+    def release(self) -> str | None:
+        """Leave the segment to whoever finds its file, and return the file's path; do nothing if it has none."""
 
     def abandon(self) -> None:
         """Let go of another process's segment, in the child of a fork: it stays the parent's."""
@@ -78,16 +77,17 @@ class MemorySegment:
     """A segment that lives and dies with the process."""
 
     def __init__(self, envelope: Envelope, capacity: int) -> None:
-        self._envelope = envelope
+        self._tail = envelope.tail
         self._capacity = capacity - len(envelope.tail)
         self._buffer = bytearray(envelope.head)
-        self.created = time.time()
+        self._sealed = False
+        self.created = 0.0
         self.events = 0
         self.size = len(self._buffer)
 
     def append(self, fragment: bytes) -> bool:
         """See `Segment`."""
-        if self.size + len(fragment) + 2 > self._capacity:
+        if self._sealed or self.size + len(fragment) + 2 > self._capacity:
             return False
         self._buffer += fragment + SEPARATOR
         self.size = len(self._buffer)
@@ -99,8 +99,10 @@ class MemorySegment:
 
     def seal(self) -> None:
         """See `Segment`."""
-        self._buffer[-len(SEPARATOR) :] = b"\n" + self._envelope.tail
-        self.size = len(self._buffer)
+        if not self._sealed:
+            self._sealed = True
+            self._buffer[-len(SEPARATOR) :] = b"\n" + self._tail
+            self.size = len(self._buffer)
 
     def body(self) -> bytes:
         """See `Segment`."""
@@ -113,9 +115,9 @@ class MemorySegment:
         """See `Segment`."""
         self._buffer = bytearray()
 
-    def release(self) -> bool:
+    def release(self) -> str | None:
         """See `Segment`."""
-        return False
+        return None
 
     def abandon(self) -> None:
         """See `Segment`."""
@@ -138,9 +140,10 @@ class BufferedSegment(MemorySegment):
             self._written += os.pwrite(self._file.descriptor, chunk, self._written)
 
     def seal(self) -> None:
-        """See `Segment`."""
-        super().seal()
-        self._written = min(self._written, self.size - len(self._envelope.tail) - 1)
+        """See `Segment`. Raises OSError if the disk refuses; the batch can be sent all the same."""
+        if not self._sealed:
+            super().seal()
+            self._written = min(self._written, self.size - len(self._tail) - 1)
         self.write_out()
 
     def defer(self, until: float) -> None:
@@ -152,22 +155,23 @@ class BufferedSegment(MemorySegment):
         super().remove()
         self._file.remove()
 
-    def release(self) -> bool:
-        """See `Segment`."""
-        self.write_out()
+    def release(self) -> str | None:
+        """See `Segment`. Raises OSError if the disk refuses; the segment then stays as it is."""
+        self.seal()
         self._file.close()
-        return True
+        return self._file.path
 
     def abandon(self) -> None:
         """See `Segment`."""
         super().abandon()
-        self._file.close()
+        self._file.abandon()
 
 
 class MappedSegment:
     """A segment in a preallocated, memory-mapped file; sealed, the file alone remains."""
 
     def __init__(self, envelope: Envelope, capacity: int, file: HeldFile) -> None:
+        """Raises OSError if the disk has no room for `capacity` bytes."""
         # Preallocated, for a write into a hole of a full disk is a SIGBUS that kills the host.
         os.posix_fallocate(file.descriptor, 0, capacity)
         self._map: mmap.mmap | None = mmap.mmap(file.descriptor, capacity)
@@ -176,7 +180,7 @@ class MappedSegment:
         self._capacity = capacity - len(envelope.tail)
         self.size = len(envelope.head)
         self._map[: self.size] = envelope.head
-        self.created = time.time()
+        self.created = 0.0
         self.events = 0
 
     def append(self, fragment: bytes) -> bool:
@@ -200,6 +204,7 @@ class MappedSegment:
             self.size = start + 1 + len(self._tail)
             self._map[start : self.size] = b"\n" + self._tail
             self._unmap()
+            os.ftruncate(self._file.descriptor, self.size)
 
     def body(self) -> bytes:
         """See `Segment`. Raises OSError if the file can't be read."""
@@ -214,21 +219,18 @@ class MappedSegment:
         self._unmap()
         self._file.remove()
 
-    def release(self) -> bool:
+    def release(self) -> str | None:
         """See `Segment`."""
-        self._unmap()
+        self.seal()
         self._file.close()
-        return True
+        return self._file.path
 
     def abandon(self) -> None:
         """See `Segment`."""
-        if self._map is not None:
-            self._map.close()
-            self._map = None
-        self._file.close()
+        self._unmap()
+        self._file.abandon()
 
     def _unmap(self) -> None:
-        if self._map is not None:
-            self._map.close()
-            self._map = None
-            os.ftruncate(self._file.descriptor, self.size)
+        mapped, self._map = self._map, None
+        if mapped is not None:
+            mapped.close()

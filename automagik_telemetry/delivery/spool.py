@@ -4,14 +4,21 @@ Files are 0600 in folders of 0700 that belong to the user; what does not look li
 name begins with the time of its creation, its modification time is the time from which it may be sent.
 """
 
+# ruff: noqa: PTH104, PTH108, PTH118, PTH119, PTH120, PTH123 - descriptors and names, as the system calls take them
+
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import re
 import time
+from typing import TYPE_CHECKING
 
 from automagik_telemetry.private_files import open_private, private_directory
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 try:
     import fcntl
@@ -19,23 +26,31 @@ except ImportError:  # pragma: no cover - not on Windows: there segments live in
     fcntl = None  # type: ignore[assignment]
 
 # Local file systems whose preallocated, mapped blocks stay writable; on any other a segment is buffered.
-_MAPPABLE = frozenset({"ext2", "ext3", "ext4", "xfs", "btrfs", "f2fs", "tmpfs", "overlay"})
-_NAME = re.compile(r"(\d{13})-[0-9a-f]{16}\.json")
+# Not those that copy on write, such as btrfs: there a preallocated block may need another one when it is written.
+_MAPPABLE = frozenset({"ext2", "ext3", "ext4", "xfs", "tmpfs", "overlay"})
+_NAME = re.compile(r"[0-9]{13}-[0-9a-f]{16}\.json")
 _STALE_DRAFT = 3600.0
+_BLOCK = 512
+"""The unit of `st_blocks`, whatever the file system's own is."""
 
 
 class HeldFile:
     """A segment's open file, locked for as long as this process holds it."""
 
-    def __init__(self, path: str, descriptor: int) -> None:
+    def __init__(self, path: str, descriptor: int, held: set[str]) -> None:
+        """Take over an open, locked file; `held` are the paths of all files that the process holds."""
         self.path = path
         self.descriptor = descriptor
-        self.created = int(os.path.basename(path)[:13]) / 1000
-        """When the segment was begun, in Unix seconds: its name begins with it."""
+        self._held = held
+        held.add(path)
 
-    def not_before(self) -> float:
-        """Return the time from which the segment may be sent, in Unix seconds."""
-        return os.fstat(self.descriptor).st_mtime
+    def age(self) -> float:
+        """Return the seconds since the segment was begun: its name begins with the time."""
+        return max(0.0, time.time() - created(os.path.basename(self.path)))
+
+    def disk_bytes(self) -> int:
+        """Return the bytes that it occupies."""
+        return os.fstat(self.descriptor).st_blocks * _BLOCK
 
     def defer(self, until: float) -> None:
         """Keep `until` (Unix seconds) with the file, as its modification time."""
@@ -44,15 +59,33 @@ class HeldFile:
 
     def remove(self) -> None:
         """Delete the file and let go of it."""
-        with contextlib.suppress(OSError):
+        try:
             os.unlink(self.path)
+        except OSError:
+            # It may have been deleted by someone else; if it can't be, at least nothing is sent twice.
+            with contextlib.suppress(OSError):
+                os.ftruncate(self.descriptor, 0)
         self.close()
 
     def close(self) -> None:
-        """Let go of the file, which ends the lock."""
+        """Let go of the file."""
         if self.descriptor >= 0:
-            os.close(self.descriptor)
-            self.descriptor = -1
+            # Closing alone would leave it locked while a child that was forked meanwhile has the descriptor too.
+            with contextlib.suppress(OSError):
+                fcntl.flock(self.descriptor, fcntl.LOCK_UN)
+            self.abandon()
+
+    def abandon(self) -> None:
+        """Close the file without ending the lock: in the child of a fork it is the parent's."""
+        descriptor, self.descriptor = self.descriptor, -1
+        self._held.discard(self.path)
+        if descriptor >= 0:
+            os.close(descriptor)
+
+
+def created(name: str) -> float:
+    """Return when the segment with this file name was begun, in Unix seconds."""
+    return int(name[:13]) / 1000
 
 
 class Spool:
@@ -64,6 +97,7 @@ class Spool:
             raise OSError("files can't be locked here")
         private_directory(os.path.dirname(directory))
         self.directory = private_directory(directory)
+        self._held: set[str] = set()
         self.mappable = hasattr(os, "posix_fallocate") and _filesystem(directory) in _MAPPABLE
 
     def create(self) -> HeldFile:
@@ -80,7 +114,7 @@ class Spool:
             with contextlib.suppress(OSError):
                 os.unlink(draft)
             raise
-        return HeldFile(path, descriptor)
+        return HeldFile(path, descriptor, self._held)
 
     def names(self) -> list[str]:
         """Return the names of all segments, oldest first, and delete drafts that a crash left."""
@@ -95,32 +129,53 @@ class Spool:
 
     def usage(self) -> int:
         """Return the bytes on disk of all segments, live ones of other processes included."""
-        total = 0
-        for name in self.names():
-            with contextlib.suppress(OSError):
-                total += os.stat(os.path.join(self.directory, name)).st_blocks * 512
-        return total
+        return sum(status.st_blocks * _BLOCK for status in self._statuses())
+
+    def not_before(self) -> float:
+        """Return the time (Unix seconds) from which anything may be sent: what a server said to one holds for all."""
+        return max((status.st_mtime for status in self._statuses()), default=0.0)
 
     def adopt(self, name: str) -> HeldFile | None:
-        """Lock a segment that no process holds; None if one does, if it is gone, or if it is not a file of ours."""
-        path = os.path.join(self.directory, name)
+        """Lock a segment that nobody holds; None if someone does, if it is gone, or if it is not a file of ours."""
+        path = self.path(name)
+        if path in self._held:  # on some network file systems a process's locks don't keep out itself
+            return None
         try:
             descriptor = open_private(path, os.O_RDWR)
         except OSError:
             return None
         with contextlib.suppress(OSError):
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            # No link is left if the process that held it has delivered it between our open and our lock; two are an attack.
+            # No link is left if who held it has delivered it between our open and our lock; two are an attack.
             if os.fstat(descriptor).st_nlink == 1:
-                return HeldFile(path, descriptor)
+                return HeldFile(path, descriptor, self._held)
         os.close(descriptor)
         return None
+
+    def path(self, name: str) -> str:
+        """Return the path of the segment with this name."""
+        return os.path.join(self.directory, name)
+
+    def _statuses(self) -> Iterator[os.stat_result]:
+        for name in self.names():
+            with contextlib.suppress(OSError):
+                yield os.lstat(self.path(name))
 
     @staticmethod
     def _delete_stale(entry: os.DirEntry[str]) -> None:
         with contextlib.suppress(OSError):
             if time.time() - entry.stat(follow_symlinks=False).st_mtime > _STALE_DRAFT:
                 os.unlink(entry.path)
+
+
+def open_spool(state_directory: str, *destination: str) -> Spool | None:
+    """Return the folder of one destination (sink, URL, key), which none but it ships; None where there can't be one."""
+    name = hashlib.sha256("\n".join(destination).encode()).hexdigest()[:16]
+    try:
+        private_directory(state_directory)
+        return Spool(os.path.join(state_directory, "queue", name))
+    except OSError:
+        return None
 
 
 def _filesystem(path: str) -> str:

@@ -50,50 +50,49 @@ class OTLPHTTPExporter:
         """Send `body` within `timeout` seconds, connecting, sending and reading included."""
         import httpx  # noqa: PLC0415 - a tenth of a second that only a process that sends should pay
 
+        deadline = time.monotonic() + timeout
         compressed = _compress(body)
-        for attempt in ("kept connection", "new connection"):
-            reused, self._answered = self._answered, False
+        kept = self._answered
+        try:
             try:
-                return self._post(compressed, timeout)
-            except httpx.HTTPError as error:
-                self.shutdown()
-                # A connection that was kept may have been closed by the other side meanwhile: ask anew at once.
-                stale = isinstance(error, httpx.RemoteProtocolError | httpx.ReadError | httpx.WriteError)
-                if not (stale and reused and attempt == "kept connection"):
-                    return ExportResult(Outcome.RETRY, detail=f"{type(error).__name__}: {error}"[:300])
-            except Exception as error:  # a library's surprise must not end all shipping
-                self.shutdown()
-                return ExportResult(Outcome.RETRY, detail=type(error).__name__)
-        raise AssertionError("unreachable")  # pragma: no cover - the second attempt always returns
+                return self._post(compressed, deadline)
+            except (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError):
+                if not kept:
+                    raise
+            # A connection that was kept may have been closed by the other side meanwhile: ask anew at once.
+            self.shutdown()
+            return self._post(compressed, deadline)
+        except httpx.HTTPError as error:
+            self.shutdown()
+            return ExportResult(Outcome.RETRY, detail=f"{type(error).__name__}: {error}"[:300])
+        except Exception as error:  # noqa: BLE001 - a library's surprise must not end all shipping
+            self.shutdown()
+            return ExportResult(Outcome.RETRY, detail=type(error).__name__)
 
-    def _post(self, compressed: bytes, timeout: float) -> ExportResult:
+    def _post(self, compressed: bytes, deadline: float) -> ExportResult:
         import httpx  # noqa: PLC0415 - see `export`
 
-        deadline = time.monotonic() + timeout
+        self._answered = False
         if self._transport is None:
             from automagik_telemetry.sinks.transport import open_transport  # noqa: PLC0415 - imports httpx
 
             self._transport = open_transport(self.url)
         self._transport.deadline = deadline
-        request = httpx.Request(
-            "POST",
-            self.url,
-            headers=self._headers,
-            content=compressed,
-            extensions={"timeout": httpx.Timeout(timeout).as_dict()},
-        )
+        request = httpx.Request("POST", self.url, headers=self._headers, content=compressed)
         response = self._transport.handle_request(request)
         try:
-            reply = _read(response, deadline)
+            reply = _read(response)
         finally:
             response.close()
         self._answered = True
         return classify(response.status_code, response.headers, reply, time.time())
 
     def abandon(self) -> None:
-        """Forget the connection without touching it: in the child of a fork it is the parent's."""
-        self._transport = None
+        """Close our copy of the connection without a word on it: in the child of a fork it is the parent's."""
+        transport, self._transport = self._transport, None
         self._answered = False
+        if transport is not None:
+            transport.abandon()
 
     def shutdown(self) -> None:
         """Close the connection."""
@@ -108,13 +107,12 @@ def _compress(body: bytes) -> bytes:
     return encoder.compress(body) + encoder.flush()
 
 
-def _read(response: httpx.Response, deadline: float) -> bytes:
-    """Return at most `MAX_REPLY_BYTES` of the reply, decompressed; raises httpx.ReadTimeout after the deadline."""
-    import httpx  # noqa: PLC0415 - see `export`
-
-    decoder = zlib.decompressobj(_GZIP) if response.headers.get("content-encoding") == "gzip" else None
+def _read(response: httpx.Response) -> bytes:
+    """Return at most `MAX_REPLY_BYTES` of the reply, decompressed. Raises httpx.HTTPError."""
+    gzipped = response.headers.get("content-encoding", "").lower() == "gzip"
+    decoder = zlib.decompressobj(_GZIP) if gzipped else None
     reply = bytearray()
-    for raw in response.stream:
+    for raw in response.iter_raw():
         room = MAX_REPLY_BYTES - len(reply)
         try:
             reply += decoder.decompress(raw, room) if decoder else raw[:room]
@@ -122,6 +120,4 @@ def _read(response: httpx.Response, deadline: float) -> bytes:
             break
         if len(reply) >= MAX_REPLY_BYTES:
             break
-        if time.monotonic() > deadline:
-            raise httpx.ReadTimeout("the reply took too long")
     return bytes(reply)

@@ -5,7 +5,7 @@ Source: OpenTelemetry Protocol Specification 1.x, "OTLP/HTTP Response", "Failure
 
 from __future__ import annotations
 
-import email.utils
+import datetime as dt
 import math
 from typing import TYPE_CHECKING
 
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _RETRYABLE = frozenset({429, 502, 503, 504})
+# Not the endpoint's answers but those of a network that wants a login first (RFC 9110, 15.5.8 and RFC 6585, 6).
+_IN_BETWEEN = frozenset({407, 511})
 _TOO_LARGE = 413
 _MAX_RETRY_AFTER = 86_400.0
 
@@ -30,30 +32,38 @@ def classify(status: int, headers: Mapping[str, str], body: bytes, now: float) -
     detail = f"HTTP {status}"
     if status in _RETRYABLE:
         return ExportResult(Outcome.RETRY, retry_after=retry_after(headers.get("retry-after"), now), detail=detail)
-    if 300 <= status < 400:  # noqa: PLR2004 - the redirection class (RFC 9110, 15.4)
-        return ExportResult(Outcome.RETRY, detail=f"{detail}: a redirect, which is never followed")
+    if 300 <= status < 400 or status in _IN_BETWEEN:  # noqa: PLR2004 - the redirection class (RFC 9110, 15.4)
+        return ExportResult(Outcome.RETRY, detail=f"{detail}: something else than the endpoint answered")
     if status == _TOO_LARGE:
         return ExportResult(Outcome.TOO_LARGE, detail=f"{detail}: the batch is too large")
     return ExportResult(Outcome.REJECTED, detail=detail)
 
 
 def retry_after(value: str | None, now: float) -> float:
-    """Return the seconds to wait at least that a Retry-After header asks for, in seconds or as a date (RFC 9110, 10.2.3).
+    """Return the least number of seconds to wait that a Retry-After header asks for (RFC 9110, 10.2.3).
 
-    What can't be read, or lies in the past, asks for nothing; nothing waits longer than a day.
+    It says seconds or a date. What can't be read, or lies in the past, asks for nothing; nothing waits longer than a day.
     """
     if not value:
         return 0.0
     try:
         seconds = float(value)
     except ValueError:
-        try:
-            seconds = email.utils.parsedate_to_datetime(value).timestamp() - now
-        except (ValueError, OverflowError):
-            return 0.0
+        seconds = _date(value) - now
     if math.isnan(seconds):
         return 0.0
     return min(max(seconds, 0.0), _MAX_RETRY_AFTER)
+
+
+def _date(value: str) -> float:
+    """Return an HTTP date in Unix seconds, or NaN."""
+    from email.utils import parsedate_to_datetime  # noqa: PLC0415 - much to import for a header that is rarely a date
+
+    try:
+        date = parsedate_to_datetime(value)
+        return (date if date.tzinfo else date.replace(tzinfo=dt.UTC)).timestamp()
+    except (ValueError, TypeError, IndexError, OverflowError):
+        return math.nan
 
 
 def _is_html(headers: Mapping[str, str], body: bytes) -> bool:
@@ -66,7 +76,7 @@ def _partial_success(body: bytes) -> ExportResult:
         partial = orjson.loads(body)["partialSuccess"]
         rejected = max(int(partial.get("rejectedSpans") or 0), int(partial.get("rejectedLogRecords") or 0), 0)
         message = partial.get("errorMessage")
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError):
         return ExportResult(Outcome.SUCCESS)
     detail = f"partial success: {message[:200]}" if isinstance(message, str) and message else ""
     return ExportResult(Outcome.SUCCESS, rejected=rejected, detail=detail)

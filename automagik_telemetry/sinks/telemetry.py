@@ -2,28 +2,21 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import platform
 from typing import TYPE_CHECKING
 
 from automagik_processors import OTLPLogRecord, OTLPSpan, envelope
-
 from automagik_telemetry import consent, identity
 from automagik_telemetry.delivery.handler import BatchQueueHandler
-from automagik_telemetry.delivery.limits import Limits
-from automagik_telemetry.delivery.pipeline import Pipeline
-from automagik_telemetry.delivery.segment import Envelope
-from automagik_telemetry.delivery.spool import Spool
-from automagik_telemetry.private_files import private_directory
 from automagik_telemetry.settings import Settings, check_endpoint
-from automagik_telemetry.sinks.endpoint import signal_of, url_for
-from automagik_telemetry.sinks.otlp_http import OTLPHTTPExporter
+from automagik_telemetry.sinks.endpoint import Signal, signal_of, url_for
 from automagik_telemetry.version import __version__
 
 if TYPE_CHECKING:
     from automagik_telemetry.delivery.chain import ChainFormatter
     from automagik_telemetry.delivery.ledger import Ledger
+    from automagik_telemetry.delivery.pipeline import Pipeline
 
 
 def telemetry_handler(
@@ -44,31 +37,7 @@ def telemetry_handler(
         return url_for(_endpoint(Settings.from_environ(), endpoint), chain.signal)
 
     def build(chain: ChainFormatter, ledger: Ledger) -> Pipeline:
-        settings = Settings.from_environ()
-        url = destination(chain)
-        directory = identity.state_directory(settings.state_dir)
-        resource = {
-            "service.name": service_name,
-            "service.version": service_version,
-            "service.organization": "namastex",
-            "user.id": identity.anonymous_id(directory),
-            "session.id": identity.session_id(),
-            "telemetry.sdk.name": "automagik-telemetry",
-            "telemetry.sdk.version": __version__,
-        }
-        return Pipeline(
-            envelope=Envelope(*envelope(chain.signal, resource, "automagik_telemetry", __version__)),
-            exporter=OTLPHTTPExporter(url),
-            ledger=ledger,
-            limits=Limits(
-                max_queue_size=settings.max_queue_size,
-                max_export_batch_size=settings.batch_size,
-                schedule_delay=settings.schedule_delay,
-                export_timeout=settings.export_timeout,
-            ),
-            spool=_spool(directory, "telemetry", url),
-            allowed=lambda: consent.decide_telemetry(Settings.from_environ()).given,
-        )
+        return _build(chain.signal, destination(chain), service_name, service_version, ledger)
 
     return BatchQueueHandler(
         "telemetry",
@@ -78,8 +47,43 @@ def telemetry_handler(
     )
 
 
+def _build(signal: Signal, url: str, service_name: str, service_version: str, ledger: Ledger) -> Pipeline:
+    """Return what the handler needs from its first event on."""
+    # A process that never logs an event need not import the machinery.
+    from automagik_telemetry.delivery.limits import Limits  # noqa: PLC0415 - see above
+    from automagik_telemetry.delivery.pipeline import Pipeline  # noqa: PLC0415 - see above
+    from automagik_telemetry.delivery.segment import Envelope  # noqa: PLC0415 - see above
+    from automagik_telemetry.delivery.spool import open_spool  # noqa: PLC0415 - see above
+    from automagik_telemetry.sinks.otlp_http import OTLPHTTPExporter  # noqa: PLC0415 - see above
+
+    settings = Settings.from_environ()
+    directory = identity.state_directory(settings.state_dir)
+    resource = {
+        "service.name": service_name,
+        "service.version": service_version,
+        "service.organization": "namastex",
+        "user.id": identity.anonymous_id(directory),
+        "session.id": identity.session_id(),
+        "telemetry.sdk.name": "automagik-telemetry",
+        "telemetry.sdk.version": __version__,
+    }
+    return Pipeline(
+        envelope=Envelope(*envelope(signal, resource, "automagik_telemetry", __version__)),
+        exporter=OTLPHTTPExporter(url),
+        ledger=ledger,
+        limits=Limits(
+            max_queue_size=settings.max_queue_size,
+            max_export_batch_size=settings.batch_size,
+            schedule_delay=settings.schedule_delay,
+            export_timeout=settings.export_timeout,
+        ),
+        spool=open_spool(directory, "telemetry", url),
+        allowed=lambda: consent.decide_telemetry(Settings.from_environ()).given,
+    )
+
+
 def otlp(prefix: str = "event.", endpoint: str | None = None) -> OTLPSpan | OTLPLogRecord:
-    """Return the last processor of the telemetry chain: log records for an endpoint that ends in /v1/logs, else spans."""
+    """Return the last processor of the telemetry chain: log records for an endpoint in /v1/logs, else spans."""
     kind = OTLPLogRecord if signal_of(_endpoint(Settings.from_environ(), endpoint)) == "logs" else OTLPSpan
     return kind(prefix, attributes=_system())
 
@@ -97,13 +101,3 @@ def _system() -> dict[str, str]:
         "system.python_version": platform.python_version(),
         "system.architecture": platform.machine(),
     }
-
-
-def _spool(state_directory: str, sink: str, url: str, key: str = "") -> Spool | None:
-    """Return the folder of one destination, so that none ships what is another's; None where there can't be one."""
-    destination = hashlib.sha256("\n".join((sink, url, key)).encode()).hexdigest()[:16]
-    try:
-        private_directory(state_directory)
-        return Spool(os.path.join(state_directory, "queue", destination))
-    except OSError:
-        return None

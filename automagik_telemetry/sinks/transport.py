@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import socket
 import time
 import urllib.request
 from typing import TYPE_CHECKING, Any
@@ -14,6 +16,8 @@ if TYPE_CHECKING:
     import ssl
     from collections.abc import Iterable
 
+_CHUNK = 65_536
+
 
 class DeadlineTransport(httpx.HTTPTransport):
     """`deadline` is a time of `time.monotonic()` after which every network operation fails as a timeout."""
@@ -21,13 +25,22 @@ class DeadlineTransport(httpx.HTTPTransport):
     def __init__(self, **options: Any) -> None:  # noqa: ANN401 - httpx's options
         super().__init__(retries=0, limits=httpx.Limits(max_connections=1), **options)
         self.deadline = time.monotonic()
+        self.socket: socket.socket | None = None
         # httpx offers no other way to give its pool a network backend; a test holds us to its presence.
         self._pool._network_backend = _DeadlineBackend(self, self._pool._network_backend)  # noqa: SLF001 - see above
 
-    def remaining(self, timeout: float | None) -> float:
-        """Return the seconds that an operation may take, at least a moment, for 0 would mean not to block."""
-        left = max(self.deadline - time.monotonic(), 0.001)
-        return left if timeout is None else min(left, timeout)
+    def remaining(self, failure: type[Exception]) -> float:
+        """Return the seconds that are left; raises `failure` if there are none."""
+        left = self.deadline - time.monotonic()
+        if left <= 0:
+            raise failure("the time for the whole exchange is over")
+        return left
+
+    def abandon(self) -> None:
+        """Close the socket alone: in the child of a fork, a lock of the pool may be held by a thread that is lost."""
+        if self.socket is not None:
+            with contextlib.suppress(OSError):
+                self.socket.close()
 
 
 class _DeadlineBackend(httpcore.NetworkBackend):
@@ -39,34 +52,52 @@ class _DeadlineBackend(httpcore.NetworkBackend):
         self,
         host: str,
         port: int,
-        timeout: float | None = None,
+        timeout: float | None = None,  # noqa: ARG002 - the deadline stands in for it, here and below
         local_address: str | None = None,
         socket_options: Iterable[Any] | None = None,
     ) -> httpcore.NetworkStream:
-        timeout = self._transport.remaining(timeout)
-        stream = self._inner.connect_tcp(host, port, timeout, local_address, socket_options)
-        return _DeadlineStream(self._transport, stream)
+        try:
+            found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        except (OSError, UnicodeError) as error:
+            raise httpcore.ConnectError(str(error)) from error
+        # Each address has a fair share of the time, so that one that never answers does not take the others' too.
+        for waiting, (*_, address) in zip(range(len(found), 0, -1), found, strict=True):
+            share = self._transport.remaining(httpcore.ConnectTimeout) / waiting
+            try:
+                stream = self._inner.connect_tcp(str(address[0]), port, share, local_address, socket_options)
+            except (httpcore.ConnectError, httpcore.ConnectTimeout):
+                if waiting == 1:
+                    raise
+            else:
+                return _DeadlineStream(self._transport, stream)
+        raise httpcore.ConnectError(f"no address for {host}")
 
 
 class _DeadlineStream(httpcore.NetworkStream):
     def __init__(self, transport: DeadlineTransport, inner: httpcore.NetworkStream) -> None:
         self._transport = transport
         self._inner = inner
+        transport.socket = inner.get_extra_info("socket")
 
-    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        return self._inner.read(max_bytes, self._transport.remaining(timeout))
+    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ARG002 - see above
+        return self._inner.read(max_bytes, self._transport.remaining(httpcore.ReadTimeout))
 
-    def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        self._inner.write(buffer, self._transport.remaining(timeout))
+    def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ARG002 - see above
+        # In pieces, for httpcore gives each piece that the other side takes, however small, the whole time anew.
+        for start in range(0, len(buffer), _CHUNK):
+            self._inner.write(buffer[start : start + _CHUNK], self._transport.remaining(httpcore.WriteTimeout))
 
     def close(self) -> None:
         self._inner.close()
 
     def start_tls(
-        self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
+        self,
+        ssl_context: ssl.SSLContext,
+        server_hostname: str | None = None,
+        timeout: float | None = None,  # noqa: ARG002 - see above
     ) -> httpcore.NetworkStream:
-        timeout = self._transport.remaining(timeout)
-        return _DeadlineStream(self._transport, self._inner.start_tls(ssl_context, server_hostname, timeout))
+        left = self._transport.remaining(httpcore.ConnectTimeout)
+        return _DeadlineStream(self._transport, self._inner.start_tls(ssl_context, server_hostname, left))
 
     def get_extra_info(self, info: str) -> Any:  # noqa: ANN401 - httpcore's signature
         return self._inner.get_extra_info(info)
@@ -75,7 +106,8 @@ class _DeadlineStream(httpcore.NetworkStream):
 def open_transport(url: str) -> DeadlineTransport:
     """Return a transport for `url` that goes through the proxy that the environment names for it, if any."""
     parts = urlsplit(url)
-    proxy = urllib.request.getproxies().get(parts.scheme)
-    if proxy and urllib.request.proxy_bypass(parts.hostname or ""):
-        proxy = None
-    return DeadlineTransport(proxy=proxy)
+    proxies = urllib.request.getproxies()
+    proxy = proxies.get(parts.scheme) or proxies.get("all")
+    if not proxy or urllib.request.proxy_bypass(parts.hostname or ""):
+        return DeadlineTransport()
+    return DeadlineTransport(proxy=proxy if "://" in proxy else f"http://{proxy}")

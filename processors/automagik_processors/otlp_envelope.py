@@ -17,7 +17,7 @@ _LISTS: Final = {
 
 
 def envelope(signal: str, resource: Mapping[str, object], scope_name: str, scope_version: str) -> tuple[bytes, bytes]:
-    r"""Return the head and the tail of a request: `head + b",".join(fragments) + tail` is its body.
+    r"""Return the head and the tail of a request: `head + b",\n".join(fragments) + tail` is its body.
 
     `signal` is "traces" or "logs", as the class attribute of `OTLPSpan` and `OTLPLogRecord` says; `resource` holds the
     attributes of who sends. The head ends in `[\n`. Raises ValueError for another signal.
@@ -31,4 +31,4 @@ def envelope(signal: str, resource: Mapping[str, object], scope_name: str, scope
     head = (
         f'{{"{resources}":[{{"resource":{{"attributes":[{attributes}]}},"{scopes}":[{{"scope":{scope},"{fragments}":[\n'
     )
-    return utf8(head), b"\n]}]}]}\n"
+    return utf8(head), b"]}]}]}"

@@ -352,6 +352,7 @@ def test_the_envelope_makes_fragments_a_request(
     fragments = [processor()(None, "", {"event": f"e{index}"}) for index in range(number)]
     head, tail = envelope(processor.signal, {"service.name": 'a"b', "n": 1}, "scope", "2")
     assert head.endswith(b"[\n")
+    assert tail == b"]}]}]}"
     for separator in (b",", b",\n"):
         request = body(processor.signal, head + separator.join(fragments) + tail)
         (whole,) = request.resource_spans if processor is OTLPSpan else request.resource_logs
