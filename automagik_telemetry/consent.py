@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from automagik_telemetry.settings import LEVELS, OFF, Settings
@@ -69,6 +70,15 @@ def decide_observability(settings: Settings, environ: Mapping[str, str] | None =
     return Consent(LEVELS["DEBUG"], "opted in by LANGWATCH_API_KEY")
 
 
+def _opted_out_by_file() -> bool:
+    try:
+        return Path(OPT_OUT_FILE).expanduser().exists()
+    except RuntimeError:  # a home that nobody knows
+        return False
+    except OSError:  # a home that can't be read may hold the file
+        return True
+
+
 def _off_switches(settings: Settings, environ: Mapping[str, str]) -> Iterator[str]:
     if settings.disable_all_tracing:
         yield "AUTOMAGIK_DISABLE_ALL_TRACING is set"
@@ -76,7 +86,7 @@ def _off_switches(settings: Settings, environ: Mapping[str, str]) -> Iterator[st
         yield "DO_NOT_TRACK is set"
     if settings.otel_sdk_disabled:
         yield "OTEL_SDK_DISABLED is set"
-    if os.path.exists(os.path.expanduser(OPT_OUT_FILE)):  # noqa: PTH110, PTH111 - pathlib costs an import that the host may not need
+    if _opted_out_by_file():
         yield f"the file {OPT_OUT_FILE} exists"
     if not settings.enable_in_ci:
         for variable in CI_VARIABLES:

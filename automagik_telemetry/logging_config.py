@@ -30,7 +30,7 @@ class ConfigurationError(ValueError):
 def find(settings: Settings) -> Path:
     """Return the configuration file: the user's own, else the one beside the sources, else the one in the package."""
     if settings.logging_config:
-        return Path(settings.logging_config)
+        return Path(settings.logging_config).expanduser()
     package = Path(__file__).parent
     checkout = package.parent / "logging.yaml"
     return checkout if checkout.exists() else package / "logging.yaml"
@@ -62,6 +62,17 @@ def check(config: object) -> dict[str, Any]:
     for key in config:
         if key not in _KEYS:
             raise ConfigurationError(f"{key}: unknown; allowed are {', '.join(_KEYS)}")
+    _check_top(config)
+    for name, handler in config.get("handlers", {}).items():
+        _check_handler(handler, f"handlers.{name}", config.get("formatters", {}))
+    for name, logger in config.get("loggers", {}).items():
+        _check_logger(logger, f"loggers.{name}", config.get("handlers", {}))
+    if "root" in config:
+        _check_logger(_mapping(config["root"], "root"), "root", config.get("handlers", {}))
+    return config
+
+
+def _check_top(config: dict[str, Any]) -> None:
     if config.get("version") != 1:
         raise ConfigurationError(f"version: {config.get('version')!r} is not allowed; it must be 1")
     if not isinstance(config.get("disable_existing_loggers", True), bool):
@@ -69,17 +80,6 @@ def check(config: object) -> dict[str, Any]:
     for section in _SECTIONS:
         for name, entry in _mapping(config.get(section, {}), section).items():
             _mapping(entry, f"{section}.{name}")
-    for name, handler in config.get("handlers", {}).items():
-        _check_handler(handler, f"handlers.{name}", config.get("formatters", {}))
-    loggers = {f"loggers.{name}": entry for name, entry in config.get("loggers", {}).items()}
-    if "root" in config:
-        loggers["root"] = _mapping(config["root"], "root")
-    for path, entry in loggers.items():
-        _check_level(entry, path)
-        for name in entry.get("handlers") or ():
-            if name not in config.get("handlers", {}):
-                raise ConfigurationError(f"{path}.handlers: {name!r} is no handler of this file")
-    return config
 
 
 def _check_handler(handler: dict[str, Any], path: str, formatters: Mapping[str, Any]) -> None:
@@ -90,6 +90,13 @@ def _check_handler(handler: dict[str, Any], path: str, formatters: Mapping[str, 
     if formatter is not None and formatter not in formatters:
         allowed = ", ".join(map(str, formatters)) or "none: the file has no formatters"
         raise ConfigurationError(f"{path}.formatter: {formatter!r} is not allowed; allowed are {allowed}")
+
+
+def _check_logger(logger: dict[str, Any], path: str, handlers: Mapping[str, Any]) -> None:
+    _check_level(logger, path)
+    for name in logger.get("handlers") or ():
+        if name not in handlers:
+            raise ConfigurationError(f"{path}.handlers: {name!r} is no handler of this file")
 
 
 def _check_level(entry: dict[str, Any], path: str) -> None:
@@ -115,7 +122,7 @@ class Builder(logging.config.DictConfigurator):
 
     def __init__(self, config: dict[str, Any]) -> None:
         logging.addLevelName(OFF, "OFF")
-        super().__init__(config)  # type: ignore[no-untyped-call]
+        super().__init__(config)
         self._made: dict[str, logging.Handler] = {}
 
     def names(self) -> list[str]:
@@ -131,7 +138,7 @@ class Builder(logging.config.DictConfigurator):
             for filter_ in entry.get("filters", ()):
                 self._build("filters", filter_)
             with _at(f"handlers.{name}"):
-                built: logging.Handler = self.configure_handler(entry)  # type: ignore[no-untyped-call]
+                built: logging.Handler = self.configure_handler(entry)
                 built.name = name
             if isinstance(built, BatchQueueHandler):
                 with _at(f"handlers.{name}.formatter"):
@@ -151,10 +158,10 @@ class Builder(logging.config.DictConfigurator):
         """Give the loggers that the file names their levels and handlers, which must have been built."""
         for name, entry in self.config.get("loggers", {}).items():
             with _at(f"loggers.{name}"):
-                self.configure_logger(name, entry)  # type: ignore[no-untyped-call]
+                self.configure_logger(name, entry)
         if "root" in self.config:
             with _at("root"):
-                self.configure_root(self.config["root"])  # type: ignore[no-untyped-call]
+                self.configure_root(self.config["root"])
 
     def _build(self, section: str, name: str) -> None:
         made = self.config[section]

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from automagik_telemetry import consent, host, logging_config
-from automagik_telemetry.settings import Settings
+from automagik_telemetry.settings import OFF, Settings
 from automagik_telemetry.structlog_setup import configure_structlog
 from automagik_telemetry.telemetry.collector import TelemetryCollector
 
@@ -34,7 +34,7 @@ class TracingManager:
                 self._handler = found["telemetry"]
                 self.telemetry = TelemetryCollector(self._sink)
             else:
-                self.consent = consent.Consent(consent.OFF, "the logging configuration has no telemetry sink")
+                self.consent = consent.Consent(OFF, "the logging configuration has no telemetry sink")
         self.config = dataclasses.replace(settings, telemetry_enabled=self.consent.given)
 
     def flush(self, timeout: float = 30.0) -> bool:

@@ -12,6 +12,7 @@ import os
 import re
 from dataclasses import dataclass, field, fields
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -101,9 +102,13 @@ def check_endpoint(text: str) -> str:
 
 
 def _path(text: str) -> str:
-    if not os.path.isabs(os.path.expanduser(text)):  # noqa: PTH111, PTH117 - pathlib costs an import that the host may not need
+    try:
+        path = Path(text).expanduser()
+    except RuntimeError:  # a home that nobody knows
+        path = Path()
+    if not path.is_absolute():
         raise ValueError("an absolute path")
-    return os.path.expanduser(text)  # noqa: PTH111 - see above
+    return str(path)
 
 
 _TYPE_NAMES: dict[Callable[[str], object], str] = {
@@ -115,7 +120,7 @@ _TYPE_NAMES: dict[Callable[[str], object], str] = {
     _level: "level",
     check_endpoint: "URL",
     _path: "path",
-    str: "text",
+    str: "path",
 }
 
 
@@ -130,7 +135,7 @@ class Settings:
     """What the environment says, read once. Durations are in seconds, sizes in bytes where the name says so."""
 
     telemetry_enabled: bool = _row(
-        "AUTOMAGIK_TELEMETRY_ENABLED", _switch, False, "Opts in to anonymous usage telemetry."
+        "AUTOMAGIK_TELEMETRY_ENABLED", _switch, default=False, sentence="Opts in to anonymous usage telemetry."
     )
     telemetry_endpoint: str | None = _row(
         "AUTOMAGIK_TELEMETRY_ENDPOINT",
@@ -147,20 +152,32 @@ class Settings:
         on_error=OFF,
     )
     disable_all_tracing: bool = _row(
-        "AUTOMAGIK_DISABLE_ALL_TRACING", _switch, False, "Switches every sink off.", on_error=True
+        "AUTOMAGIK_DISABLE_ALL_TRACING", _switch, default=False, sentence="Switches every sink off.", on_error=True
     )
-    do_not_track: bool = _row("DO_NOT_TRACK", _any_but_zero, False, "Switches every sink off, as everywhere.")
+    do_not_track: bool = _row(
+        "DO_NOT_TRACK", _any_but_zero, default=False, sentence="Switches every sink off, as everywhere."
+    )
     otel_sdk_disabled: bool = _row(
-        "OTEL_SDK_DISABLED", _switch, False, "Switches every sink off, as it does OpenTelemetry.", on_error=True
+        "OTEL_SDK_DISABLED",
+        _switch,
+        default=False,
+        sentence="Switches every sink off.",
+        on_error=True,
     )
     enable_in_ci: bool = _row(
-        "AUTOMAGIK_ENABLE_TRACING_IN_CI", _switch, False, "Lets continuous integration and test runs send, too."
+        "AUTOMAGIK_ENABLE_TRACING_IN_CI",
+        _switch,
+        default=False,
+        sentence="Lets continuous integration and test runs send, too.",
     )
     logging_config: str | None = _row(
-        "AUTOMAGIK_LOGGING_CONFIG", _path, None, "Your own logging.yaml, in place of the one that comes with the package."
+        "AUTOMAGIK_LOGGING_CONFIG", str, None, "Your own logging.yaml, in place of the package's."
     )
     state_dir: str | None = _row(
-        "AUTOMAGIK_STATE_DIR", _path, None, "Where queued events and the anonymous id are kept (platform's default if unset)."
+        "AUTOMAGIK_STATE_DIR",
+        _path,
+        None,
+        "Where queued events and the anonymous id are kept, if not at the platform's place.",
     )
     max_queue_size: int = _row(
         "AUTOMAGIK_TRACE_QUEUE_SIZE", _positive_int, 100_000, "How many events a sink may hold undelivered."
@@ -183,7 +200,7 @@ class Settings:
     def from_environ(cls, environ: Mapping[str, str] | None = None) -> Settings:
         """Read the settings from `environ`, by default the process's; an empty variable counts as unset."""
         environ = os.environ if environ is None else environ
-        values = {
+        values: dict[str, Any] = {
             row.name: _read(row.metadata, text)
             for row in fields(cls)
             if (text := environ.get(row.metadata["variable"], "").strip())
@@ -211,7 +228,8 @@ def describe() -> list[tuple[str, str, str, str]]:
     names = {number: name for name, number in LEVELS.items()}
     rows = []
     for row in fields(Settings):
-        parse, default = row.metadata["parse"], row.default
-        shown = names.get(default, "") if parse is _level else "" if default is None else str(default).lower()
+        parse: Any = row.metadata["parse"]
+        default: Any = row.default
+        shown = names[default] if parse is _level else "" if default is None else str(default).lower()
         rows.append((row.metadata["variable"], _TYPE_NAMES[parse], shown, row.metadata["sentence"]))
     return rows

@@ -55,5 +55,5 @@ def emit_event(_logger: WrappedLogger, method_name: str, event_dict: EventDict) 
         events = logging.getLogger(EVENT_LOGGER)
         level = logging.getLevelName("ERROR" if method_name == "exception" else method_name.upper())
         if type(level) is int and events.isEnabledFor(level):
-            events.handle(events.makeRecord(events.name, level, "", 0, dict(event_dict), (), None))  # type: ignore[arg-type]
+            events.handle(events.makeRecord(events.name, level, "", 0, dict(event_dict), (), None))
     return event_dict

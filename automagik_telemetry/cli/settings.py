@@ -1,4 +1,4 @@
-"""`automagik-telemetry settings`: every environment variable that is read, and what decides whether anything is sent."""
+"""`automagik-telemetry settings`: every variable that is read, and what decides whether anything is sent."""
 
 from __future__ import annotations
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from automagik_processors import Anonymize
-
 from automagik_telemetry import identity
 from automagik_telemetry.settings import Settings
 from automagik_telemetry.telemetry import vocabulary as words

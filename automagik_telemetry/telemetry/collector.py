@@ -10,6 +10,7 @@ from automagik_telemetry import identity
 from automagik_telemetry.host import EVENT_LOGGER
 from automagik_telemetry.settings import Settings
 from automagik_telemetry.telemetry.events import (
+    EVENTS,
     AgentExecutionEvent,
     APIRequestEvent,
     ErrorEvent,
@@ -47,7 +48,7 @@ class TelemetryCollector:
     def track_event(self, event: TelemetryEvent) -> None:
         """Log an event of the catalogue."""
         sink = self._sink()
-        if not isinstance(event, TelemetryEvent):
+        if type(event) not in EVENTS:
             sink.ledger.refuse("unknown_event")
             return
         level = event.severity()
@@ -71,15 +72,15 @@ class TelemetryCollector:
         self.track_event(ErrorEvent(error_type, component))
 
     def track_http_request(self, method: str, path: str, status_code: int, duration_ms: float) -> None:
-        """Log an answered request; `path` leaves only if it is a declared route template, `duration_ms` in milliseconds."""
+        """Log an answered request; `path` leaves only if it is a declared route's template, `duration_ms` is in ms."""
         self.track_event(APIRequestEvent(path, method, status_code, duration_ms))
 
     def get_metrics(self) -> dict[str, Any]:
         """Return the account of the telemetry sink.
 
-        `tracer` holds `queued`, `processed`, `dropped`, `dropped_by_reason`, `pending` (counts of events, with queued =
-        processed + dropped + pending), `pending_bytes` and `storage`; `circuit_breaker` its `state`; `feature_usage` the
-        counts by feature; `last_success` (Unix seconds) and `last_error` what happened last.
+        `tracer` holds `queued`, `processed`, `dropped`, `dropped_by_reason`, `pending` (counts of events, with queued
+        = processed + dropped + pending), `pending_bytes` and `storage`; `circuit_breaker` its `state`;
+        `feature_usage` the counts by feature; `last_success` (Unix seconds) and `last_error` what happened last.
         """
         return {
             "anonymous_id": self.anonymous_id,

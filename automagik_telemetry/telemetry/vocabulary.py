@@ -12,7 +12,19 @@ _COMMANDS = (
     *("agent list", "agent run", "agent chat", "agent create", "agent delete", "agent status"),
     *("api start", "api stop", "api restart", "api status", "init", "serve"),
 )
-_CATEGORIES = ("agent", "agents", "api", "cli", "framework", "memory", "multimodal", "session", "tool", "tools", "workflow")
+_CATEGORIES = (
+    "agent",
+    "agents",
+    "api",
+    "cli",
+    "framework",
+    "memory",
+    "multimodal",
+    "session",
+    "tool",
+    "tools",
+    "workflow",
+)
 _METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT", "WEBSOCKET", "unmatched")
 # Exception classes of libraries that agents are built on; only the class's name is ever sent.
 _EXCEPTIONS = (

@@ -75,7 +75,7 @@ def fields(event: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.fixture(name="fields")
-def _fields() -> Any:  # noqa: ANN401 - a function
+def _fields() -> Any:
     return fields
 
 

@@ -1,4 +1,4 @@
-"""logging.yaml: a mistake is one clear error with its place, the bad value and what is allowed, before anything starts."""
+"""logging.yaml: a mistake is one clear error, with its place and what is allowed, before anything starts."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ SHIPPED = Path(automagik_telemetry.__file__).parent.parent / "logging.yaml"
 
 # What replaces which line, and what the error must say.
 MISTAKES = [
-    ("    level: INFO\n    formatter: telemetry", "    level: LOUD\n    formatter: telemetry",
+    ("    level: INFO\n    formatter: tel", "    level: LOUD\n    formatter: tel",
      ["handlers.telemetry.level", "'LOUD'", "OFF, CRITICAL, ERROR, INFO, DEBUG"]),
     ("    formatter: telemetry", "    formatter: telemtry",
      ["handlers.telemetry.formatter", "'telemtry'", "telemetry, line, json"]),
-    ("    formatter: telemetry", "    formatter: line", ["handlers.telemetry.formatter", "ChainFormatter", "Formatter"]),
+    ("    formatter: telemetry", "    formatter: line", ["handlers.telemetry.formatter", "ChainFormatter"]),
     ("rate: 1.0", "rate: 2", ["formatters.telemetry.processors[2]", "Sample", "2", "0 to 1"]),
     ("rate: 1.0", "rat: 1.0", ["formatters.telemetry.processors[2]", "rat"]),
     ("automagik_processors.Sample ", "automagik_processors.Smple ", ["formatters.telemetry.processors[2]", "Smple"]),
@@ -44,9 +44,7 @@ MISTAKES = [
 
 
 @pytest.mark.parametrize(("old", "new", "expected"), MISTAKES)
-def test_mistake_is_one_clear_error(
-    opted_in: Any, tmp_path: Path, old: str, new: str, expected: list[str]
-) -> None:
+def test_mistake_is_one_clear_error(opted_in: Any, tmp_path: Path, old: str, new: str, expected: list[str]) -> None:
     """The error names the file, the key's path and the bad value, and nothing has been started or changed."""
     text = SHIPPED.read_text(encoding="utf-8")
     assert old in text

@@ -141,6 +141,7 @@ class Listing(logging.Handler):
         self.seen: list[str] = []
 
     def emit(self, record: logging.LogRecord) -> None:
+        """Keep the line."""
         self.seen.append(record.getMessage())
 
 
@@ -174,9 +175,7 @@ def test_host_sees_what_it_saw_before(
 
 @pytest.mark.parametrize("attached", [False, True])
 @pytest.mark.parametrize("heard", [False, True])
-def test_last_resort_is_as_before(
-    opted_in: Any, monkeypatch: pytest.MonkeyPatch, attached: bool, heard: bool
-) -> None:
+def test_last_resort_is_as_before(opted_in: Any, monkeypatch: pytest.MonkeyPatch, attached: bool, heard: bool) -> None:
     """A warning that no handler of the host's hears is printed by `logging` as before, and only then."""
     printed = Listing()
     monkeypatch.setattr(logging, "lastResort", printed)

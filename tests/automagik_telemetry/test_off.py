@@ -81,8 +81,8 @@ def watch(home: Path, variables: dict[str, str], *arguments: str) -> dict[str, A
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     # What an application logs as an error stands on the console that logging.yaml gives it; of ours there is nothing.
-    lines = [line for line in done.stderr.splitlines() if not (arguments and line.endswith("automagik.agents: agent.run"))]
-    assert lines == []
+    its_own = "automagik.agents: agent.run" if arguments else "nothing"
+    assert [line for line in done.stderr.splitlines() if not line.endswith(its_own)] == []
     result: dict[str, Any] = json.loads(done.stdout)
     return result
 

@@ -38,7 +38,6 @@ BAD = [
     ("AUTOMAGIK_DISABLE_ALL_TRACING", "ja", "disable_all_tracing", True),
     ("OTEL_SDK_DISABLED", "2", "otel_sdk_disabled", True),
     ("AUTOMAGIK_ENABLE_TRACING_IN_CI", "perhaps", "enable_in_ci", False),
-    ("AUTOMAGIK_LOGGING_CONFIG", "relative.yaml", "logging_config", None),
     ("AUTOMAGIK_STATE_DIR", "relative", "state_dir", None),
     ("AUTOMAGIK_TRACE_QUEUE_SIZE", "0", "max_queue_size", 100_000),
     ("AUTOMAGIK_TRACE_BATCH_SIZE", "many", "batch_size", 2_000),

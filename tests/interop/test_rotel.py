@@ -40,7 +40,8 @@ for success in (True, False):
     telemetry.track_event(events.FrameworkSelectedEvent("agno", "simple"))
     telemetry.track_event(events.WorkflowStartedEvent("workflow"))
     telemetry.track_event(events.WorkflowCompletedEvent("workflow", success, 3.25, 10**11))
-    telemetry.track_event(events.AgentExecutionEvent("nobody declared me \\u2603 \\"quoted\\"", "agno", success, 1e-9, True, 10**12))
+    name = "nobody declared me \\u2603"
+    telemetry.track_event(events.AgentExecutionEvent(name, "agno", success, 1e-9, True, 10**12))
 settled = manager.flush(20)
 print(json.dumps({"settled": settled, **telemetry.get_metrics()}))
 """
@@ -95,8 +96,8 @@ def arrived(collector: Collector, runs: int) -> None:
 @pytest.mark.parametrize("signal", ["traces", "logs"])
 def test_rotel_takes_all_and_changes_nothing(tmp_path: Path, signal: str) -> None:
     """Nothing is rejected, and what comes out of rotel equals, value by value, what goes straight into our store."""
-    tables = {"traces": ("otel_traces", "SpanName", "SpanAttributes"), "logs": ("otel_logs", "EventName", "LogAttributes")}
-    table, name, attributes = tables[signal]
+    traces, logs = ("otel_traces", "SpanName", "SpanAttributes"), ("otel_logs", "EventName", "LogAttributes")
+    table, name, attributes = traces if signal == "traces" else logs
     sql = f"SELECT {name}, {attributes}, ResourceAttributes, ServiceName FROM {table} ORDER BY Timestamp, SpanId"  # noqa: S608 - our own words
     accounts, received = [], []
     for through_rotel in (False, True):

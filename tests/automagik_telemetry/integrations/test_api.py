@@ -29,7 +29,7 @@ def application() -> FastAPI:
 
     @app.get("/stream")
     async def stream() -> StreamingResponse:
-        async def chunks() -> Any:  # noqa: ANN401 - an async generator
+        async def chunks() -> Any:
             for number in range(3):
                 yield str(number)
 
@@ -46,7 +46,7 @@ def application() -> FastAPI:
     return app
 
 
-async def get(app: Any, *paths: str) -> list[tuple[int, str]]:  # noqa: ANN401 - any ASGI application
+async def get(app: Any, *paths: str) -> list[tuple[int, str]]:
     """Return the answers to GET requests."""
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
@@ -101,15 +101,15 @@ def test_messages_pass_unchanged_and_in_order(opted_in: Any) -> None:
     ]
     log: list[Any] = []
 
-    async def app(_scope: object, _receive: object, send: Any) -> None:  # noqa: ANN401 - ASGI
+    async def app(_scope: object, _receive: object, send: Any) -> None:
         for message in messages:
             await send(message)
             log.append("went on")
 
-    async def send(message: Any) -> None:  # noqa: ANN401 - ASGI
+    async def send(message: Any) -> None:
         log.append(message)
 
-    async def receive() -> Any:  # noqa: ANN401 - ASGI
+    async def receive() -> Any:
         return {"type": "http.request"}
 
     asyncio.run(TelemetryMiddleware(app)({"type": "http", "method": "GET", "path": "/"}, receive, send))
@@ -127,7 +127,7 @@ def test_other_connections_pass(opted_in: Any, kind: str) -> None:
     async def app(*arguments: object) -> None:
         got.extend(arguments)
 
-    async def nothing(*_: object) -> Any:  # noqa: ANN401 - ASGI
+    async def nothing(*_: object) -> Any:
         return {}
 
     scope = {"type": kind}
@@ -144,7 +144,7 @@ def test_exception_passes_through(opted_in: Any) -> None:
     async def app(*_: object) -> None:
         raise failure
 
-    async def nothing(*_: object) -> Any:  # noqa: ANN401 - ASGI
+    async def nothing(*_: object) -> Any:
         return {}
 
     with pytest.raises(RuntimeError) as caught:

@@ -93,7 +93,10 @@ def test_signature_stays() -> None:
     assert tracked("a", loud=True) == "aa"
 
 
-@pytest.mark.parametrize(("name", "error"), [(5, TypeError), (None, TypeError), ("", ValueError), ("x" * 200, ValueError)])
+WRONG = [(5, TypeError), (None, TypeError), ("", ValueError), ("x" * 200, ValueError)]
+
+
+@pytest.mark.parametrize(("name", "error"), WRONG)
 def test_wrong_name_is_said_when_decorating(name: Any, error: type[Exception]) -> None:
     """A name that is none is an error at once."""
     with pytest.raises(error, match="declared"):
@@ -103,5 +106,5 @@ def test_wrong_name_is_said_when_decorating(name: Any, error: type[Exception]) -
 def test_wrong_target_is_said_when_decorating() -> None:
     """So is something that can't be called."""
     target: Any = "no function"
-    with pytest.raises(TypeError, match="'agent run'.*function, not str"):
+    with pytest.raises(TypeError, match=r"'agent run'.*function, not str"):
         track_cli_command("agent run")(target)
