@@ -67,9 +67,7 @@ class Anonymize:
         """Return what of `event_dict` may leave, as a new dict."""
         try:
             leaving, withheld = self._divide(event_dict)
-        except Exception as error:
-            if isinstance(error, Dropped):
-                raise
+        except Exception:  # noqa: BLE001  # no Dropped, which is a BaseException like every DropEvent
             # A dict subclass, another mapping, or a key whose __eq__ raises: read as what it really holds.
             leaving, withheld = self._divide(plain_dict(event_dict, _no_str))
         for field, reason in withheld:
@@ -88,10 +86,13 @@ class Anonymize:
         vocabulary = self._vocabulary
         leaving: EventDict = {"event": event}
         withheld: list[tuple[str, str]] = []
+        size = len(event_dict)
         seen = 1
         for field, is_word, take in plan:
             value = get(field)
             if value is None:
+                if seen == size:
+                    break
                 continue
             seen += 1
             if is_word and type(value) is str and value in vocabulary:
@@ -105,7 +106,7 @@ class Anonymize:
                 withheld.append((field, "unknown_word"))
             else:
                 leaving[field] = taken
-        if seen != len(event_dict):
+        if seen != size:
             known = {"event", *(step[0] for step in plan)}
             withheld += _unknown_fields(event_dict, known)
         return leaving, withheld
@@ -134,7 +135,8 @@ def _level(value: object) -> str | None:
 
 
 def _timestamp(value: Any) -> float | int | None:  # noqa: ANN401  # whatever a host puts there
-    return value if type(value) in (float, int) and _EARLIEST <= value < _LATEST else None
+    kind = type(value)
+    return value if (kind is float or kind is int) and _EARLIEST <= value < _LATEST else None
 
 
 def _sample_rate(value: object) -> float | None:

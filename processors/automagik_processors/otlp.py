@@ -157,7 +157,8 @@ def _severity(level: object) -> str:
 
 def _duration(milliseconds: Any) -> int:  # noqa: ANN401  # whatever a host puts there
     """Return a duration in nanoseconds; 0 if there is none that makes sense."""
-    readable = type(milliseconds) in (float, int) and 0 <= milliseconds < _LAST_SECOND
+    kind = type(milliseconds)
+    readable = (kind is float or kind is int) and 0 <= milliseconds < _LAST_SECOND
     return int(milliseconds * 1_000_000) if readable else 0
 
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 IDS = {"traceId", "spanId", "parentSpanId"}
 
 
-def with_base64_ids(item: Any) -> Any:  # noqa: ANN401  # any JSON
+def with_base64_ids(item: Any) -> Any:  # any JSON
     """Return JSON with ids in base64, which protobuf's parser expects; OTLP/JSON differs from it in just this."""
     if isinstance(item, list):
         return [with_base64_ids(part) for part in item]
@@ -37,13 +37,13 @@ def refuse(constant: str) -> None:
     pytest.fail(f"{constant} is no JSON")
 
 
-def parse_body(signal: str, body: bytes) -> Any:  # noqa: ANN401  # protobuf's messages are made at run time
+def parse_body(signal: str, body: bytes) -> Any:  # protobuf's messages are made at run time
     """Return the whole request that `body` is."""
     request = ExportTraceServiceRequest() if signal == "traces" else ExportLogsServiceRequest()
     return ParseDict(with_base64_ids(json.loads(body, parse_constant=refuse)), request)
 
 
-def parse_fragment(signal: str, fragment: bytes) -> Any:  # noqa: ANN401
+def parse_fragment(signal: str, fragment: bytes) -> Any:
     """Return the one span or log record that `fragment` is."""
     assert b"\n" not in fragment
     head, tail = envelope(signal, {"service.name": "tests"}, "scope", "1")
@@ -55,7 +55,7 @@ def parse_fragment(signal: str, fragment: bytes) -> Any:  # noqa: ANN401
     return item
 
 
-def read_value(value: AnyValue) -> Any:  # noqa: ANN401
+def read_value(value: AnyValue) -> Any:
     """Return an AnyValue as the Python value that it stands for."""
     kind = value.WhichOneof("value")
     if kind is None:
@@ -67,7 +67,7 @@ def read_value(value: AnyValue) -> Any:  # noqa: ANN401
     return getattr(value, kind)
 
 
-def read_attributes(item: Any) -> dict[str, Any]:  # noqa: ANN401
+def read_attributes(item: Any) -> dict[str, Any]:
     """Return the attributes of a span, log record or resource, whose keys must be unique."""
     attributes = {pair.key: read_value(pair.value) for pair in item.attributes}
     assert len(attributes) == len(item.attributes)

@@ -75,7 +75,7 @@ class Hostile:  # noqa: PLW1641  # it has one, below
     def __eq__(self, other: object) -> bool:
         raise RuntimeError(SECRET)
 
-    def __getattribute__(self, name: str) -> Any:  # noqa: ANN401  # any
+    def __getattribute__(self, name: str) -> Any:  # any
         raise RuntimeError(SECRET)
 
     __hash__ = __bool__ = __str__ = __repr__ = __len__ = __iter__ = __eq__  # type: ignore[assignment]
@@ -101,14 +101,14 @@ class Rival:
 class Lying(dict[str, Any]):
     """A dict whose methods raise."""
 
-    def get(self, *_: object) -> Any:  # noqa: ANN401  # any
+    def get(self, *_: object) -> Any:  # any
         """Raise."""
         raise RuntimeError(SECRET)
 
     __getitem__ = __iter__ = __len__ = keys = values = items = __contains__ = copy = get
 
 
-def anonymize(event: Any, **options: Any) -> dict[str, Any]:  # noqa: ANN401  # any
+def anonymize(event: Any, **options: Any) -> dict[str, Any]:  # any
     """Return what leaves of `event` with the catalogue above."""
     return dict(Anonymize(CATALOGUE, VOCABULARY, KEY, **options)(None, "info", event))
 
@@ -216,7 +216,7 @@ def test_the_callers_event_stays_as_it_is() -> None:
     ],
     ids=lambda event: type(event.get("event")).__name__ if event else str(event),
 )
-def test_an_unknown_event_does_not_leave(event: Any) -> None:  # noqa: ANN401  # that is the point
+def test_an_unknown_event_does_not_leave(event: Any) -> None:  # that is the point
     """An event that is not in the catalogue, or whose name is not exactly a str, is dropped with a reason."""
     with pytest.raises(Dropped) as dropped:
         anonymize(event)
@@ -340,6 +340,26 @@ def test_a_dict_that_lies_is_read_as_it_is() -> None:
         "event": "agent.run",
         "agent_name": "simple",
     }
+
+
+def test_a_dict_that_invents_is_read_as_it_is() -> None:
+    """What a dict subclass says it holds does not count, even if it would be allowed to leave."""
+
+    class Inventing(dict[str, Any]):
+        def get(self, key: str, *_: object) -> Any:  # noqa: ANN401  # any
+            return "agent.run" if key == "event" else "simple"
+
+    assert anonymize(Inventing(event="agent.run", framework="agno")) == {"event": "agent.run", "framework": "agno"}
+
+
+def test_the_memory_of_words_is_bounded() -> None:
+    """Neither many words nor long ones pile up."""
+    processor = Anonymize(CATALOGUE, VOCABULARY, KEY)
+    for number in range(3000):
+        processor(None, "info", {"event": "agent.run", "agent_name": str(number), "framework": "x" * (1000 + number)})
+    cached = processor._hash._cached.cache_info()
+    assert cached.misses == 3000
+    assert cached.currsize < 3000
 
 
 def test_the_key_is_made_at_the_first_need_and_once() -> None:

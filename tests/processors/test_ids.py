@@ -58,6 +58,6 @@ def test_a_generator_is_not_kept_alive() -> None:
         (b"a" * 16, False),
     ],
 )
-def test_what_an_id_is(value: object, valid: bool) -> None:  # noqa: FBT001  # a parameter of a test
+def test_what_an_id_is(value: object, valid: bool) -> None:  # a parameter of a test
     """Exactly a str of lower-case hex digits, of the right number, not all zero."""
     assert is_id(value, 16) is valid

@@ -137,7 +137,7 @@ def test_a_count_keeps_three_digits(value: int) -> None:
 
 
 @given(st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(), st.binary(), st.complex_numbers()))
-def test_a_kind_returns_only_plain_types(value: Any) -> None:  # noqa: ANN401  # that is the point
+def test_a_kind_returns_only_plain_types(value: Any) -> None:  # that is the point
     """Whatever goes in, None or exactly a bool, int, float or str comes out, in its bounds."""
     for kind in KINDS:
         taken = kind.take(value)

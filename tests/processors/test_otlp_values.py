@@ -23,7 +23,7 @@ from automagik_processors.otlp_values import MAX_DEPTH, MAX_NODES
 class Raises:
     """An object of which every use raises."""
 
-    def __getattribute__(self, name: str) -> Any:  # noqa: ANN401  # any
+    def __getattribute__(self, name: str) -> Any:  # any
         raise RuntimeError
 
     def __repr__(self) -> str:
@@ -42,7 +42,7 @@ class Silent:
 class Endless(list[int]):
     """A list that never ends when iterated."""
 
-    def __iter__(self) -> Any:  # noqa: ANN401  # any
+    def __iter__(self) -> Any:  # any
         while True:
             yield 1
 
@@ -50,7 +50,7 @@ class Endless(list[int]):
 class Metaclass(type):
     """A class of classes that hides names."""
 
-    def __getattribute__(cls, name: str) -> Any:  # noqa: ANN401  # any
+    def __getattribute__(cls, name: str) -> Any:  # any
         raise RuntimeError
 
 
@@ -81,7 +81,7 @@ class Point:
 Pair = namedtuple("Pair", "a b")  # noqa: PYI024  # the untyped one
 
 
-def encoded(value: object) -> Any:  # noqa: ANN401  # any
+def encoded(value: object) -> Any:  # any
     """Return the AnyValue that a field becomes."""
     return json.loads(OTLPSpan()(None, "", {"event": "e", "f": value}))["attributes"][0]["value"]
 
@@ -194,7 +194,7 @@ def test_depth_is_bounded() -> None:
 
 
 @pytest.mark.parametrize("make", [list, tuple, set, dict.fromkeys], ids=["list", "tuple", "set", "dict"])
-def test_size_is_bounded(make: Any) -> None:  # noqa: ANN401  # any
+def test_size_is_bounded(make: Any) -> None:  # any
     """A value of too many parts is cut with one mark, wherever the parts are."""
     large = json.dumps(encoded(make(range(MAX_NODES * 3))))
     assert large.count('"..."') == 1

@@ -90,7 +90,7 @@ def test_what_is_no_trace_id_is_left_to_chance(trace_id: object) -> None:
     "value", [-0.1, 1.1, math.nan, math.inf, "0.5", None, True, 10**400], ids=lambda value: repr(value)[:9]
 )
 @pytest.mark.parametrize("parameter", ["rate", "error_rate"])
-def test_a_rate_that_is_none_is_refused(parameter: str, value: Any) -> None:  # noqa: ANN401  # that is the point
+def test_a_rate_that_is_none_is_refused(parameter: str, value: Any) -> None:  # that is the point
     """The error names the parameter, the value and what is allowed."""
     with pytest.raises(ValueError, match=rf"{parameter}=.*{str(value)[:9]}.*from 0 to 1"):
         Sample(**{parameter: value})

@@ -38,12 +38,12 @@ def _own_structlog() -> Iterator[None]:
     structlog.reset_defaults()
 
 
-def logger_with(*processors: Any) -> Any:  # noqa: ANN401  # structlog's loggers have no static type
+def logger_with(*processors: Any) -> Any:  # structlog's loggers have no static type
     """Return a structlog logger whose methods return what its processors made of an event."""
     return structlog.wrap_logger(ReturnLogger(), processors=list(processors), wrapper_class=structlog.BoundLogger)
 
 
-def fields(_logger: object, _method_name: str, event_dict: Any) -> Any:  # noqa: ANN401
+def fields(_logger: object, _method_name: str, event_dict: Any) -> Any:
     """Hand the event dict to the logger as keyword arguments."""
     return (), dict(event_dict)
 
