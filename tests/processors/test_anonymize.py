@@ -346,7 +346,7 @@ def test_a_dict_that_invents_is_read_as_it_is() -> None:
     """What a dict subclass says it holds does not count, even if it would be allowed to leave."""
 
     class Inventing(dict[str, Any]):
-        def get(self, key: str, *_: object) -> Any:  # noqa: ANN401  # any
+        def get(self, key: str, *_: object) -> Any:  # any
             return "agent.run" if key == "event" else "simple"
 
     assert anonymize(Inventing(event="agent.run", framework="agno")) == {"event": "agent.run", "framework": "agno"}
