@@ -88,7 +88,15 @@ def identifier(parent: Json, key: str, digits: int, *, required: bool = False) -
 
 def attributes(parent: Json) -> dict[str, str]:
     """The attributes of a resource, scope, span or record as plain strings; of a repeated key the last."""
-    return dict(walk(parent, "attributes", _attribute))
+    found: dict[str, str] = {}
+    # Most of a request is attributes, so this is `walk` without its generators: twice as quick.
+    for index, item in enumerate(_array(parent, "attributes")):
+        try:
+            pair = _object(item, "")
+            found[text(pair, "key")] = any_text(pair, "value")
+        except Malformed as error:
+            raise error.inside(f"attributes[{index}]") from None
+    return found
 
 
 def any_text(parent: Json, key: str) -> str:
@@ -100,14 +108,11 @@ def any_text(parent: Json, key: str) -> str:
         raise error.inside(key) from None
 
 
-def _attribute(pair: Json) -> Iterator[tuple[str, str]]:
-    yield text(pair, "key"), any_text(pair, "value")
-
-
 def _any(value: Json, depth: int) -> object:
     """An AnyValue as the Python value it stands for."""
-    for kind, read in _KINDS.items():
-        if value.get(kind) is not None:
+    for kind, held in value.items():
+        read = _KINDS.get(kind)
+        if read and held is not None:
             if depth > _MAX_DEPTH:
                 raise Malformed(kind, f"is nested deeper than {_MAX_DEPTH} levels")
             return read(value, kind, depth + 1)

@@ -57,7 +57,7 @@ def known(client: httpx.Client, span: Make, record: Make, traces: Make, logs: Ma
 
 
 @pytest.fixture
-def answers(known: None, collector: Collector) -> Answers:  # noqa: ARG001 - what is asked about
+def answers(known: None, collector: Collector) -> Answers:
     """The answers about the known events."""
     return collector.answers()
 
