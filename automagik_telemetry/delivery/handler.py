@@ -37,12 +37,12 @@ class BatchQueueHandler(logging.Handler):
         *,
         strictest: Callable[[], int],
         verify: Callable[[ChainFormatter], object],
-        pipeline: Callable[[ChainFormatter, Ledger], Pipeline],
+        pipeline: Callable[[ChainFormatter, Ledger, Callable[[], bool]], Pipeline],
     ) -> None:
         """Make the handler of the sink `name`.
 
         `verify` raises ValueError for a chain that can't serve the sink; `pipeline` builds the machinery at the first
-        event.
+        event, to which `permitted` says before each shipment whether what is queued may still leave.
         """
         super().__init__()
         # So that a configuration file may say OFF: this is the name of the number, as `logging` wants it.
@@ -64,7 +64,15 @@ class BatchQueueHandler(logging.Handler):
         elif isinstance(level, str):
             level = LEVELS.get(level, level)
         super().setLevel(level)
-        self.level = max(self.level, self._strictest())
+        self.configured_level = self.level
+        """The level that was set, whatever the user allows."""
+        self.level = max(self.configured_level, self._strictest())
+
+    def permitted(self) -> bool:
+        """Ask anew how much may leave; whether what was queued until now still may."""
+        before = self.level
+        self.level = max(self.configured_level, self._strictest())
+        return self.level <= before and self.level < OFF
 
     def handle(self, record: logging.LogRecord) -> bool:
         """Emit the record if the filters let it through; without the handler's lock, for the queue has its own."""
@@ -84,7 +92,7 @@ class BatchQueueHandler(logging.Handler):
         guard.busy = True
         try:
             pipeline = self._pipeline or self._start()
-            pipeline.append(self._chain().encode(record))
+            pipeline.append(self.chain.encode(record))
         except structlog.DropEvent as drop:
             self.ledger.refuse(getattr(drop, "reason", "processor"))
         except Exception as error:  # noqa: BLE001 - nothing of ours reaches the host as an exception
@@ -125,16 +133,18 @@ class BatchQueueHandler(logging.Handler):
 
     def check(self) -> None:
         """Raise TypeError if the formatter is no chain of processors, and ValueError if it can't serve the endpoint."""
-        self._verify(self._chain())
+        self._verify(self.chain)
 
-    def _chain(self) -> ChainFormatter:
+    @property
+    def chain(self) -> ChainFormatter:
+        """The processors that an event goes through. Raises TypeError if the formatter is none of ours."""
         if not isinstance(self.formatter, ChainFormatter):
             raise TypeError(f"sink {self.sink!r} needs a ChainFormatter, not {type(self.formatter).__name__}")
         return self.formatter
 
     def _start(self) -> Pipeline:
         # Two threads may build at once, and one wins: a lock here could be held for ever in the child of a fork.
-        self._pipeline = self.__dict__.setdefault("_built", self._build(self._chain(), self.ledger))
+        self._pipeline = self.__dict__.setdefault("_built", self._build(self.chain, self.ledger, self.permitted))
         return self._pipeline
 
     def _warn(self, error: Exception) -> None:

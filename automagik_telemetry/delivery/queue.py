@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from automagik_telemetry.delivery.recovery import AdoptedSegment
     from automagik_telemetry.delivery.spool import Spool
 
-_MAX_WAITING = 32
-"""Full batches that may wait, each with an open file; beyond it a batch grows to the size of a segment instead."""
+_MAX_WAITING = 16
+"""Full batches that may wait, each with open files; beyond it a batch grows to the size of a segment instead."""
 
 
 class BatchQueue:

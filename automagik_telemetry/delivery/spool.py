@@ -4,8 +4,6 @@ Files are 0600 in folders of 0700 that belong to the user; what does not look li
 name begins with the time of its creation, its modification time is the time from which it may be sent.
 """
 
-# ruff: noqa: PTH104, PTH108, PTH118, PTH119, PTH120, PTH123 - descriptors and names, as the system calls take them
-
 from __future__ import annotations
 
 import contextlib
@@ -18,7 +16,7 @@ from typing import TYPE_CHECKING
 from automagik_telemetry.private_files import open_private, private_directory
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 try:
     import fcntl
@@ -129,11 +127,15 @@ class Spool:
 
     def usage(self) -> int:
         """Return the bytes on disk of all segments, live ones of other processes included."""
-        return sum(status.st_blocks * _BLOCK for status in self._statuses())
+        return sum(status.st_blocks * _BLOCK for status in self._statuses(self.names()))
 
     def not_before(self) -> float:
-        """Return the time (Unix seconds) from which anything may be sent: what a server said to one holds for all."""
-        return max((status.st_mtime for status in self._statuses()), default=0.0)
+        """Return the time (Unix seconds) from which other processes' segments may be sent, and so anything.
+
+        What a server said to one of them holds for all.
+        """
+        others = (name for name in self.names() if self.path(name) not in self._held)
+        return max((status.st_mtime for status in self._statuses(others)), default=0.0)
 
     def adopt(self, name: str) -> HeldFile | None:
         """Lock a segment that nobody holds; None if someone does, if it is gone, or if it is not a file of ours."""
@@ -156,8 +158,8 @@ class Spool:
         """Return the path of the segment with this name."""
         return os.path.join(self.directory, name)
 
-    def _statuses(self) -> Iterator[os.stat_result]:
-        for name in self.names():
+    def _statuses(self, names: Iterable[str]) -> Iterator[os.stat_result]:
+        for name in names:
             with contextlib.suppress(OSError):
                 yield os.lstat(self.path(name))
 

@@ -1,0 +1,70 @@
+"""The delay between attempts grows, is random within bounds, and is never less than the server asks for."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from automagik_telemetry.delivery.breaker import CircuitBreaker
+
+
+class Clock:
+    """A clock that the test moves."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        """Return the time."""
+        return self.now
+
+
+def test_states() -> None:
+    """Closed, open after the threshold, half open when the delay is over, closed by a success."""
+    clock = Clock()
+    breaker = CircuitBreaker(clock, failure_threshold=3)
+    for _ in range(2):
+        breaker.failed()
+        assert breaker.state == "closed"
+    delay = breaker.failed()
+    assert breaker.state == "open"
+    assert breaker.remaining() == pytest.approx(delay)
+    clock.now += delay
+    assert breaker.state == "half_open"
+    breaker.failed()
+    assert breaker.state == "open"
+    breaker.succeeded()
+    assert (breaker.state, breaker.failures, breaker.remaining()) == ("closed", 0, 0.0)
+
+
+@given(st.integers(0, 100), st.floats(0, 1))
+def test_the_delay_doubles_between_bounds(failures: int, chance: float) -> None:
+    """It is between half and all of `initial * 2**n`, and of the maximum at most."""
+    breaker = CircuitBreaker(Clock(), initial=1.0, maximum=300.0, uniform=lambda low, high: low + chance * (high - low))
+    for _ in range(failures):
+        breaker.failed()
+    full = min(2.0**failures, 300.0)
+    assert full / 2 <= breaker.failed() <= full
+
+
+def test_clients_that_failed_together_do_not_come_back_together() -> None:
+    """The delay is random."""
+    assert len({CircuitBreaker(Clock()).failed() for _ in range(20)}) > 1
+
+
+@given(st.floats(0, 86_400))
+def test_retry_after_is_a_minimum(retry_after: float) -> None:
+    """A server's wish lengthens the delay and never shortens it."""
+    clock = Clock()
+    plain = CircuitBreaker(clock, uniform=lambda low, _high: low).failed()
+    breaker = CircuitBreaker(clock, uniform=lambda low, _high: low)
+    assert breaker.failed(retry_after) == max(plain, retry_after)
+
+
+def test_a_pause_is_no_failure() -> None:
+    """It holds requests back and leaves the state alone; a shorter one does not end a longer one."""
+    breaker = CircuitBreaker(Clock())
+    breaker.pause(50.0)
+    breaker.pause(5.0)
+    assert (breaker.state, breaker.failures, breaker.remaining()) == ("closed", 0, 50.0)

@@ -1,0 +1,464 @@
+"""What is shipped when, and what becomes of every event: the listener on a clock of the test, without its thread."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from automagik_telemetry.delivery.exporter import ExportResult, Outcome
+from tests.faults.sending import account, fragment, ids, pipeline
+from tests.faults.server import span_ids
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from automagik_telemetry.delivery.pipeline import Pipeline
+
+RETRY = ExportResult(Outcome.RETRY)
+REJECTED = ExportResult(Outcome.REJECTED)
+TOO_LARGE = ExportResult(Outcome.TOO_LARGE)
+SUCCESS = ExportResult(Outcome.SUCCESS)
+
+
+class Sink:
+    """An exporter that answers as told, and keeps the ids of what it accepted and of every attempt."""
+
+    def __init__(self, answer: Callable[[list[str]], ExportResult] | ExportResult = SUCCESS) -> None:
+        self.answer = answer
+        self.attempts: list[list[str]] = []
+        self.accepted: list[str] = []
+
+    def export(self, body: bytes, timeout: float) -> ExportResult:
+        """Answer."""
+        assert timeout == 10.0
+        found = span_ids(body)
+        self.attempts.append(found)
+        result = self.answer if isinstance(self.answer, ExportResult) else self.answer(found)
+        if result.outcome is Outcome.SUCCESS:
+            self.accepted += found
+        return result
+
+    def abandon(self) -> None:
+        """Do nothing."""
+
+    def shutdown(self) -> None:
+        """Do nothing."""
+
+
+class Bench:
+    """A pipeline whose thread never starts; `tick` and `pass_time` stand in for it."""
+
+    def __init__(self, state: Path | None, sink: Sink, **options: Any) -> None:
+        self.now = 1000.0
+        self.sink = sink
+        self.pipeline: Pipeline = pipeline(state, sink, clock=lambda: self.now, **options)
+        self.pipeline.listener.breaker._uniform = lambda _low, high: high
+
+    def log(self, *numbers: int) -> None:
+        """Queue events."""
+        for number in numbers:
+            self.pipeline.queue.append(fragment(number))
+
+    def tick(self, times: int = 1) -> float:
+        """Let the listener look, and return when it wants to look again."""
+        for _ in range(times):
+            delay = self.pipeline.listener.tick()
+            account(self.pipeline)
+        return delay
+
+    def pass_time(self, seconds: float) -> None:
+        """Move the clock, and let the listener do all that is due then."""
+        self.now += seconds
+        while self.tick() == 0.0:
+            pass
+
+    def account(self) -> dict[str, Any]:
+        """Return the account."""
+        return account(self.pipeline)
+
+
+@pytest.fixture(params=["mapped", "buffered", "memory"])
+def bench(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Bench]:
+    """Return a maker of benches, for each storage."""
+    if request.param == "buffered":
+        monkeypatch.setattr("automagik_telemetry.delivery.spool._MAPPABLE", frozenset())
+
+    def make(answer: Any = SUCCESS, **options: Any) -> Bench:
+        made = Bench(None if request.param == "memory" else tmp_path / "state", Sink(answer), **options)
+        assert made.account()["storage"] == request.param
+        return made
+
+    return make
+
+
+def test_a_batch_that_is_not_full_waits_for_its_time(bench: Callable[..., Bench]) -> None:
+    """It is sent `schedule_delay` after its first event, with all that came meanwhile."""
+    made = bench(schedule_delay=5.0)
+    made.log(0)
+    assert made.tick() <= 5.0
+    made.pass_time(4.9)
+    made.log(1)
+    made.pass_time(0.0)
+    assert made.sink.attempts == []
+    made.pass_time(0.1)
+    assert made.sink.attempts == [ids(0, 1)]
+    assert made.account()["processed"] == 2
+
+
+def test_a_full_batch_is_sent_at_once(bench: Callable[..., Bench]) -> None:
+    """No request has more than `max_export_batch_size` events; the rest waits for its time."""
+    made = bench(max_export_batch_size=2)
+    made.log(*range(5))
+    made.pass_time(0.0)
+    assert made.sink.attempts == [ids(0, 1), ids(2, 3)]
+    assert made.account()["pending"] == 1
+
+
+def test_a_batch_is_full_by_bytes_too(bench: Callable[..., Bench]) -> None:
+    """A body has at most `segment_bytes`."""
+    made = bench(segment_bytes=1024)
+    made.log(*range(10))
+    made.pass_time(0.0)
+    made.pass_time(5.0)
+    assert len(made.sink.attempts) == 2, "a span has about 170 bytes here"
+    assert made.sink.accepted == ids(*range(10))
+
+
+def test_a_batch_is_tried_again_with_the_same_bytes(bench: Callable[..., Bench]) -> None:
+    """As often as it takes, each time later, while new events wait behind it."""
+    made = bench(RETRY)
+    made.log(0, 1)
+    for attempt in range(1, 8):
+        made.pass_time(300.0)
+        assert made.sink.attempts == [ids(0, 1)] * attempt
+        made.log(attempt + 1)
+    assert made.account()["pending"] == 9
+    made.sink.answer = SUCCESS
+    made.pass_time(300.0)
+    assert made.sink.accepted == ids(*range(9))
+    assert (made.account()["processed"], made.account()["pending_bytes"]) == (9, 0)
+
+
+def test_nothing_is_sent_before_the_delay_is_over(bench: Callable[..., Bench]) -> None:
+    """Neither the batch that failed nor a new one."""
+    made = bench(ExportResult(Outcome.RETRY, retry_after=100.0), max_export_batch_size=1)
+    made.log(0)
+    assert made.tick() == pytest.approx(60.0), "the longest sleep"
+    made.log(1)
+    made.pass_time(99.5)
+    assert len(made.sink.attempts) == 1
+    made.pass_time(0.5)
+    assert len(made.sink.attempts) == 2
+
+
+def test_a_rejected_batch_is_dropped(bench: Callable[..., Bench]) -> None:
+    """It is counted, and the next one goes out at once."""
+    made = bench(REJECTED, max_export_batch_size=2)
+    made.log(0, 1)
+    made.tick()
+    made.sink.answer = ExportResult(Outcome.SUCCESS, rejected=1, detail="one")
+    made.log(2, 3)
+    made.tick()
+    counted = made.account()
+    assert (counted["processed"], counted["dropped_by_reason"], counted["pending"]) == (1, {"rejected": 3}, 0)
+    assert made.pipeline.metrics()["last_error"] == "one"
+
+
+def test_a_server_that_rejects_more_than_it_got_is_not_believed(bench: Callable[..., Bench]) -> None:
+    """The account still adds up."""
+    made = bench(ExportResult(Outcome.SUCCESS, rejected=1000), max_export_batch_size=2)
+    made.log(0, 1)
+    made.tick()
+    assert made.account()["dropped_by_reason"] == {"rejected": 2}
+
+
+@pytest.mark.parametrize("offender", [0, 3, 6])
+def test_a_batch_that_is_too_large_is_halved_down_to_the_offender(bench: Callable[..., Bench], offender: int) -> None:
+    """Only it is dropped; the others arrive, in their order, once each."""
+    bad = ids(offender)[0]
+    made = bench(lambda found: TOO_LARGE if bad in found else SUCCESS, max_export_batch_size=7)
+    made.log(*range(7))
+    made.tick()
+    assert made.sink.accepted == [each for each in ids(*range(7)) if each != bad]
+    assert made.account()["dropped_by_reason"] == {"rejected": 1}
+    assert made.account()["processed"] == 6
+
+
+def test_a_failure_between_the_parts_keeps_the_whole_batch(bench: Callable[..., Bench]) -> None:
+    """What was accepted before it comes again with the same ids, for the store to tell."""
+    outage = [True]
+
+    def answer(found: list[str]) -> ExportResult:
+        if len(found) > 2:
+            return TOO_LARGE
+        return RETRY if ids(3)[0] in found and outage else SUCCESS
+
+    made = bench(answer, max_export_batch_size=4)
+    made.log(*range(4))
+    made.tick()
+    assert made.account()["pending"] == 4
+    outage.clear()
+    made.pass_time(300.0)
+    assert set(made.sink.accepted) == set(ids(*range(4)))
+    assert made.account()["processed"] == 4
+
+
+def test_many_waiting_batches_share_few_files(bench: Callable[..., Bench]) -> None:
+    """In an outage the size of a batch gives way to that of a segment, and is kept again when they are sent."""
+    made = bench(RETRY, max_export_batch_size=2)
+    descriptors = len(os.listdir("/proc/self/fd"))
+    made.log(*range(1000))
+    assert len(os.listdir("/proc/self/fd")) - descriptors < 50
+    made.sink.answer = SUCCESS
+    made.pass_time(300.0)
+    made.pass_time(300.0)
+    assert made.sink.accepted == ids(*range(1000))
+    assert max(map(len, made.sink.attempts)) == 2
+
+
+def test_a_waiting_batch_takes_no_more_room_than_it_needs(tmp_path: Path) -> None:
+    """A file is preallocated only while it grows."""
+    made = Bench(tmp_path / "state", Sink(RETRY), max_export_batch_size=1)
+    made.log(*range(10))
+    made.tick()
+    sizes = [path.stat().st_blocks * 512 for path in (tmp_path / "state").rglob("*.json")]
+    assert len(sizes) == 10
+    assert max(sizes) <= 8192
+
+
+def test_the_queue_is_bounded_by_count(bench: Callable[..., Bench]) -> None:
+    """One more than `max_queue_size` is dropped, and counted."""
+    made = bench(RETRY, max_queue_size=5)
+    made.log(*range(8))
+    assert made.account()["dropped_by_reason"] == {"queue_full": 3}
+    made.sink.answer = SUCCESS
+    made.pass_time(5.0)
+    assert made.sink.accepted == ids(*range(5))
+
+
+def test_the_queue_is_bounded_by_bytes(bench: Callable[..., Bench]) -> None:
+    """The oldest batches make room for new ones; a count is kept of them."""
+    made = bench(RETRY, segment_bytes=2048, max_disk_bytes=8192, max_memory_bytes=8192)
+    for number in range(200):
+        made.log(number)
+        made.tick()
+        assert made.account()["pending_bytes"] <= 8192
+    dropped = made.account()["dropped_by_reason"]
+    assert list(dropped) == ["queue_full"]
+    made.sink.answer = SUCCESS
+    for _ in range(20):
+        made.pass_time(300.0)
+    assert made.sink.accepted == ids(*range(dropped["queue_full"], 200)), "the newest are kept"
+
+
+def test_without_a_listener_the_newest_are_dropped(bench: Callable[..., Bench]) -> None:
+    """A queue that nobody empties stays within its bounds."""
+    made = bench(segment_bytes=2048, max_disk_bytes=8192, max_memory_bytes=8192)
+    made.log(*range(200))
+    counted = made.account()
+    assert counted["pending_bytes"] <= 8192
+    assert counted["dropped_by_reason"] == {"queue_full": 200 - counted["pending"]}
+
+
+def test_an_event_that_is_too_large_is_refused(bench: Callable[..., Bench]) -> None:
+    """Whether a segment has room for it or not."""
+    made = bench(max_event_bytes=400)
+    made.pipeline.queue.append(fragment(0, padding=400))
+    made.log(1)
+    made.pipeline.queue.append(fragment(2, padding=400))
+    made.pass_time(5.0)
+    assert made.account()["dropped_by_reason"] == {"too_large": 2}
+    assert made.sink.accepted == ids(1)
+
+
+def test_an_event_that_no_segment_can_hold_is_refused(bench: Callable[..., Bench]) -> None:
+    """Even if the limits would allow it."""
+    made = bench(segment_bytes=1024)
+    made.pipeline.queue.append(fragment(0, padding=1024))
+    made.log(1)
+    made.pass_time(5.0)
+    assert made.account()["dropped_by_reason"] == {"too_large": 1}
+    assert made.sink.accepted == ids(1)
+
+
+def test_a_batch_expires(bench: Callable[..., Bench]) -> None:
+    """After `max_age` it is dropped, and counted; by a clock that does not jump with the time of day."""
+    made = bench(RETRY, max_age=3600.0)
+    made.log(0, 1)
+    made.pass_time(3599.0)
+    assert made.account()["pending"] == 2
+    made.log(2)
+    made.pass_time(2.0)
+    assert made.account()["dropped_by_reason"] == {"expired": 2}
+
+
+def test_withdrawn_consent_purges(bench: Callable[..., Bench]) -> None:
+    """Nothing more is sent, and nothing is left."""
+    given = [True]
+    made = bench(RETRY, allowed=lambda: bool(given), max_export_batch_size=2)
+    made.log(0, 1, 2)
+    made.tick()
+    given.clear()
+    made.pass_time(300.0)
+    assert len(made.sink.attempts) == 1
+    counted = made.account()
+    assert (counted["dropped_by_reason"], counted["pending_bytes"]) == ({"consent_withdrawn": 3}, 0)
+
+
+def test_a_failure_that_nobody_foresaw_keeps_the_batch(bench: Callable[..., Bench]) -> None:
+    """What the thread does with an exception: the batch goes back, and the account still adds up."""
+    made = bench()
+    made.log(0)
+    made.now += 5.0
+    made.sink.answer = lambda _found: 1 / 0  # type: ignore[assignment,return-value]
+    with pytest.raises(ZeroDivisionError):
+        made.tick()
+    made.pipeline.queue.put_back_taken()
+    assert made.account()["pending"] == 1
+    made.sink.answer = SUCCESS
+    made.tick()
+    assert made.sink.accepted == ids(0)
+
+
+class TestOrphans:
+    """What other processes left, which a second pipeline on the same folder stands in for."""
+
+    @pytest.fixture
+    def leave(self, tmp_path: Path) -> Callable[..., None]:
+        """Return a function that leaves events as an ended process does."""
+
+        def leave(*numbers: int, **options: Any) -> None:
+            made = Bench(tmp_path / "state", Sink(), **options)
+            made.log(*numbers)
+            made.pipeline.queue.release()
+            assert made.account()["pending"] == len(numbers)
+
+        return leave
+
+    def test_they_are_adopted(self, leave: Callable[..., None], tmp_path: Path) -> None:
+        """At the first look, oldest first, each once; this process's account then has them, too."""
+        leave(0, 1)
+        time.sleep(0.002)  # the order is by the millisecond
+        leave(2)
+        made = Bench(tmp_path / "state", Sink())
+        made.pass_time(0.0)
+        assert made.sink.attempts == [ids(0, 1), ids(2)]
+        assert made.account()["queued"] == made.account()["processed"] == 3
+        assert list((tmp_path / "state").rglob("*.json")) == []
+
+    def test_later_ones_are_found_later(self, leave: Callable[..., None], tmp_path: Path) -> None:
+        """Once a minute, or when asked to flush."""
+        made = Bench(tmp_path / "state", Sink())
+        made.pass_time(0.0)
+        leave(0)
+        made.pass_time(59.0)
+        assert made.sink.accepted == []
+        made.pass_time(1.0)
+        assert made.sink.accepted == ids(0)
+
+    def test_one_that_cannot_be_sent_waits(self, leave: Callable[..., None], tmp_path: Path) -> None:
+        """Like a batch of this process."""
+        leave(0)
+        made = Bench(tmp_path / "state", Sink(RETRY))
+        made.pass_time(0.0)
+        assert made.account()["pending"] == 1
+        made.sink.answer = SUCCESS
+        made.pass_time(300.0)
+        assert made.sink.accepted == ids(0)
+
+    def test_a_server_that_asked_to_wait_is_left_alone(self, tmp_path: Path) -> None:
+        """Retry-After is kept with the segment: no later process sends anything before."""
+        first = Bench(tmp_path / "state", Sink(ExportResult(Outcome.RETRY, retry_after=500.0)))
+        first.log(0)
+        first.pass_time(5.0)
+        first.pipeline.queue.release()
+        second = Bench(tmp_path / "state", Sink(), max_export_batch_size=1)
+        second.log(1)
+        second.pass_time(0.0)
+        for path in (tmp_path / "state").rglob("*.json"):
+            os.utime(path, (1, 1))  # for the time of day does not move with the test's clock
+        second.pass_time(490.0)
+        assert second.sink.attempts == []
+        second.pass_time(10.5)
+        assert sorted(second.sink.accepted) == ids(0, 1)
+
+    def test_a_time_beyond_reason_is_not_believed(self, leave: Callable[..., None], tmp_path: Path) -> None:
+        """A clock that jumped must not hold events back for years."""
+        leave(0)
+        for path in (tmp_path / "state").rglob("*.json"):
+            os.utime(path, (2**33, 2**33))
+        made = Bench(tmp_path / "state", Sink())
+        made.pass_time(0.0)
+        assert made.sink.accepted == ids(0)
+
+    def test_they_expire(self, leave: Callable[..., None], tmp_path: Path) -> None:
+        """By the time in their name."""
+        leave(0)
+        for path in (tmp_path / "state").rglob("*.json"):
+            path.rename(path.with_name(f"{1:013d}{path.name[13:]}"))
+        made = Bench(tmp_path / "state", Sink())
+        made.pass_time(0.0)
+        assert made.sink.attempts == []
+        assert made.account()["dropped_by_reason"] == {"expired": 1}
+
+    def test_they_are_bounded(self, leave: Callable[..., None], tmp_path: Path) -> None:
+        """The oldest are dropped until the rest has room; what live processes hold does not count against them."""
+        for number in range(6):
+            leave(number)
+            time.sleep(0.002)  # as above
+        live = [Bench(tmp_path / "state", Sink()) for _ in range(3)]
+        for each in live:
+            each.log(100)
+        made = Bench(tmp_path / "state", Sink(), max_disk_bytes=4 * 4096, segment_bytes=4096)
+        made.pass_time(0.0)
+        assert made.sink.accepted == ids(2, 3, 4, 5)
+        assert made.account()["dropped_by_reason"] == {"queue_full": 2}
+
+    def test_corrupt_events_are_counted(self, leave: Callable[..., None], tmp_path: Path) -> None:
+        """Once, and the rest is sent."""
+        leave(0, 1)
+        for path in (tmp_path / "state").rglob("*.json"):
+            path.write_bytes(path.read_bytes().replace(ids(1)[0].encode(), b"?" * 16))
+        made = Bench(tmp_path / "state", Sink())
+        made.pass_time(0.0)
+        assert made.sink.accepted == ids(0)
+        assert made.account()["dropped_by_reason"] == {"corrupt": 1}
+
+    def test_what_this_process_left_is_not_counted_twice(self, tmp_path: Path) -> None:
+        """Closed and started again, it finds its own batches; or another process has settled them meanwhile."""
+        made = Bench(tmp_path / "state", Sink())
+        made.log(0, 1)
+        made.pipeline.close()
+        assert (made.account()["queued"], made.account()["pending"]) == (2, 2)
+        made.pass_time(60.0)
+        assert (made.account()["queued"], made.account()["processed"]) == (2, 2)
+        made.log(2)
+        made.pipeline.close()
+        other = Bench(tmp_path / "state", Sink())
+        other.pass_time(0.0)
+        assert other.sink.accepted == ids(2)
+        made.pass_time(60.0)
+        assert (made.account()["queued"], made.account()["pending"]) == (2, 0)
+
+    def test_withdrawn_consent_purges_them(self, leave: Callable[..., None], tmp_path: Path) -> None:
+        """Nobody else may be there to do it."""
+        leave(0)
+        made = Bench(tmp_path / "state", Sink(), allowed=lambda: False)
+        made.tick()
+        assert list((tmp_path / "state").rglob("*.json")) == []
+        assert made.account()["dropped_by_reason"] == {"consent_withdrawn": 1}
+
+
+def test_memory_survives_a_close(tmp_path: Path) -> None:
+    """Closing lets go of files; what has none is still there for the next start."""
+    made = Bench(None, Sink())
+    made.log(0)
+    made.pipeline.close()
+    assert made.account()["pending"] == 1
+    made.pass_time(5.0)
+    assert made.sink.accepted == ids(0)
+    assert list(tmp_path.rglob("*.json")) == []

@@ -1,0 +1,113 @@
+"""Whatever a crash or a bad disk does to a segment, its whole events are sent and the others counted."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+
+from automagik_telemetry.delivery.recovery import AdoptedSegment
+from automagik_telemetry.delivery.segment import Envelope, join
+from automagik_telemetry.delivery.spool import Spool
+from tests.faults.sending import ENVELOPE, fragment, ids
+from tests.faults.server import span_ids
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    Read = Callable[[bytes], AdoptedSegment]
+
+EVENTS = 3
+LOG_HEAD = b'{"resourceLogs":[{"resource":{"attributes":[]},"scopeLogs":[{"scope":{"name":"t"},"logRecords":[\n'
+LOGS = Envelope(LOG_HEAD, b"]}]}]}")
+
+
+def record(number: int) -> bytes:
+    """Return an encoded log record."""
+    return (
+        f'{{"timeUnixNano":"1","eventName":"e","body":{{"stringValue":"e"}},"attributes":[],'
+        f'"traceId":"{number + 1:032x}","spanId":"{number + 1:016x}"}}'
+    ).encode()
+
+
+BODIES = [
+    pytest.param(ENVELOPE, [fragment(number) for number in range(EVENTS)], id="spans"),
+    pytest.param(LOGS, [record(number) for number in range(EVENTS)], id="logs"),
+]
+
+
+@pytest.fixture
+def read(tmp_path: Path) -> Read:
+    """Return a function that reads a segment back from a file that holds the given bytes."""
+    file = Spool(str(tmp_path / "state" / "queue")).create()
+
+    def read_back(content: bytes, envelope: Envelope = ENVELOPE) -> AdoptedSegment:
+        os.ftruncate(file.descriptor, 0)
+        os.pwrite(file.descriptor, content, 0)
+        return AdoptedSegment(file, envelope)
+
+    return read_back
+
+
+@pytest.mark.parametrize(("envelope", "fragments"), BODIES)
+def test_a_sealed_segment_is_read_back_unchanged(
+    read: Callable[..., AdoptedSegment], envelope: Envelope, fragments: list[bytes]
+) -> None:
+    """With its own head: who logged the events, not who sends them."""
+    own = envelope.head.replace(b'"attributes":[]', b'"attributes":[{"key":"a"}]')
+    body = join(Envelope(own, envelope.tail), fragments)
+    segment = read(body, envelope)
+    assert (segment.body(), segment.events, segment.corrupt) == (body, EVENTS, 0)
+
+
+@pytest.mark.parametrize(("envelope", "fragments"), BODIES)
+@pytest.mark.parametrize("preallocated", [True, False])
+def test_every_cut(
+    read: Callable[..., AdoptedSegment], envelope: Envelope, fragments: list[bytes], *, preallocated: bool
+) -> None:
+    """At any length, all events that are whole are sent, and one that is begun is counted."""
+    body = join(envelope, fragments)
+    ends = [body.index(each) + len(each) for each in fragments]
+    for length in range(len(body)):
+        segment = read(body[:length].ljust(8192 if preallocated else 0, b"\0"), envelope)
+        whole = sum(end <= length for end in ends)
+        begun = length > len(envelope.head) and any(end - len(fragments[0]) < length < end for end in ends)
+        assert (segment.events, segment.corrupt) == (whole, int(begun)), length
+        if segment.events:
+            assert span_ids(segment.body()) == ids(*range(whole))
+
+
+@pytest.mark.parametrize(("envelope", "fragments"), BODIES)
+@pytest.mark.parametrize("mask", [0x01, 0x20, 0xFF])
+def test_every_byte_flipped(
+    read: Callable[..., AdoptedSegment], envelope: Envelope, fragments: list[bytes], mask: int
+) -> None:
+    """One damaged byte costs at most the event that it is in, and what lies between events costs none."""
+    body = join(envelope, fragments)
+    inside = {
+        position: number
+        for number, each in enumerate(fragments)
+        for position in range(body.index(each), body.index(each) + len(each))
+    }
+    for position in range(len(body)):
+        damaged = bytearray(body)
+        damaged[position] ^= mask
+        segment = read(bytes(damaged), envelope)
+        found = span_ids(segment.body()) if segment.events else []
+        others = ids(*(number for number in range(EVENTS) if number != inside.get(position)))
+        assert set(others) <= set(found), position
+        assert segment.events + segment.corrupt == EVENTS, (position, found)
+
+
+def test_a_head_of_another_kind_is_replaced(read: Read) -> None:
+    """Spans under the head of log records would be lost at the endpoint."""
+    segment = read(join(LOGS, [fragment(0)]))
+    assert segment.body() == join(ENVELOPE, [fragment(0)])
+
+
+@pytest.mark.parametrize("content", [b"", b"\0" * 4096, b"\n" * 100, b"[" * 100_000, b"{}\n{}\n{}", bytes(range(256))])
+def test_what_is_no_segment_has_no_events(read: Read, content: bytes) -> None:
+    """Nothing is sent of it and nothing raised."""
+    assert read(content).events == 0

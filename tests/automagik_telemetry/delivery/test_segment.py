@@ -1,0 +1,120 @@
+"""A segment's file is a request body, whatever stores it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from automagik_telemetry.delivery.segment import BufferedSegment, MappedSegment, MemorySegment, Segment, join, split
+from automagik_telemetry.delivery.spool import Spool
+from tests.faults.sending import ENVELOPE, fragment, ids
+from tests.faults.server import span_ids
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+CAPACITY = 4096
+
+
+@pytest.fixture
+def spool(tmp_path: Path) -> Spool:
+    """Return an empty folder."""
+    return Spool(str(tmp_path / "state" / "queue"))
+
+
+@pytest.fixture(params=["mapped", "buffered", "memory"])
+def segment(request: pytest.FixtureRequest, spool: Spool) -> Segment:
+    """Return an empty segment of each storage."""
+    if request.param == "memory":
+        return MemorySegment(ENVELOPE, CAPACITY)
+    storage = MappedSegment if request.param == "mapped" else BufferedSegment
+    return storage(ENVELOPE, CAPACITY, spool.create())
+
+
+def files(spool: Spool) -> list[bytes]:
+    """Return what the files hold."""
+    contents = []
+    for name in spool.names():
+        with open(spool.path(name), "rb") as file:  # noqa: PTH123 - a path as the spool gives it
+            contents.append(file.read())
+    return contents
+
+
+def test_a_sealed_segment_is_the_request_body(segment: Segment, spool: Spool) -> None:
+    """Byte for byte, in memory and on disk, and sealing twice changes nothing."""
+    fragments = [fragment(number) for number in range(5)]
+    assert all(segment.append(each) for each in fragments)
+    segment.seal()
+    segment.seal()
+    body = segment.body()
+    assert body == ENVELOPE.head + b",\n".join(fragments) + b"\n" + ENVELOPE.tail == join(ENVELOPE, fragments)
+    assert span_ids(body) == ids(*range(5))
+    assert (segment.events, segment.size) == (5, len(body))
+    assert files(spool) in ([body], [])
+    assert split(body) == (ENVELOPE, fragments)
+
+
+def test_a_full_segment_takes_no_more(segment: Segment) -> None:
+    """What does not fit is refused, and the sealed body stays within the capacity."""
+    taken = 0
+    while segment.append(fragment(taken)):
+        taken += 1
+    segment.seal()
+    assert segment.events == taken
+    assert CAPACITY - len(fragment(0)) - 2 <= len(segment.body()) <= CAPACITY
+    assert not segment.append(fragment(0)), "it is sealed"
+    assert span_ids(segment.body()) == ids(*range(taken))
+
+
+def test_a_mapped_event_is_in_the_file_at_once(spool: Spool) -> None:
+    """An append needs no flush to outlive the process; the file is preallocated, not sparse."""
+    segment = MappedSegment(ENVELOPE, CAPACITY, file := spool.create())
+    segment.append(fragment(0))
+    (content,) = files(spool)
+    assert content == (ENVELOPE.head + fragment(0) + b",\n").ljust(CAPACITY, b"\0")
+    assert file.disk_bytes() >= CAPACITY
+
+
+def test_a_buffered_event_is_in_the_file_when_written_out(spool: Spool) -> None:
+    """Each write adds what came since the last."""
+    segment = BufferedSegment(ENVELOPE, CAPACITY, spool.create())
+    written = ENVELOPE.head
+    for number in range(3):
+        segment.append(fragment(number))
+        segment.write_out()
+        written += fragment(number) + b",\n"
+        assert files(spool) == [written]
+
+
+@pytest.mark.parametrize("sealed", [True, False])
+def test_a_released_segment_is_left_as_a_request(segment: Segment, spool: Spool, *, sealed: bool) -> None:
+    """Its file can be locked by others and holds a whole body; a segment in memory stays what it is."""
+    segment.append(fragment(0))
+    if sealed:
+        segment.seal()
+    path = segment.release()
+    if path is None:
+        segment.seal()
+        assert span_ids(segment.body()) == ids(0)
+        return
+    (name,) = spool.names()
+    assert spool.path(name) == path
+    assert files(spool) == [join(ENVELOPE, [fragment(0)])]
+    assert Spool(spool.directory).adopt(name) is not None
+
+
+def test_an_abandoned_segment_is_untouched(segment: Segment, spool: Spool) -> None:
+    """The child of a fork lets go without closing the brackets, for the parent goes on."""
+    segment.append(fragment(0))
+    segment.write_out()
+    before = files(spool)
+    segment.abandon()
+    assert files(spool) == before
+
+
+def test_a_removed_segment_leaves_nothing(segment: Segment, spool: Spool) -> None:
+    """Open or sealed."""
+    segment.append(fragment(0))
+    segment.remove()
+    assert spool.names() == []

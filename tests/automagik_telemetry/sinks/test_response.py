@@ -1,0 +1,121 @@
+"""What an answer means, by the rules of OTLP/HTTP and of the networks that stand before an endpoint."""
+
+from __future__ import annotations
+
+import datetime as dt
+from email.utils import format_datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from automagik_telemetry.delivery.exporter import ExportResult, Outcome
+from automagik_telemetry.sinks.response import classify, retry_after
+
+NOW = 1_800_000_000.0
+DAY = 86_400.0
+JSON = {"content-type": "application/json"}
+HTML = {"content-type": "text/html; charset=utf-8"}
+
+
+@pytest.mark.parametrize(
+    ("status", "outcome"),
+    [
+        *((status, Outcome.RETRY) for status in (429, 502, 503, 504)),
+        *((status, Outcome.REJECTED) for status in (400, 401, 402, 403, 404, 405, 408, 415, 422, 500, 501, 505)),
+        *((status, Outcome.RETRY) for status in (301, 302, 303, 304, 307, 308)),
+        *((status, Outcome.RETRY) for status in (407, 511)),
+        *((status, Outcome.SUCCESS) for status in (200, 201, 202, 204)),
+        (413, Outcome.TOO_LARGE),
+    ],
+)
+def test_status(status: int, outcome: Outcome) -> None:
+    """Each status has one meaning."""
+    result = classify(status, JSON, b"", NOW)
+    assert (result.outcome, result.rejected, result.retry_after) == (outcome, 0, 0.0)
+    assert (str(status) in result.detail) == (outcome is not Outcome.SUCCESS)
+
+
+@pytest.mark.parametrize(
+    ("headers", "body"),
+    [
+        (HTML, b""),
+        (HTML, b"{}"),
+        ({}, b"<!DOCTYPE html>"),
+        (JSON, b"\r\n <html>"),
+        ({"content-type": "TEXT/HTML"}, b"x"),
+    ],
+)
+def test_a_web_page_is_no_success(headers: dict[str, str], body: bytes) -> None:
+    """A captive portal says 200, too."""
+    assert classify(200, headers, body, NOW).outcome is Outcome.RETRY
+
+
+@pytest.mark.parametrize("headers", [{}, {"content-type": "text/plain"}, {"content-type": "application/x-protobuf"}])
+@pytest.mark.parametrize("body", [b"", b"{}", b"ok", b"null", b"[]", b"\xff", b'{"partialSuccess":{}}', b"[" * 10_000])
+def test_an_odd_success_is_a_success(headers: dict[str, str], body: bytes) -> None:
+    """Whatever the body and its type."""
+    assert classify(200, headers, body, NOW) == ExportResult(Outcome.SUCCESS)
+
+
+@pytest.mark.parametrize(
+    ("partial", "rejected"),
+    [
+        ('{"rejectedSpans":"3"}', 3),
+        ('{"rejectedSpans":3,"errorMessage":"no"}', 3),
+        ('{"rejectedLogRecords":"4"}', 4),
+        ('{"rejectedSpans":"0","errorMessage":"slow down"}', 0),
+        *((partial, 0) for partial in ("null", "[]", "3", '{"rejectedSpans":-1}', '{"rejectedSpans":"many"}')),
+        *((f'{{"rejectedSpans":{number}}}', 0) for number in ("1e999", "null", "[]", "{}", '"1e400"')),
+    ],
+)
+def test_partial_success_is_never_tried_again(partial: str, rejected: int) -> None:
+    """What was rejected is counted, if the answer can be read."""
+    result = classify(200, JSON, f'{{"partialSuccess":{partial}}}'.encode(), NOW)
+    assert (result.outcome, result.rejected) == (Outcome.SUCCESS, rejected)
+
+
+def date(seconds: float) -> str:
+    """Return an HTTP date so many seconds from now."""
+    return format_datetime(dt.datetime.fromtimestamp(NOW + seconds, dt.UTC), usegmt=True)
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [
+        ("120", 120.0),
+        (" 7 ", 7.0),
+        ("1.5", 1.5),
+        ("0", 0.0),
+        ("-5", 0.0),
+        ("NaN", 0.0),
+        ("inf", DAY),
+        ("-inf", 0.0),
+        ("31536000", DAY),
+        ("9" * 400, DAY),
+        (date(90), 90.0),
+        (date(-90), 0.0),
+        (date(366 * DAY), DAY),
+        (date(90).replace("GMT", "-0000"), 90.0),
+        *(
+            (garbage, 0.0)
+            for garbage in ("", "soon", "Mon", "Wed, 99 Foo 2026 99:99:99 GMT", "\x00", ", , ,", "٣x", "1 2")
+        ),
+        (None, 0.0),
+    ],
+)
+def test_retry_after(value: str | None, seconds: float) -> None:
+    """Seconds or a date, as a minimum between nothing and a day."""
+    assert retry_after(value, NOW) == pytest.approx(seconds)
+
+
+@given(st.text())
+def test_retry_after_never_fails(value: str) -> None:
+    """Whatever a server says."""
+    assert 0.0 <= retry_after(value, NOW) <= DAY
+
+
+@pytest.mark.parametrize("status", [429, 502, 503, 504])
+def test_retry_after_counts_for_what_is_tried_again(status: int) -> None:
+    """With each status that may be."""
+    assert classify(status, {"retry-after": "5"}, b"", NOW).retry_after == 5.0

@@ -1,0 +1,72 @@
+"""Events by number, and pipelines that ship them from this process."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING, Any
+
+from automagik_telemetry.delivery.ledger import Ledger
+from automagik_telemetry.delivery.limits import Limits
+from automagik_telemetry.delivery.pipeline import Pipeline
+from automagik_telemetry.delivery.segment import Envelope
+from automagik_telemetry.delivery.spool import open_spool
+from automagik_telemetry.sinks.otlp_http import OTLPHTTPExporter
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from automagik_telemetry.delivery.exporter import Exporter
+
+HEAD = b'{"resourceSpans":[{"resource":{"attributes":[]},"scopeSpans":[{"scope":{"name":"t","version":"1"},"spans":[\n'
+ENVELOPE = Envelope(HEAD, b"]}]}]}")
+
+
+def event_id(number: int) -> str:
+    """Return the span id of an event by its number, from 0."""
+    return f"{number + 1:016x}"
+
+
+def ids(*numbers: int) -> list[str]:
+    """Return the span ids of events."""
+    return [event_id(number) for number in numbers]
+
+
+def fragment(number: int, padding: int = 0) -> bytes:
+    """Return an encoded span, unique by its number, with `padding` more bytes."""
+    return (
+        f'{{"traceId":"{number + 1:032x}","spanId":"{event_id(number)}","name":"e{"x" * padding}","kind":1,'
+        '"startTimeUnixNano":"1","endTimeUnixNano":"2","attributes":[],"status":{"code":0}}'
+    ).encode()
+
+
+def pipeline(state: Path | None, exporter: Exporter | str, **options: Any) -> Pipeline:
+    """Return a pipeline to an exporter, or a URL; options are the pipeline's own or its limits."""
+    own = {name: options.pop(name) for name in ("allowed", "clock") if name in options}
+    return Pipeline(
+        envelope=ENVELOPE,
+        exporter=OTLPHTTPExporter(exporter) if isinstance(exporter, str) else exporter,
+        ledger=Ledger(),
+        limits=Limits(**options),
+        spool=None if state is None else open_spool(str(state), "tests"),
+        **own,
+    )
+
+
+@contextlib.contextmanager
+def running(state: Path | None, exporter: Exporter | str, **options: Any) -> Iterator[Pipeline]:
+    """Provide a pipeline that is closed at the end."""
+    made = pipeline(state, exporter, **options)
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+def account(made: Pipeline) -> dict[str, Any]:
+    """Return a pipeline's account, after checking that it adds up."""
+    tracer: dict[str, Any] = made.metrics()["tracer"]
+    assert tracer["queued"] == tracer["processed"] + tracer["dropped"] + tracer["pending"], tracer
+    assert tracer["dropped"] == sum(tracer["dropped_by_reason"].values())
+    assert min(tracer["pending"], tracer["processed"], tracer["dropped"], tracer["pending_bytes"]) >= 0
+    return tracer
