@@ -6,37 +6,18 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from automagik_telemetry import choice, ci
 from automagik_telemetry.settings import LEVELS, OFF, Settings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
 OPT_OUT_FILE = "~/.automagik-no-tracing"
-
-# A variable that a continuous-integration service sets, whatever its value.
-CI_VARIABLES = (
-    "CI",
-    "CONTINUOUS_INTEGRATION",
-    "BUILD_NUMBER",
-    "RUN_ID",
-    "APPVEYOR",
-    "BITBUCKET_COMMIT",
-    "BUILDKITE",
-    "CIRCLECI",
-    "CODEBUILD_BUILD_ARN",
-    "GITHUB_ACTIONS",
-    "GITLAB_CI",
-    "JENKINS_URL",
-    "TEAMCITY_VERSION",
-    "TF_BUILD",
-    "TRAVIS",
-)
-# pytest sets the first for a whole session (since 8.2) and the second for each test; child processes inherit both.
-TEST_RUN_VARIABLES = ("PYTEST_VERSION", "PYTEST_CURRENT_TEST")
+_NAMES = {number: name for name, number in LEVELS.items()}
 
 
 class Consent(NamedTuple):
-    """The lowest level of event that may leave, and the rule that decided it, in words for `status`."""
+    """The lowest level of event that may leave, and the rule that decided it, with where it was set."""
 
     level: int
     rule: str
@@ -48,26 +29,57 @@ class Consent(NamedTuple):
 
 
 def decide_telemetry(settings: Settings, environ: Mapping[str, str] | None = None) -> Consent:
-    """Return how much anonymous usage telemetry may leave: opt-in, and off by any switch."""
-    environ = os.environ if environ is None else environ
-    for rule in _off_switches(settings, environ):
+    """Return how much anonymous usage telemetry may leave: opt-in, off by any switch, and the strictest level."""
+    if rule := _off_switch(settings, os.environ if environ is None else environ):
         return Consent(OFF, rule)
-    if not settings.telemetry_enabled:
-        return Consent(OFF, "not opted in: AUTOMAGIK_TELEMETRY_ENABLED is not true")
+    if settings.telemetry_enabled is False:
+        return Consent(OFF, "AUTOMAGIK_TELEMETRY_ENABLED is false")
     if settings.telemetry_endpoint is None:
-        return Consent(OFF, "AUTOMAGIK_TELEMETRY_ENDPOINT is not a usable URL")
-    names = {number: name for name, number in LEVELS.items()}
-    return Consent(settings.telemetry_level, f"opted in, up to {names[settings.telemetry_level]}")
+        return Consent(OFF, "AUTOMAGIK_TELEMETRY_ENDPOINT is no usable URL")
+    return _chosen(settings, choice.load())
+
+
+def _chosen(settings: Settings, saved: choice.Choice) -> Consent:
+    """Return what the environment's word and the saved one come to, once no switch is off."""
+    if saved is choice.UNREADABLE:
+        return Consent(OFF, f"{choice.path()} can't be understood; `automagik-telemetry enable` writes it anew")
+    if saved.enabled is False:
+        return Consent(OFF, f"disabled in {choice.path()}")
+    if not settings.telemetry_enabled and not saved.enabled:
+        return Consent(OFF, "not opted in, neither by AUTOMAGIK_TELEMETRY_ENABLED nor by `automagik-telemetry enable`")
+    by = "AUTOMAGIK_TELEMETRY_ENABLED is true" if settings.telemetry_enabled else f"enabled in {choice.path()}"
+    consent = Consent(LEVELS["DEBUG"], by)
+    limits = (
+        (settings.telemetry_level, "AUTOMAGIK_TELEMETRY_LEVEL is"),
+        (saved.level, f"{choice.path()} says"),
+    )
+    for level, rule in limits:
+        if level is not None and level > consent.level:
+            consent = Consent(level, f"{rule} {_NAMES[level]}")
+    return consent
 
 
 def decide_observability(settings: Settings, environ: Mapping[str, str] | None = None) -> Consent:
     """Return how much may go to the user's own LangWatch account: opted into by an API key, off by any switch."""
     environ = os.environ if environ is None else environ
-    for rule in _off_switches(settings, environ):
+    if rule := _off_switch(settings, environ):
         return Consent(OFF, rule)
     if not environ.get("LANGWATCH_API_KEY"):
         return Consent(OFF, "not opted in: LANGWATCH_API_KEY is not set")
-    return Consent(LEVELS["DEBUG"], "opted in by LANGWATCH_API_KEY")
+    return Consent(LEVELS["DEBUG"], "LANGWATCH_API_KEY is set")
+
+
+def _off_switch(settings: Settings, environ: Mapping[str, str]) -> str | None:
+    """Return the switch that turns everything off, if one does."""
+    if settings.disable_all_tracing:
+        return "AUTOMAGIK_DISABLE_ALL_TRACING is set"
+    if settings.do_not_track:
+        return "DO_NOT_TRACK is set"
+    if settings.otel_sdk_disabled:
+        return "OTEL_SDK_DISABLED is set"
+    if _opted_out_by_file():
+        return f"the file {OPT_OUT_FILE} exists"
+    return None if settings.enable_in_ci else ci.recognize(environ)
 
 
 def _opted_out_by_file() -> bool:
@@ -77,21 +89,3 @@ def _opted_out_by_file() -> bool:
         return False
     except OSError:  # a home that can't be read may hold the file
         return True
-
-
-def _off_switches(settings: Settings, environ: Mapping[str, str]) -> Iterator[str]:
-    if settings.disable_all_tracing:
-        yield "AUTOMAGIK_DISABLE_ALL_TRACING is set"
-    if settings.do_not_track:
-        yield "DO_NOT_TRACK is set"
-    if settings.otel_sdk_disabled:
-        yield "OTEL_SDK_DISABLED is set"
-    if _opted_out_by_file():
-        yield f"the file {OPT_OUT_FILE} exists"
-    if not settings.enable_in_ci:
-        for variable in CI_VARIABLES:
-            if environ.get(variable, "").lower() not in ("", "0", "false"):
-                yield f"continuous integration: {variable} is set"
-        for variable in TEST_RUN_VARIABLES:
-            if environ.get(variable):
-                yield f"a test run: {variable} is set"

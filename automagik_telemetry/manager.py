@@ -48,6 +48,14 @@ class TracingManager:
         for sink in host.sinks().values():
             sink.close()
 
+    def hold_back(self, rule: str) -> None:
+        """Send and record nothing in this process from now on, for the reason that `rule` gives."""
+        for sink in host.sinks().values():
+            sink.setLevel(OFF)
+        self.consent = consent.Consent(OFF, rule)
+        self.telemetry = None
+        self.config = dataclasses.replace(self.config, telemetry_enabled=False)
+
     def _sink(self) -> BatchQueueHandler:
         """Return the telemetry sink; attach it again if the host's own configuration has removed it."""
         if self._handler not in logging.getLogger(host.LOGGER).handlers:

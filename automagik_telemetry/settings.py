@@ -134,8 +134,12 @@ def _row(variable: str, parse: Callable[[str], object], default: object, sentenc
 class Settings:
     """What the environment says, read once. Durations are in seconds, sizes in bytes where the name says so."""
 
-    telemetry_enabled: bool = _row(
-        "AUTOMAGIK_TELEMETRY_ENABLED", _switch, default=False, sentence="Opts in to anonymous usage telemetry."
+    telemetry_enabled: bool | None = _row(
+        "AUTOMAGIK_TELEMETRY_ENABLED",
+        _switch,
+        None,
+        "Opts in to anonymous usage telemetry, or out of it; unset, the saved choice counts.",
+        on_error=False,
     )
     telemetry_endpoint: str | None = _row(
         "AUTOMAGIK_TELEMETRY_ENDPOINT",

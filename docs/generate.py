@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import sys
 from dataclasses import fields
 from pathlib import Path
@@ -34,7 +33,7 @@ def events() -> str:
     """Return the page of events."""
     page = ["# What is collected\n", NOTE + INTRODUCTION]
     for event in EVENTS:
-        page += [f"## {event.name}\n", f"{event.__doc__} Level {logging.getLevelName(event.level)}.\n"]
+        page += [f"## {event.name}\n", f"{event.__doc__} Level: {event.levels()}.\n"]
         rows = [row for row in fields(event) if "kind" in row.metadata]
         if rows:
             page += ["| field | kind | what it says |", "| --- | --- | --- |"]

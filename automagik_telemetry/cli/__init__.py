@@ -10,7 +10,11 @@ import click
 
 from automagik_telemetry.version import __version__
 
-_COMMANDS = ("collector", "demo", "flush", "report", "settings")
+# In the order of their use: what a user asks first, then what a maintainer runs.
+_COMMANDS = (
+    *("status", "enable", "disable", "level", "events", "preview", "flush", "purge", "reset-id", "settings"),
+    *("collector", "report", "demo"),
+)
 
 
 class _LazyGroup(click.Group):
@@ -22,7 +26,7 @@ class _LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - click's signature
         if cmd_name not in _COMMANDS:
             return None
-        command: Any = importlib.import_module(f"automagik_telemetry.cli.{cmd_name}").command
+        command: Any = importlib.import_module(f"automagik_telemetry.cli.{cmd_name.replace('-', '_')}").command
         return command  # type: ignore[no-any-return]
 
 

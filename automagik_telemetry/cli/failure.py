@@ -18,6 +18,19 @@ class Failure(click.ClickException):
 
 
 @contextmanager
+def saving() -> Iterator[None]:
+    """Files of the user's are written in this block.
+
+    Raises:
+        Failure: one of them can't be.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise Failure(f"{error.filename or 'A file'} can't be written: {error.strerror}") from None
+
+
+@contextmanager
 def needs_extra(extra: str) -> Iterator[None]:
     """Imports in this block come with an extra of this package.
 

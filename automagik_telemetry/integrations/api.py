@@ -58,6 +58,9 @@ class TelemetryMiddleware:
 
         try:
             await self.app(scope, receive, send_and_track)
+        except Exception as error:
+            telemetry.track_error(type(error).__name__, "api", unhandled=True)
+            raise
         finally:
             if not answered:
                 track()

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
 
 import click
 
+from automagik_telemetry import notice
 from automagik_telemetry.manager import get_tracing_manager
+from automagik_telemetry.settings import Settings
 from automagik_telemetry.telemetry.events import CLICommandEvent
 from automagik_telemetry.telemetry.vocabulary import declare
 
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 R = TypeVar("R")
 
+_ENDINGS = (click.ClickException, click.exceptions.Exit, click.Abort)
+"""Exceptions by which a command says how it ended; any other is a crash."""
 _INTERRUPTED = 130
 """The exit code of a command that Ctrl-C ended: 128 + SIGINT, as shells report it."""
 
@@ -57,7 +61,10 @@ def track_cli_command(name: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
 
 @contextmanager
 def _tracked(name: str) -> Iterator[None]:
-    telemetry = get_tracing_manager().telemetry
+    manager = get_tracing_manager()
+    if manager.telemetry is not None and (rule := notice.holds_back(Settings.from_environ())):
+        manager.hold_back(rule)
+    telemetry = manager.telemetry
     if telemetry is None:
         yield
         return
@@ -68,6 +75,8 @@ def _tracked(name: str) -> Iterator[None]:
         yield
     except BaseException as error:
         exit_code = _exit_code(error)
+        if isinstance(error, Exception) and not isinstance(error, _ENDINGS):
+            telemetry.track_error(type(error).__name__, "cli", unhandled=True)
         raise
     finally:
         duration_ms = (time.perf_counter() - started) * 1000
@@ -81,5 +90,5 @@ def _exit_code(error: BaseException) -> int:
         return code & 0xFF if isinstance(code, int) else 0 if code is None else 1
     if isinstance(error, KeyboardInterrupt):
         return _INTERRUPTED
-    code = getattr(error, "exit_code", 1) if isinstance(error, click.ClickException | click.exceptions.Exit) else 1
+    code = getattr(error, "exit_code", 1) if isinstance(error, _ENDINGS) else 1
     return code if isinstance(code, int) else 1

@@ -14,6 +14,8 @@ from automagik_telemetry.sinks.endpoint import Signal, signal_of, url_for
 from automagik_telemetry.version import __version__
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from automagik_telemetry.delivery.chain import ChainFormatter
     from automagik_telemetry.delivery.ledger import Ledger
     from automagik_telemetry.delivery.pipeline import Pipeline
@@ -36,8 +38,8 @@ def telemetry_handler(
     def destination(chain: ChainFormatter) -> str:
         return url_for(_endpoint(Settings.from_environ(), endpoint), chain.signal)
 
-    def build(chain: ChainFormatter, ledger: Ledger) -> Pipeline:
-        return _build(chain.signal, destination(chain), service_name, service_version, ledger)
+    def build(chain: ChainFormatter, ledger: Ledger, permitted: Callable[[], bool]) -> Pipeline:
+        return _build(chain.signal, destination(chain), service_name, service_version, ledger, permitted)
 
     return BatchQueueHandler(
         "telemetry",
@@ -47,7 +49,9 @@ def telemetry_handler(
     )
 
 
-def _build(signal: Signal, url: str, service_name: str, service_version: str, ledger: Ledger) -> Pipeline:
+def _build(  # noqa: PLR0913, PLR0917 - what is known before the first event
+    signal: Signal, url: str, service_name: str, service_version: str, ledger: Ledger, permitted: Callable[[], bool]
+) -> Pipeline:
     """Return what the handler needs from its first event on."""
     # A process that never logs an event need not import the machinery.
     from automagik_telemetry.delivery.limits import Limits  # noqa: PLC0415 - see above
@@ -78,7 +82,7 @@ def _build(signal: Signal, url: str, service_name: str, service_version: str, le
             export_timeout=settings.export_timeout,
         ),
         spool=open_spool(directory, "telemetry", url),
-        allowed=lambda: consent.decide_telemetry(Settings.from_environ()).given,
+        allowed=permitted,
     )
 
 

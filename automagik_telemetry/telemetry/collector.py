@@ -67,9 +67,9 @@ class TelemetryCollector:
         self._features[str(feature_name)] += 1
         self.track_event(FeatureUsageEvent(feature_name, category))
 
-    def track_error(self, error_type: str, component: str) -> None:
-        """Log that something failed and was handled: the class of the exception, and where."""
-        self.track_event(ErrorEvent(error_type, component))
+    def track_error(self, error_type: str, component: str, *, unhandled: bool = False) -> None:
+        """Log that something failed: the class of the exception, where, and whether nobody handled it (CRITICAL)."""
+        self.track_event(ErrorEvent(error_type, component, unhandled=unhandled))
 
     def track_http_request(self, method: str, path: str, status_code: int, duration_ms: float) -> None:
         """Log an answered request; `path` leaves only if it is a declared route's template, `duration_ms` is in ms."""

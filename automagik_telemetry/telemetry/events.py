@@ -44,6 +44,12 @@ class TelemetryEvent:
         """Return the kind of each field that may leave."""
         return {row.name: row.metadata["kind"] for row in fields(cls) if "kind" in row.metadata}
 
+    @classmethod
+    def levels(cls) -> str:
+        """Return in words at which levels the event is logged."""
+        usual = logging.getLevelName(cls.level)
+        return f"{usual}, or ERROR for a failure" if "success" in cls.kinds() else usual
+
     def severity(self) -> int:
         """Return the level of this very event: a failure is an ERROR whatever the event's usual level."""
         return logging.ERROR if getattr(self, "success", True) is False else self.level
@@ -106,12 +112,22 @@ class FeatureUsageEvent(TelemetryEvent):
 
 @dataclass(slots=True)
 class ErrorEvent(TelemetryEvent):
-    """Something failed and was handled; without message, arguments or stack."""
+    """Something failed: the class of the exception and where, without message, arguments or stack."""
 
     name: ClassVar[str] = "agent.error"
     level: ClassVar[int] = logging.ERROR
     error_type: str = _field(Word(), "The class of the exception.")
     component: str = _field(Word(), "The part of the application that it occurred in.")
+    unhandled: bool = field(default=False, kw_only=True)
+
+    @classmethod
+    def levels(cls) -> str:
+        """See `TelemetryEvent`."""
+        return "ERROR, or CRITICAL for an exception that nobody handled"
+
+    def severity(self) -> int:
+        """See `TelemetryEvent`."""
+        return logging.CRITICAL if self.unhandled else self.level
 
 
 @dataclass(slots=True)

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from automagik_telemetry.consent import CI_VARIABLES, decide_observability, decide_telemetry
+from automagik_telemetry.ci import CI_VARIABLES
+from automagik_telemetry.consent import decide_observability, decide_telemetry
 from automagik_telemetry.settings import OFF, Settings
 
 ON = {"AUTOMAGIK_TELEMETRY_ENABLED": "true", "LANGWATCH_API_KEY": "key"}
@@ -37,7 +38,7 @@ def test_nothing_is_sent_unasked() -> None:
 
 def test_opting_in() -> None:
     """With the variable and the key both are on."""
-    assert decide(ON) == (logging.DEBUG, "opted in, up to DEBUG", logging.DEBUG)
+    assert decide(ON) == (logging.DEBUG, "AUTOMAGIK_TELEMETRY_ENABLED is true", logging.DEBUG)
 
 
 @pytest.mark.parametrize(("variable", "value"), SWITCHES)

@@ -91,6 +91,6 @@ def test_every_setting_is_in_the_tables() -> None:
 def test_defaults_are_as_the_guide_says() -> None:
     """Without a variable nothing is sent, and it would go to the project's endpoint."""
     nothing = Settings.from_environ({})
-    assert nothing.telemetry_enabled is False
+    assert nothing.telemetry_enabled is None
     assert nothing.telemetry_endpoint == DEFAULT_ENDPOINT
     assert settings.Settings() == nothing

@@ -64,7 +64,9 @@ def test_same_answers_as_without(opted_in: Any, fields: Any) -> None:
     assert answers == asyncio.run(get(twin, *PATHS))
     assert tracked.state.ran == ["background"]
     assert get_tracing_manager().flush(10)
-    sent = [fields(span) for span in opted_in.spans()]
+    (crash,) = [span for span in opted_in.spans() if span["name"] == "agent.error"]
+    assert fields(crash).items() >= {"event.error_type": "RuntimeError", "event.component": "api"}.items()
+    sent = [fields(span) for span in opted_in.spans() if span["name"] == "api.request"]
     assert [
         (event["event.endpoint"], event["event.method"], event["event.status_code"], event["event.success"])
         for event in sent

@@ -55,8 +55,9 @@ def test_ending_is_recorded_and_passed_on(
         assert result == 5
     assert caught is ending or (asynchronous and isinstance(caught, type(ending)))
     assert get_tracing_manager().flush(10)
-    (span,) = opted_in.spans()
+    *crash, span = opted_in.spans()
     assert span["name"] == "cli.command"
+    assert [event["name"] for event in crash] == (["agent.error"] if type(ending) is ValueError else [])
     sent = fields(span)
     assert (sent["event.command"], sent["event.exit_code"]) == ("agent test", code)
     assert sent["event.success"] is (code == 0)

@@ -1,0 +1,44 @@
+"""`automagik-telemetry events`: all that can ever be sent."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import fields
+from typing import Any
+
+import click
+
+from automagik_telemetry.telemetry.events import EVENTS
+from automagik_telemetry.telemetry.vocabulary import vocabulary
+
+
+@click.command("events")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.option("--words", is_flag=True, help="Print also every word that may leave as it is.")
+def command(as_json: bool, words: bool) -> None:  # noqa: FBT001 - click's way to give flags
+    """Show all that can ever be sent: events, levels, fields and kinds, and with --words the vocabulary."""
+    catalogue = [_described(event) for event in EVENTS]
+    if as_json:
+        known = {"vocabulary": sorted(vocabulary)} if words else {}
+        click.echo(json.dumps({"events": catalogue, **known}, indent=2))
+        return
+    for event in catalogue:
+        click.secho(f"{event['event']}  ({event['level']})", bold=True)
+        click.echo(f"  {event['says']}")
+        for field in event["fields"]:
+            click.echo(f"    {field['field']:<15} {field['kind']:<9} {field['says']}")
+    click.echo("\nA word leaves as it is only if it was declared, else as a keyed hash; numbers are rounded.")
+    if words:
+        click.echo(f"The {len(vocabulary)} words declared here: {', '.join(sorted(vocabulary))}.")
+
+
+def _described(event: Any) -> dict[str, Any]:  # noqa: ANN401 - a class of events
+    rows = [row for row in fields(event) if "kind" in row.metadata]
+    return {
+        "event": event.name,
+        "level": event.levels(),
+        "says": event.__doc__,
+        "fields": [
+            {"field": row.name, "kind": row.metadata["kind"].name, "says": row.metadata["sentence"]} for row in rows
+        ],
+    }

@@ -1,0 +1,93 @@
+"""`automagik-telemetry preview`: the exact bytes of the next request, and decoded what they say. It sends nothing."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from automagik_processors import envelope
+from automagik_telemetry import logging_config
+from automagik_telemetry.cli.failure import Failure
+from automagik_telemetry.cli.purge import queues
+from automagik_telemetry.settings import Settings
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_EXAMPLE = {
+    "agent_name": "simple",
+    "framework": "agno",
+    "success": True,
+    "duration_ms": 812.5,
+    "has_multimodal": False,
+    "token_count": 1234,
+    "note": "what has no declared kind does not leave",
+}
+
+
+@click.command("preview")
+@click.option("--raw", is_flag=True, help="Print the bytes alone.")
+def command(raw: bool) -> None:  # noqa: FBT001 - click's way to give flags
+    """Show the next request that would be sent, byte for byte, and decoded. Sends nothing."""
+    segments = sorted(file for folder in queues() for file in folder.glob("[0-9]*.json"))
+    body = next((body for file in segments if (body := _body(file))), None)
+    if body is None:
+        if not raw:
+            click.echo("Nothing is queued. One event, as logging.yaml would have it sent:\n")
+        click.echo(_example())
+        return
+    click.echo(body)
+    if not raw:
+        click.echo(f"\nThat is {len(body):,} bytes before compression, and says:\n")
+        _explain(json.loads(body))
+
+
+def _body(path: Path) -> bytes | None:
+    """Return the request body that a segment's file is, read as the next process would; None if it holds no event."""
+    from automagik_telemetry.delivery.recovery import AdoptedSegment
+    from automagik_telemetry.delivery.segment import Envelope
+    from automagik_telemetry.delivery.spool import HeldFile
+
+    try:
+        file = HeldFile(str(path), os.open(path, os.O_RDONLY), set())
+    except OSError:
+        return None
+    try:
+        signal = "logs" if os.pread(file.descriptor, 20, 0).startswith(b'{"resourceLogs"') else "traces"
+        segment = AdoptedSegment(file, Envelope(*envelope(signal, {}, "", "")))
+        return segment.body() if segment.events else None
+    finally:
+        file.abandon()
+
+
+def _example() -> bytes:
+    """Return what the telemetry sink's chain makes of an event whose every word is known. Makes no file."""
+    try:
+        builder = logging_config.Builder(logging_config.load(logging_config.find(Settings.from_environ())))
+        sinks = [sink for name in builder.names() if (sink := builder.sink(name)) is not None]
+    except logging_config.ConfigurationError as error:
+        raise Failure(str(error)) from error
+    if not sinks:
+        raise Failure("The logging configuration has no telemetry sink.")
+    return sinks[0].chain.encode(logging.makeLogRecord({"msg": "agent.run", "levelno": logging.INFO, **_EXAMPLE}))
+
+
+def _explain(request: dict[str, Any]) -> None:
+    ((_, resources),) = request.items()
+    for resource in resources:
+        click.secho("who sends", bold=True)
+        _attributes(resource["resource"]["attributes"])
+        for scope in resource.get("scopeSpans") or resource.get("scopeLogs"):
+            for event in scope.get("spans") or scope.get("logRecords"):
+                click.secho(event.get("name") or event.get("eventName"), bold=True)
+                click.echo(f"  {'trace and span id':<24} {event['traceId']} {event['spanId']}")
+                _attributes(event["attributes"])
+
+
+def _attributes(pairs: list[dict[str, Any]]) -> None:
+    for pair in pairs:
+        click.echo(f"  {pair['key']:<24} {next(iter(pair['value'].values()), None)}")
