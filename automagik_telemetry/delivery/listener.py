@@ -276,7 +276,8 @@ class BatchQueueListener:
         sizes: dict[str, int] = {}
         for name in names:
             if (file := spool.adopt(name)) is not None:
-                sizes[name] = file.disk_bytes()
+                with contextlib.suppress(OSError):
+                    sizes[name] = file.trim()
                 file.close()
         excess = sum(sizes.values()) - self._limits.max_disk_bytes
         for name in list(sizes):

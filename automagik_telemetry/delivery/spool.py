@@ -46,8 +46,15 @@ class HeldFile:
         """Return the seconds since the segment was begun: its name begins with the time."""
         return max(0.0, time.time() - created(os.path.basename(self.path)))
 
-    def disk_bytes(self) -> int:
-        """Return the bytes that it occupies."""
+    def trim(self) -> int:
+        """Cut what a killed process had allocated and not used, and return the bytes that the rest occupies.
+
+        Raises OSError.
+        """
+        content = os.pread(self.descriptor, os.fstat(self.descriptor).st_size, 0)
+        used = len(content.rstrip(b"\0"))
+        if used < len(content):
+            os.ftruncate(self.descriptor, used)
         return os.fstat(self.descriptor).st_blocks * _BLOCK
 
     def defer(self, until: float) -> None:

@@ -1,4 +1,4 @@
-"""A real HTTP endpoint that misbehaves as told and keeps what it accepts; a fault is an answer, a function of few lines."""
+"""A real HTTP endpoint that misbehaves as told and keeps what it accepts: a fault is an answer, a short function."""
 
 from __future__ import annotations
 
@@ -123,13 +123,13 @@ def accept_and(answer: Answer) -> Answer:
 
 
 class Endpoint(ThreadingHTTPServer):
-    """Answers requests by `answers` in turn, the last one for ever. A context manager, on a free port of the loopback."""
+    """Answers requests by `answers` in turn, the last one for ever. A context manager, on a port of the loopback."""
 
     daemon_threads = True
     request_queue_size = 128
 
-    def __init__(self, *answers: Answer, tls: ssl.SSLContext | None = None) -> None:
-        super().__init__(("127.0.0.1", 0), Exchange)
+    def __init__(self, *answers: Answer, tls: ssl.SSLContext | None = None, port: int = 0) -> None:
+        super().__init__(("127.0.0.1", port), Exchange)
         if tls is not None:
             self.socket = tls.wrap_socket(self.socket, server_side=True)
         self.url = f"http{'s' if tls else ''}://127.0.0.1:{self.server_port}"

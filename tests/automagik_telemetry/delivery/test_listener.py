@@ -418,6 +418,17 @@ class TestOrphans:
         assert made.sink.accepted == ids(2, 3, 4, 5)
         assert made.account()["dropped_by_reason"] == {"queue_full": 2}
 
+    def test_what_killed_processes_had_allocated_does_not_count(self, tmp_path: Path) -> None:
+        """A bound on the folder must not cost an event for the zeros behind another."""
+        for number in range(20):
+            killed = Bench(tmp_path / "state", Sink())
+            killed.log(number)
+            killed.pipeline.queue.abandon()
+            time.sleep(0.002)  # as above
+        made = Bench(tmp_path / "state", Sink())
+        made.pass_time(0.0)
+        assert made.sink.accepted == ids(*range(20))
+
     def test_corrupt_events_are_counted(self, leave: Callable[..., None], tmp_path: Path) -> None:
         """Once, and the rest is sent."""
         leave(0, 1)

@@ -1,0 +1,96 @@
+"""Real processes that log events with the package as an application does."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import textwrap
+import time
+from typing import TYPE_CHECKING, NamedTuple
+
+from automagik_processors.hashing import KeyedHash
+
+from automagik_telemetry import identity
+from tests.faults.sending import ids
+from tests.faults.server import PATIENCE
+
+if TYPE_CHECKING:
+    from tests.faults.server import Endpoint
+
+PRELUDE = """
+import logging, os, signal, sys, threading, time
+import automagik_telemetry
+
+tracing = automagik_telemetry.configure()
+events = logging.getLogger("automagik.agents")
+
+def log(number):
+    ids = {"trace_id": f"{number + 1:032x}", "span_id": f"{number + 1:016x}"}
+    events.info("agent.run", extra={"agent_name": "simple", "success": True, **ids})
+
+def say(word):
+    os.write(1, f"{word}\\n".encode())
+"""
+
+
+def sent(*numbers: int) -> list[str]:
+    """Return the span ids that events have on the wire: hashes with the salt that the processes share."""
+    hashed = KeyedHash(identity.salt(os.environ["AUTOMAGIK_STATE_DIR"]))
+    return [hashed.span_id(each) for each in ids(*numbers)]
+
+
+class Ended(NamedTuple):
+    """How a process ended; `seconds` from its last printed line to its end, if it was told to print one."""
+
+    status: int
+    lines: list[str]
+    seconds: float
+
+
+def environ(url: str, **variables: str) -> dict[str, str]:
+    """Return this process's environment, with telemetry to `url`."""
+    return os.environ | {
+        "AUTOMAGIK_TELEMETRY_ENABLED": "true",
+        "AUTOMAGIK_ENABLE_TRACING_IN_CI": "true",
+        "AUTOMAGIK_TELEMETRY_ENDPOINT": url,
+        "PYTHONWARNINGS": "error",
+        **variables,
+    }
+
+
+def start(url: str, code: str, **variables: str) -> subprocess.Popen[str]:
+    """Start a process that runs `code` after the prelude."""
+    return subprocess.Popen(
+        [sys.executable, "-c", PRELUDE + textwrap.dedent(code)],
+        env=environ(url, **variables),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def run(url: str, code: str, **variables: str) -> Ended:
+    """Run `code` after the prelude to its end, and check that it printed nothing on stderr."""
+    with start(url, code, **variables) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        lines, last = [], time.monotonic()
+        try:
+            for line in process.stdout:
+                lines.append(line.strip())
+                last = time.monotonic()
+            status = process.wait(PATIENCE)
+            seconds = time.monotonic() - last
+            errors = process.stderr.read()
+        finally:
+            process.kill()
+    assert errors == "", errors
+    return Ended(status, lines, seconds)
+
+
+def deliver(endpoint: Endpoint, **variables: str) -> None:
+    """Let a process ship all that others have left."""
+    ended = run(endpoint.url, "say(tracing.flush(20))", **variables)
+    assert ended.lines == ["True"]
