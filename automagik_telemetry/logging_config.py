@@ -159,6 +159,7 @@ class Builder(logging.config.DictConfigurator):
         for name, entry in self.config.get("loggers", {}).items():
             with _at(f"loggers.{name}"):
                 self.configure_logger(name, entry)
+                _spare(logging.getLogger(name))
         if "root" in self.config:
             with _at("root"):
                 self.configure_root(self.config["root"])
@@ -169,6 +170,16 @@ class Builder(logging.config.DictConfigurator):
         if isinstance(made[name], dict):
             with _at(f"{section}.{name}"):
                 made[name] = build(made[name])
+
+
+def _spare(logger: logging.Logger) -> None:
+    """Raise a logger's level to what its handlers take: with the sinks off an event costs what a disabled one does.
+
+    The handlers in the file get what they got before; one that is added later gets no more than they do.
+    """
+    takers = [handler for handler in logger.handlers if not isinstance(handler, logging.NullHandler)]
+    if not logger.propagate and logger.level and takers:
+        logger.setLevel(max(logger.level, min(handler.level for handler in takers)))
 
 
 @contextlib.contextmanager

@@ -1,11 +1,15 @@
-"""Writes the generated pages, events.md and settings.md, from the code: `python docs/generate.py [FOLDER]`."""
+"""Writes the generated pages of the documentation from the code: `python docs/generate.py [FOLDER]`."""
 
 from __future__ import annotations
 
+import inspect
 import sys
 from dataclasses import fields
 from pathlib import Path
 
+import click
+
+from automagik_telemetry.cli import main as main_command
 from automagik_telemetry.settings import describe
 from automagik_telemetry.telemetry.events import EVENTS
 
@@ -56,7 +60,29 @@ def settings() -> str:
     return "\n".join(["# Every setting\n", NOTE + text, *head, *rows]) + "\n"
 
 
-PAGES = {"events.md": events, "settings.md": settings}
+def commands() -> str:
+    """Return the page of commands."""
+    page = ["# Every command\n", NOTE + "`automagik-telemetry` has these commands; each has `--help`.\n"]
+    context = click.Context(main_command, info_name="automagik-telemetry")
+    for name in main_command.list_commands(context):
+        command = main_command.get_command(context, name)
+        assert command is not None  # noqa: S101 - it was listed
+        inner = click.Context(command, info_name=name, parent=context)
+        page += [f"## {name}\n", f"`{command.get_usage(inner).removeprefix('Usage: ')}`\n"]
+        page += [inspect.cleandoc(command.help or "") + "\n"]
+        options = [parameter for parameter in command.params if isinstance(parameter, click.Option)]
+        rows = [row for option in options if (row := option.get_help_record(inner))]
+        if rows:
+            page += [
+                "| option | meaning |",
+                "| --- | --- |",
+                *(f"| `{option}` | {text} |" for option, text in rows),
+                "",
+            ]
+    return "\n".join(page)
+
+
+PAGES = {"commands.md": commands, "events.md": events, "settings.md": settings}
 
 
 def main(folder: Path) -> None:

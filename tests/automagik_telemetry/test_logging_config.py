@@ -148,6 +148,13 @@ def test_words_of_the_file_leave_verbatim(opted_in: Any, fields: Any, tmp_path: 
     assert "project-x" not in str(opted_in.requests)
 
 
+def test_off_is_as_cheap_as_a_disabled_logger() -> None:
+    """With telemetry off, no logger of the file makes a record that no handler of it takes."""
+    configure()
+    assert not logging.getLogger("automagik.agents").isEnabledFor(logging.INFO)
+    assert logging.getLogger("automagik.agents").isEnabledFor(logging.WARNING)
+
+
 def test_configuring_again_moves_over(opted_in: Any) -> None:
     """A second call replaces the sinks: nothing is lost, nothing is sent twice."""
     for _ in range(3):
