@@ -45,8 +45,8 @@ class TelemetryCollector:
         """The random id of this process."""
         return identity.session_id()
 
-    def track_event(self, event: TelemetryEvent) -> None:
-        """Log an event of the catalogue."""
+    def track_event(self, event: TelemetryEvent, *, span_id: str | None = None) -> None:
+        """Log an event of the catalogue; `span_id` (16 hex digits) if it stands for a span that others are part of."""
         sink = self._sink()
         if type(event) not in EVENTS:
             sink.ledger.refuse("unknown_event")
@@ -56,7 +56,10 @@ class TelemetryCollector:
         # A host's dictConfig disables every logger that it does not name, ours included; to quieten, it sets levels.
         events.disabled = False
         if events.isEnabledFor(level):
-            events.handle(events.makeRecord(events.name, level, "", 0, event.name, (), None, extra=event.as_fields()))
+            fields = event.as_fields()
+            if span_id is not None:
+                fields["span_id"] = span_id
+            events.handle(events.makeRecord(events.name, level, "", 0, event.name, (), None, extra=fields))
 
     def track_agent_run(self, agent_type: str, framework: str, success: bool, duration_ms: float) -> None:  # noqa: FBT001 - the name and order that applications call it with
         """Log that an agent ran; `duration_ms` in milliseconds."""
