@@ -16,7 +16,7 @@ from automagik_telemetry import host, identity, manager, settings
 from automagik_telemetry.telemetry.vocabulary import vocabulary
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 
 class Receiver:
@@ -98,6 +98,16 @@ def opted_in(monkeypatch: pytest.MonkeyPatch, receiver: Receiver) -> Receiver:
     monkeypatch.setenv("AUTOMAGIK_ENABLE_TRACING_IN_CI", "true")
     monkeypatch.setenv("AUTOMAGIK_TELEMETRY_ENDPOINT", receiver.url)
     return receiver
+
+
+@pytest.fixture
+def flush() -> Callable[[], None]:
+    """Ship all that is queued, and see that it was."""
+
+    def ship() -> None:
+        assert manager.get_tracing_manager().flush(10)
+
+    return ship
 
 
 @pytest.fixture(autouse=True)
