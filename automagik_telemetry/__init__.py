@@ -13,6 +13,7 @@ from automagik_telemetry.manager import TracingManager, configure, get_tracing_m
 from automagik_telemetry.sinks.telemetry import otlp, telemetry_handler
 from automagik_telemetry.structlog_setup import emit_event
 from automagik_telemetry.telemetry.anonymize import anonymize
+from automagik_telemetry.telemetry.sample import sample
 from automagik_telemetry.telemetry.vocabulary import declare
 from automagik_telemetry.version import __version__
 
@@ -28,5 +29,6 @@ __all__ = [
     "emit_event",
     "get_tracing_manager",
     "otlp",
+    "sample",
     "telemetry_handler",
 ]

@@ -193,11 +193,11 @@ class Settings:
     export_timeout: float = _row(
         "AUTOMAGIK_TRACE_EXPORT_TIMEOUT", _seconds, 10.0, "How many seconds one request may take, connecting included."
     )
-    default_sampling_rate: float = _row(
-        "AUTOMAGIK_SAMPLING_RATE", _rate, 0.1, "Which share of traces observability keeps."
+    default_sampling_rate: float | None = _row(
+        "AUTOMAGIK_SAMPLING_RATE", _rate, None, "Which share of events to keep, in place of what logging.yaml says."
     )
-    error_sampling_rate: float = _row(
-        "AUTOMAGIK_ERROR_SAMPLING_RATE", _rate, 1.0, "Which share of failed traces observability keeps."
+    error_sampling_rate: float | None = _row(
+        "AUTOMAGIK_ERROR_SAMPLING_RATE", _rate, None, "The same for events of failures."
     )
 
     @classmethod

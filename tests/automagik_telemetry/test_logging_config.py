@@ -23,9 +23,9 @@ MISTAKES = [
     ("    formatter: telemetry", "    formatter: telemtry",
      ["handlers.telemetry.formatter", "'telemtry'", "telemetry, line, json"]),
     ("    formatter: telemetry", "    formatter: line", ["handlers.telemetry.formatter", "ChainFormatter"]),
-    ("rate: 1.0", "rate: 2", ["formatters.telemetry.processors[2]", "Sample", "2", "0 to 1"]),
+    ("rate: 1.0", "rate: 2", ["formatters.telemetry.processors[2]", "sample", "2", "0 to 1"]),
     ("rate: 1.0", "rat: 1.0", ["formatters.telemetry.processors[2]", "rat"]),
-    ("automagik_processors.Sample ", "automagik_processors.Smple ", ["formatters.telemetry.processors[2]", "Smple"]),
+    ("automagik_telemetry.sample ", "automagik_telemetry.smple ", ["formatters.telemetry.processors[2]", "smple"]),
     ("ext://automagik_processors.merge_context", "5", ["formatters.telemetry.processors[0]", "5"]),
     ("vocabulary: []", "vocabulary: simple", ["formatters.telemetry.processors[1]", "'simple'", "list"]),
     ("vocabulary: []", "vocabulary: [3]", ["formatters.telemetry.processors[1]", "int"]),
@@ -162,3 +162,22 @@ def test_configuring_again_moves_over(opted_in: Any) -> None:
         logging.getLogger("automagik.agents").info("agent.run", extra={"agent_name": "simple"})
     assert get_tracing_manager().flush(10)
     assert len(opted_in.spans()) == 3
+
+
+@pytest.mark.parametrize(
+    ("variable", "name"),
+    [("AUTOMAGIK_SAMPLING_RATE", "feature.used"), ("AUTOMAGIK_ERROR_SAMPLING_RATE", "agent.error")],
+)
+def test_sampling_by_variable(opted_in: Any, monkeypatch: pytest.MonkeyPatch, variable: str, name: str) -> None:
+    """The variables go before the file's rates, each for its kind of event, and what is not kept is counted."""
+    monkeypatch.setenv(variable, "0")
+    telemetry = configure().telemetry
+    assert telemetry is not None
+    for _ in range(20):
+        telemetry.track_feature_usage("agents")
+        telemetry.track_error("ValueError", "api")
+    assert telemetry.flush(10)
+    names = [span["name"] for span in opted_in.spans()]
+    assert len(names) == 20
+    assert name not in names
+    assert telemetry.get_metrics()["tracer"]["dropped_by_reason"] == {"sampled": 20}

@@ -43,8 +43,8 @@ BAD = [
     ("AUTOMAGIK_TRACE_BATCH_SIZE", "many", "batch_size", 2_000),
     ("AUTOMAGIK_TRACE_SCHEDULE_DELAY", "nan", "schedule_delay", 5.0),
     ("AUTOMAGIK_TRACE_EXPORT_TIMEOUT", "-1", "export_timeout", 10.0),
-    ("AUTOMAGIK_SAMPLING_RATE", "1.5", "default_sampling_rate", 0.1),
-    ("AUTOMAGIK_ERROR_SAMPLING_RATE", "NaN", "error_sampling_rate", 1.0),
+    ("AUTOMAGIK_SAMPLING_RATE", "1.5", "default_sampling_rate", None),
+    ("AUTOMAGIK_ERROR_SAMPLING_RATE", "NaN", "error_sampling_rate", None),
 ]
 
 
