@@ -12,6 +12,7 @@ import structlog
 
 from automagik_telemetry.delivery.chain import ChainFormatter
 from automagik_telemetry.delivery.guard import guard
+from automagik_telemetry.delivery.importing import importing
 from automagik_telemetry.delivery.ledger import Ledger
 from automagik_telemetry.settings import LEVELS, OFF
 
@@ -114,6 +115,8 @@ class BatchQueueHandler(logging.Handler):
         """Ship all that is queued here, or was left by earlier processes; whether all was settled in `timeout` s."""
         if self.level >= OFF:
             return True
+        if guard.busy:  # a signal handler that interrupts a logging call, which may hold what a flush would wait for
+            return False
         return (self._pipeline or self._start()).flush(timeout)
 
     def close(self) -> None:
@@ -143,8 +146,10 @@ class BatchQueueHandler(logging.Handler):
         return self.formatter
 
     def _start(self) -> Pipeline:
-        # Two threads may build at once, and one wins: a lock here could be held for ever in the child of a fork.
-        self._pipeline = self.__dict__.setdefault("_built", self._build(self.chain, self.ledger, self.permitted))
+        # Several may build in turn, and the first wins: a child of a fork must find nothing half made.
+        with importing():
+            built = self._build(self.chain, self.ledger, self.permitted)
+        self._pipeline = self.__dict__.setdefault("_built", built)
         return self._pipeline
 
     def _warn(self, error: Exception) -> None:

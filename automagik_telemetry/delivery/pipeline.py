@@ -68,8 +68,7 @@ class Pipeline:
 
     def flush(self, timeout: float) -> bool:
         """Ship everything now; whether all was settled within `timeout` seconds."""
-        # A signal handler that interrupts a logging call can't wait for what that call may have locked.
-        if guard.busy or self._ended or not self.listener.start():
+        if self._ended or not self.listener.start():
             return not self.queue.pending
         return self.listener.flush(timeout)
 
@@ -78,7 +77,7 @@ class Pipeline:
         if self._ended:
             return
         self.listener.stop()
-        if guard.busy:  # see `flush`; the listener releases the queue when it ends
+        if guard.busy:  # a signal handler can't wait for the logging call that it interrupts; the listener will release
             return
         if self.listener.join(self.limits.exit_timeout if timeout is None else timeout):
             self.queue.release()

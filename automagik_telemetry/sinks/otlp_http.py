@@ -11,6 +11,7 @@ import zlib
 from typing import TYPE_CHECKING
 
 from automagik_telemetry.delivery.exporter import ExportResult, Outcome
+from automagik_telemetry.delivery.importing import importing
 from automagik_telemetry.sinks.response import classify
 from automagik_telemetry.version import __version__
 
@@ -48,7 +49,8 @@ class OTLPHTTPExporter:
 
     def export(self, body: bytes, timeout: float) -> ExportResult:
         """Send `body` within `timeout` seconds, connecting, sending and reading included."""
-        import httpx  # noqa: PLC0415 - a tenth of a second that only a process that sends should pay
+        with importing():
+            import httpx  # noqa: PLC0415 - a tenth of a second that only a process that sends should pay
 
         deadline = time.monotonic() + timeout
         compressed = _compress(body)
@@ -74,9 +76,10 @@ class OTLPHTTPExporter:
 
         self._answered = False
         if self._transport is None:
-            from automagik_telemetry.sinks.transport import open_transport  # noqa: PLC0415 - imports httpx
+            with importing():
+                from automagik_telemetry.sinks.transport import open_transport  # noqa: PLC0415 - imports httpx
 
-            self._transport = open_transport(self.url)
+                self._transport = open_transport(self.url)
         self._transport.deadline = deadline
         request = httpx.Request("POST", self.url, headers=self._headers, content=compressed)
         response = self._transport.handle_request(request)

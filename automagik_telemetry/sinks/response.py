@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import orjson
 
 from automagik_telemetry.delivery.exporter import ExportResult, Outcome
+from automagik_telemetry.delivery.importing import importing
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -42,7 +43,7 @@ def classify(status: int, headers: Mapping[str, str], body: bytes, now: float) -
 def retry_after(value: str | None, now: float) -> float:
     """Return the least number of seconds to wait that a Retry-After header asks for (RFC 9110, 10.2.3).
 
-    It says seconds or a date. What can't be read, or lies in the past, asks for nothing; nothing waits longer than a day.
+    It says seconds or a date. What can't be read, or lies in the past, asks for nothing; a day is the longest.
     """
     if not value:
         return 0.0
@@ -57,7 +58,8 @@ def retry_after(value: str | None, now: float) -> float:
 
 def _date(value: str) -> float:
     """Return an HTTP date in Unix seconds, or NaN."""
-    from email.utils import parsedate_to_datetime  # noqa: PLC0415 - much to import for a header that is rarely a date
+    with importing():
+        from email.utils import parsedate_to_datetime  # noqa: PLC0415 - much to import for what is rarely a date
 
     try:
         date = parsedate_to_datetime(value)

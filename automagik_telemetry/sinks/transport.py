@@ -105,6 +105,7 @@ class _DeadlineStream(httpcore.NetworkStream):
 
 def open_transport(url: str) -> DeadlineTransport:
     """Return a transport for `url` that goes through the proxy that the environment names for it, if any."""
+    "".encode("idna")  # what a look-up would import
     parts = urlsplit(url)
     proxies = urllib.request.getproxies()
     proxy = proxies.get(parts.scheme) or proxies.get("all")

@@ -10,7 +10,6 @@ import time
 from typing import TYPE_CHECKING, NamedTuple
 
 from automagik_processors.hashing import KeyedHash
-
 from automagik_telemetry import identity
 from tests.faults.sending import ids
 from tests.faults.server import PATIENCE

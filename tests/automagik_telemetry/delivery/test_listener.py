@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -14,7 +15,6 @@ from tests.faults.server import span_ids
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from automagik_telemetry.delivery.pipeline import Pipeline
 
@@ -210,9 +210,9 @@ def test_a_failure_between_the_parts_keeps_the_whole_batch(bench: Callable[..., 
 def test_many_waiting_batches_share_few_files(bench: Callable[..., Bench]) -> None:
     """In an outage the size of a batch gives way to that of a segment, and is kept again when they are sent."""
     made = bench(RETRY, max_export_batch_size=2)
-    descriptors = len(os.listdir("/proc/self/fd"))
+    descriptors = len(list(Path("/proc/self/fd").iterdir()))
     made.log(*range(1000))
-    assert len(os.listdir("/proc/self/fd")) - descriptors < 50
+    assert len(list(Path("/proc/self/fd").iterdir())) - descriptors < 50
     made.sink.answer = SUCCESS
     made.pass_time(300.0)
     made.pass_time(300.0)

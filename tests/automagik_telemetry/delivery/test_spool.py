@@ -1,5 +1,7 @@
 """A folder of segments is this user's alone, and a segment is one process's at a time."""
 
+# ruff: noqa: PTH101, PTH102, PTH110, PTH116, PTH123, PTH211 - paths as the spool gives them
+
 from __future__ import annotations
 
 import os

@@ -81,14 +81,14 @@ def test_a_connection_is_kept() -> None:
 
 
 def test_refused() -> None:
-    """No one listens: later."""
+    """No one listens, so later."""
     result = export(f"http://127.0.0.1:{closed_port()}")
     assert result.outcome is Outcome.RETRY
     assert "ConnectError" in result.detail
 
 
 def test_an_unknown_host() -> None:
-    """DNS has no answer: later. (The name is one that tests make unknown.)"""
+    """The name is one that tests make unknown: DNS has no answer, so later."""
     result = export("http://telemetry.namastex.ai/v1/traces")
     assert (result.outcome, "ConnectError" in result.detail) == (Outcome.RETRY, True)
 

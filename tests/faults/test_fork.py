@@ -1,0 +1,132 @@
+"""After a fork both sides go on: no deadlock, nothing twice, and a session of its own for the child."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.faults.process import deliver, run, sent, start
+from tests.faults.server import Endpoint
+
+FORKS = 30
+
+
+def test_forks_at_any_moment() -> None:
+    """While threads log and the listener ships, each child logs too; every event arrives, and none twice."""
+    code = f"""
+        def busy(thread):
+            number = 1_000_000 * thread
+            while not done.is_set():
+                log(number)
+                number += 1
+                done.wait(0.001)  # to log no more than a queue may hold
+            counts[thread] = number
+
+        done, counts = threading.Event(), dict()
+        threads = [threading.Thread(target=busy, args=(thread,), daemon=True) for thread in (1, 2)]
+        for thread in threads:
+            thread.start()
+        for child in range({FORKS}):
+            time.sleep(0.002)  # another moment each time
+            if (pid := os.fork()) == 0:
+                signal.alarm(20)
+                log(2 * child)
+                log(2 * child + 1)
+                if child % 2:
+                    tracing.flush(15)
+                os._exit(0)
+            log(100_000 + child)
+            assert os.waitpid(pid, 0)[1] == 0
+        done.set()
+        for thread in threads:
+            thread.join()
+        for number in counts.values():
+            say(number)
+        say(tracing.flush(15))
+    """
+    variables = {"AUTOMAGIK_TRACE_BATCH_SIZE": "100", "AUTOMAGIK_TRACE_SCHEDULE_DELAY": "0.005"}
+    with Endpoint() as endpoint:
+        ended = run(endpoint.url, code, PYTHONWARNINGS="ignore", **variables)
+        assert (ended.status, ended.lines[-1]) == (0, "True")
+        deliver(endpoint)
+    logged = [number for end in map(int, ended.lines[:-1]) for number in range(end - end % 1_000_000, end)]
+    expected = {*sent(*range(2 * FORKS)), *sent(*range(100_000, 100_000 + FORKS)), *sent(*logged)}
+    assert set(endpoint.accepted) == expected
+    assert len(endpoint.accepted) == len(expected)
+
+
+def test_a_child_has_a_session_of_its_own() -> None:
+    """Its events say so, and the account of the parent is not its own."""
+    code = """
+        log(0)
+        if (pid := os.fork()) == 0:
+            log(1)
+            say(tracing.telemetry.get_metrics()["tracer"]["queued"])
+            say(tracing.telemetry.session_id)
+            say(tracing.flush(15))
+            os._exit(0)
+        os.waitpid(pid, 0)
+        say(tracing.telemetry.session_id)
+        say(tracing.flush(15))
+    """
+    with Endpoint() as endpoint:
+        ended = run(endpoint.url, code)
+    queued, child, shipped, parent, shipped_too = ended.lines
+    assert (queued, shipped, shipped_too) == ("1", "True", "True")
+    sessions = {request.span_ids()[0]: session(request.body) for request in endpoint.requests}
+    assert sessions == {sent(0)[0]: parent, sent(1)[0]: child}
+    assert parent != child
+
+
+def session(body: bytes) -> str:
+    """Return the session id that a request is from."""
+    attributes = json.loads(body)["resourceSpans"][0]["resource"]["attributes"]
+    (found,) = (each["value"]["stringValue"] for each in attributes if each["key"] == "session.id")
+    return str(found)
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+def test_multiprocessing(method: str, tmp_path: Path) -> None:
+    """A child's events are delivered although nothing is called at its end."""
+    script = tmp_path / "work.py"
+    script.write_text(
+        "import logging, multiprocessing, automagik_telemetry\n"
+        "def work(number):\n"
+        "    automagik_telemetry.configure()\n"
+        "    ids = {'trace_id': f'{number + 1:032x}', 'span_id': f'{number + 1:016x}'}\n"
+        "    logging.getLogger('automagik.agents').info('agent.run', extra={'success': True, **ids})\n"
+        "if __name__ == '__main__':\n"
+        "    work(0)\n"
+        f"    context = multiprocessing.get_context({method!r})\n"
+        "    children = [context.Process(target=work, args=(number,)) for number in (1, 2)]\n"
+        "    [child.start() for child in children]\n"
+        "    [child.join() for child in children]\n"
+    )
+    with Endpoint() as endpoint:
+        code = f"os.execv(sys.executable, [sys.executable, '-W', 'ignore', {str(script)!r}])"
+        assert run(endpoint.url, code, PYTHONWARNINGS="ignore").status == 0
+        deliver(endpoint)
+    assert sorted(endpoint.accepted) == sorted(sent(0, 1, 2))
+
+
+def test_many_processes_share_what_one_left() -> None:
+    """Several that start at the same time send every segment once."""
+    with Endpoint() as endpoint:
+        for number in range(8):
+            run(endpoint.url, f"log({number})")
+        code = """
+            sys.stdin.read()
+            say(tracing.flush(20))
+        """
+        processes = [start(endpoint.url, code) for _ in range(4)]
+        for process in processes:
+            assert process.stdin is not None
+            process.stdin.close()
+            process.stdin = None
+        for process in processes:
+            assert process.communicate() == ("True\n", "")
+    assert sorted(endpoint.accepted) == sorted(sent(*range(8)))
+    assert list(Path(os.environ["AUTOMAGIK_STATE_DIR"]).rglob("*.json")) == []

@@ -1,0 +1,204 @@
+"""What a host does with logging, and with its threads, harms neither it nor its events."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.faults.process import deliver, run, sent
+from tests.faults.server import Endpoint, closed_port
+
+ACCOUNT = """
+tracer = tracing.telemetry.get_metrics()["tracer"]
+assert tracer["queued"] == tracer["processed"] + tracer["dropped"] + tracer["pending"], tracer
+"""
+
+
+def test_logging_after_logging_shutdown() -> None:
+    """It closes our handler; the next event starts it again."""
+    code = """
+        log(0)
+        logging.shutdown()
+        log(1)
+        say(tracing.flush(15))
+    """
+    with Endpoint() as endpoint:
+        assert run(endpoint.url, code).lines == ["True"]
+    assert sorted(endpoint.accepted) == sorted(sent(0, 1))
+
+
+def test_logging_while_the_process_ends() -> None:
+    """In an atexit function that runs after ours, and in a finalizer at the very end: silent, and on disk."""
+    code = """
+        import atexit
+        log(0)
+
+        class Last:
+            def __del__(self):
+                log(2)
+
+        last = Last()
+        late = [lambda: log(1)]
+        for function in late:
+            atexit.register(function)
+        from automagik_telemetry.delivery import pipeline
+        atexit.unregister(pipeline._at_exit)
+        atexit.register(pipeline._at_exit)  # the last that is registered runs first
+    """
+    with Endpoint() as endpoint:
+        assert run(endpoint.url, code).status == 0
+        deliver(endpoint)
+    assert sorted(endpoint.accepted) == sorted(sent(0, 1, 2))
+
+
+def test_the_hosts_dict_config_closes_our_handler() -> None:
+    """Run after ours it closes every handler; while ours is attached, the next event goes on."""
+    code = """
+        import logging.config
+        log(0)
+        (handler,) = [each for each in logging.getLogger("automagik").handlers if hasattr(each, "force_flush")]
+        logging.config.dictConfig({"version": 1, "disable_existing_loggers": False})
+        logging.getLogger("automagik").addHandler(handler)
+        log(1)
+        say(tracing.flush(15))
+    """
+    with Endpoint() as endpoint:
+        assert run(endpoint.url, code).lines == ["True"]
+    assert sorted(endpoint.accepted) == sorted(sent(0, 1))
+
+
+def test_dict_config_races_with_events() -> None:
+    """Closing and logging at the same time neither blocks nor loses an event."""
+    code = """
+        (handler,) = [each for each in logging.getLogger("automagik").handlers if hasattr(each, "force_flush")]
+        done = threading.Event()
+        def close():
+            while not done.is_set():
+                handler.close()
+        closer = threading.Thread(target=close)
+        closer.start()
+        for number in range(2000):
+            log(number)
+        done.set()
+        closer.join()
+        say(tracing.flush(15))
+    """ + ACCOUNT.replace("\n", "\n        ")
+    with Endpoint() as endpoint:
+        assert run(endpoint.url, code).lines == ["True"]
+        deliver(endpoint)
+    assert sorted(set(endpoint.accepted)) == sorted(sent(*range(2000)))
+
+
+def test_a_finalizer_or_a_signal_handler_logs_while_an_event_is_queued() -> None:
+    """At any instruction: no deadlock, and every event is delivered or counted."""
+    code = """
+        class Noisy:
+            def __init__(self):
+                self.itself = self  # so that the garbage collector finds it, at a moment of its own
+
+            def __del__(self):
+                calls.append(None)
+                log(len(calls) + 1_000_000)
+
+        def handle(*_):
+            calls.append(None)
+            log(len(calls) + 2_000_000)
+
+        import gc
+        gc.set_threshold(1, 1, 1)
+        calls = []
+        signal.signal(signal.SIGALRM, handle)
+        signal.setitimer(signal.ITIMER_REAL, 0.0002, 0.0002)
+        for number in range(3000):
+            Noisy()
+            log(number)
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        gc.disable()
+        say(tracing.flush(15))
+        tracer = tracing.telemetry.get_metrics()["tracer"]
+        assert tracer["queued"] == tracer["processed"] + tracer["dropped"], tracer
+        assert tracer["queued"] == 3000 + len(calls), (tracer, len(calls))
+        assert set(tracer["dropped_by_reason"]) <= {"reentrant"}, tracer
+        say(tracer["processed"])
+    """
+    with Endpoint() as endpoint:
+        ended = run(endpoint.url, code)
+        assert ended.lines[0] == "True"
+        assert len(endpoint.accepted) == int(ended.lines[1]) >= 3000
+
+
+def test_a_signal_handler_shuts_down() -> None:
+    """Closing from a handler that interrupts a logging call does not wait for that call."""
+    code = """
+        def handle(*_):
+            tracing.flush(1)
+            tracing.shutdown()
+            signal.setitimer(signal.ITIMER_REAL, 0.003)
+
+        signal.signal(signal.SIGALRM, handle)
+        signal.setitimer(signal.ITIMER_REAL, 0.001)
+        for number in range(2000):
+            log(number)
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        say(tracing.flush(15))
+    """
+    with Endpoint() as endpoint:
+        assert run(endpoint.url, code).lines == ["True"]
+        deliver(endpoint)
+    assert sorted(set(endpoint.accepted)) == sorted(sent(*range(2000)))
+
+
+def test_a_processor_that_raises() -> None:
+    """The event is dropped and counted, the host unharmed and warned once; the next event is fine."""
+    code = """
+        (handler,) = [each for each in logging.getLogger("automagik").handlers if hasattr(each, "force_flush")]
+        processors = handler.formatter.processors
+        warnings = []
+        ours = logging.getLogger("automagik_telemetry")
+        ours.addHandler(keep := logging.Handler())
+        ours.propagate = False
+        keep.emit = lambda record: warnings.append(record.getMessage())
+
+        def broken(*_):
+            raise RuntimeError("secret")
+
+        handler.formatter.processors = (broken, *processors)
+        log(0)
+        log(1)
+        handler.formatter.processors = processors
+        log(2)
+        say(tracing.flush(15))
+        say(warnings)
+        say(tracing.telemetry.get_metrics()["tracer"]["dropped_by_reason"])
+    """
+    with Endpoint() as endpoint:
+        flushed, warnings, dropped = run(endpoint.url, code).lines
+    assert flushed == "True"
+    assert warnings == "['sink telemetry dropped an event: RuntimeError; more are only counted']"
+    assert dropped == "{'processor_error': 2}"
+    assert endpoint.accepted == sent(2)
+
+
+def test_no_feedback_loop() -> None:
+    """The root logger at DEBUG with our handler, and an endpoint that is down: what we log is not an event."""
+    code = """
+        (handler,) = [each for each in logging.getLogger("automagik").handlers if hasattr(each, "force_flush")]
+        logging.getLogger().addHandler(handler)
+        logging.getLogger().setLevel(logging.DEBUG)
+        log(0)
+        say(tracing.flush(0.5))
+        tracer = tracing.telemetry.get_metrics()["tracer"]
+        say(tracer["pending"])
+    """
+    ended = run(f"http://127.0.0.1:{closed_port()}", code)
+    assert ended.lines == ["False", "1"]
+
+
+@pytest.mark.parametrize("switch", ["DO_NOT_TRACK", "AUTOMAGIK_DISABLE_ALL_TRACING"])
+def test_consent_withdrawn_between_processes(switch: str) -> None:
+    """A process that may not send leaves what was queued alone or purges it; in no case it is sent."""
+    with Endpoint() as endpoint:
+        run(endpoint.url, "log(0)")
+        run(endpoint.url, f"os.environ['{switch}'] = '1'; log(1); say(tracing.flush(5))")
+        assert endpoint.requests == []
+        deliver(endpoint)
+    assert endpoint.accepted == []
