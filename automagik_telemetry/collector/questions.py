@@ -1,4 +1,7 @@
-"""The questions that the collected events answer: one row each, SQL over the view `events`."""
+"""The questions that the collected events answer: one row each, SQL over the view `events`.
+
+Counts and shares weigh each event by how many it stands for, where its sender sampled; percentiles are of what arrived.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +44,7 @@ FEATURE_USAGE: Final = Question(
         WHEN 'tool.executed' THEN 'tool'
         ELSE 'workflow'
       END AS kind,
-      coalesce(Name, '') AS name, coalesce(Category, '') AS category, count(*) AS count
+      coalesce(Name, '') AS name, coalesce(Category, '') AS category, CAST(round(sum(Weight)) AS BIGINT) AS count
     FROM events
     WHERE Event IN ('feature.used', 'agent.run', 'cli.command', 'api.request', 'tool.executed', 'workflow.completed')
     GROUP BY 1, 2, 3
@@ -55,7 +58,7 @@ PERFORMANCE: Final = Question(
     "performance",
     "Performance",
     """
-    SELECT Event AS event, coalesce(Name, '') AS name, count(*) AS count,
+    SELECT Event AS event, coalesce(Name, '') AS name, CAST(round(sum(Weight)) AS BIGINT) AS count,
       quantile_cont(DurationMs, 0.50) AS p50_ms,
       quantile_cont(DurationMs, 0.95) AS p95_ms,
       quantile_cont(DurationMs, 0.99) AS p99_ms
@@ -73,7 +76,7 @@ ERRORS: Final = Question(
     "errors",
     "Error patterns: errors",
     """
-    SELECT coalesce(ErrorType, '') AS error_type, coalesce(Component, '') AS component, count(*) AS count
+    SELECT coalesce(ErrorType, '') AS error_type, coalesce(Component, '') AS component, CAST(round(sum(Weight)) AS BIGINT) AS count
     FROM events
     WHERE Event = 'agent.error'
     GROUP BY 1, 2
@@ -88,7 +91,8 @@ FAILURES: Final = Question(
     "Error patterns: failed runs",
     """
     SELECT Event AS event, coalesce(Name, '') AS name,
-      count(*) - sum(Succeeded) AS failures, count(*) AS total, 1.0 - avg(Succeeded) AS rate
+      CAST(round(sum(Weight * (1 - Succeeded))) AS BIGINT) AS failures,
+      CAST(round(sum(Weight)) AS BIGINT) AS total, sum(Weight * (1 - Succeeded)) / sum(Weight) AS rate
     FROM events
     WHERE Event IN ('agent.run', 'cli.command', 'api.request', 'tool.executed', 'workflow.completed')
       AND Succeeded IS NOT NULL
@@ -104,8 +108,9 @@ FRAMEWORK_PREFERENCE: Final = Question(
     "framework_preference",
     "Framework preference",
     """
-    SELECT coalesce(Framework, '') AS framework, count(*) AS count,
-      count(*) * 1.0 / sum(count(*)) OVER () AS share, avg(Succeeded) AS success_rate
+    SELECT coalesce(Framework, '') AS framework, CAST(round(sum(Weight)) AS BIGINT) AS count,
+      sum(Weight) / sum(sum(Weight)) OVER () AS share,
+      sum(Weight * Succeeded) / sum(CASE WHEN Succeeded IS NOT NULL THEN Weight END) AS success_rate
     FROM events
     WHERE Event = 'agent.run'
     GROUP BY 1

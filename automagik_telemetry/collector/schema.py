@@ -135,7 +135,8 @@ WITH both_tables AS (
     Fields['event.command'] AS Command,
     concat_ws(' ', Fields['event.method'], Fields['event.endpoint']) AS Endpoint,
     Fields['event.tool_name'] AS ToolName,
-    Fields['event.workflow_name'] AS WorkflowName
+    Fields['event.workflow_name'] AS WorkflowName,
+    TRY_CAST(Fields['sample_rate'] AS DOUBLE) AS Rate
   FROM both_tables
 )
 SELECT Timestamp, ServiceName, Event,
@@ -149,6 +150,8 @@ SELECT Timestamp, ServiceName, Event,
   END AS Name,
   CASE WHEN isfinite(Ms) THEN Ms END AS DurationMs,
   CASE Success WHEN 'true' THEN 1 WHEN 'false' THEN 0 END AS Succeeded,
-  Framework, Category, ErrorType, Component
+  Framework, Category, ErrorType, Component,
+  -- How many events this one stands for, where the sender kept only a share of them.
+  CASE WHEN Rate > 0 AND Rate <= 1 THEN 1 / Rate ELSE 1 END AS Weight
 FROM fields
 """

@@ -214,3 +214,23 @@ def test_names_cannot_steer_the_terminal(client: httpx.Client, span: Make, trace
     shown = _shown(collector.answers(), terminal=True)
     assert "[red]\ufffd]0;title\ufffd\ufffdevil[/red]" in shown
     assert "\x1b]0" not in shown
+
+
+def test_sampled_events_count_for_those_that_were_not_kept(
+    client: httpx.Client, span: Make, traces: Make, collector: Collector
+) -> None:
+    """An event that stands for ten counts ten times, in counts and shares alike; a rate that is none counts once."""
+    kept = span("agent.run", agent_name="simple", framework="agno", success=True, duration_ms=1)
+    kept["attributes"].append({"key": "sample_rate", "value": {"doubleValue": 0.1}})
+    failed = span("agent.run", agent_name="simple", framework="agno", success=False, duration_ms=1)
+    odd = span("agent.run", agent_name="simple", framework="pydantic_ai", success=True, duration_ms=1)
+    odd["attributes"].append({"key": "sample_rate", "value": {"stringValue": "-1"}})
+    client.post("/v1/traces", json=traces(kept, failed, odd)).raise_for_status()
+    answers = collector.answers()
+    assert [row["count"] for row in answers["feature_usage"]] == [12]
+    assert [(row["failures"], row["total"]) for row in answers["failures"]] == [(1, 12)]
+    assert answers["failures"][0]["rate"] == pytest.approx(1 / 12)
+    agno, pydantic_ai = answers["framework_preference"]
+    assert (agno["count"], pydantic_ai["count"]) == (11, 1)
+    assert agno["share"] == pytest.approx(11 / 12)
+    assert agno["success_rate"] == pytest.approx(10 / 11)
