@@ -76,7 +76,8 @@ ERRORS: Final = Question(
     "errors",
     "Error patterns: errors",
     """
-    SELECT coalesce(ErrorType, '') AS error_type, coalesce(Component, '') AS component, CAST(round(sum(Weight)) AS BIGINT) AS count
+    SELECT coalesce(ErrorType, '') AS error_type, coalesce(Component, '') AS component,
+      CAST(round(sum(Weight)) AS BIGINT) AS count
     FROM events
     WHERE Event = 'agent.error'
     GROUP BY 1, 2
