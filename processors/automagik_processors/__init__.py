@@ -1,4 +1,4 @@
-r"""structlog processors that anonymize, sample and encode events as OTLP; each is useful by itself.
+r"""structlog processors that anonymize, scrub, sample and encode events as OTLP; each is useful by itself.
 
 An event dict follows structlog's conventions. Seven keys have a meaning of their own:
 
@@ -47,6 +47,7 @@ from automagik_processors.kinds import Count, Duration, Flag, Kind, Measure, Wor
 from automagik_processors.otlp import OTLPLogRecord, OTLPSpan
 from automagik_processors.otlp_envelope import envelope
 from automagik_processors.sample import Sample
+from automagik_processors.scrub import Scrub
 
 __all__ = [
     "Anonymize",
@@ -59,6 +60,7 @@ __all__ = [
     "OTLPLogRecord",
     "OTLPSpan",
     "Sample",
+    "Scrub",
     "Word",
     "envelope",
     "merge_context",

@@ -21,7 +21,7 @@ MISTAKES = [
     ("    level: INFO\n    formatter: tel", "    level: LOUD\n    formatter: tel",
      ["handlers.telemetry.level", "'LOUD'", "OFF, CRITICAL, ERROR, INFO, DEBUG"]),
     ("    formatter: telemetry", "    formatter: telemtry",
-     ["handlers.telemetry.formatter", "'telemtry'", "telemetry, line, json"]),
+     ["handlers.telemetry.formatter", "'telemtry'", "telemetry, langwatch, line, json"]),
     ("    formatter: telemetry", "    formatter: line", ["handlers.telemetry.formatter", "ChainFormatter"]),
     ("rate: 1.0", "rate: 2", ["formatters.telemetry.processors[2]", "sample", "2", "0 to 1"]),
     ("rate: 1.0", "rat: 1.0", ["formatters.telemetry.processors[2]", "rat"]),

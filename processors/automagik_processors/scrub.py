@@ -1,0 +1,262 @@
+"""Replaces secrets in an event by a mark, for content that goes to the user's own account."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from decimal import Decimal
+from enum import Enum
+from types import NoneType
+from typing import TYPE_CHECKING, Any, Final
+from uuid import UUID
+
+from automagik_processors import scrub_keys, scrub_shapes
+from automagik_processors.otlp_values import text_of
+from automagik_processors.plain import plain_dict
+from automagik_processors.scrub_keys import DEFAULT_KEYS, SecretKeys
+from automagik_processors.scrub_shapes import DEFAULT_PATTERNS, Shapes
+from automagik_processors.scrub_text import TextScrubber
+
+if TYPE_CHECKING:
+    from structlog.typing import EventDict, WrappedLogger
+
+MAX_DEPTH: Final = 16
+"""How many levels of containers, and of JSON in texts, are looked into; a mark stands for what lies deeper."""
+
+MAX_NODES: Final = 10_000
+"""How many values are looked at within one field; a mark stands for each that follows."""
+
+_LONG_KEY: Final = 12  # characters, from which on a key may hold a secret itself
+_NAMES: Final = ("name", "key", "header", "Name", "Key")
+_SAFE: Final = (NoneType, bool, int, float, complex, dt.date, dt.time, dt.timedelta, Decimal, UUID)
+
+
+class Scrub:
+    """Return the event with `mark` in place of secrets: the event itself if there are none, else a copy.
+
+    A secret is
+
+    - what stands under a key whose last words are one of `keys` (in any case and spelling: `api key` is `apiKey`,
+      `X-API-Key` and `OPENAI_API_KEY` too; `token` is `access_token` and not `token_count`): in dicts and other
+      mappings, dataclasses, pairs, `{"name": ..., "value": ...}`, command lines, in JSON that a text holds, and in
+      text as `key=value`, `key: value`, `--key value`, a header, a query parameter or an XML element;
+    - the user part of a URL, and parameters that sign or authorize it;
+    - what matches one of `patterns`, regular expressions, wherever it stands, keys of dicts included. Of an expression
+      with a group named `secret`, that group alone is replaced.
+
+    `keys` and `patterns` replace the defaults, `extra_keys` and `extra_patterns` add to them. An expression of your own
+    should take time linear in the text, as ours do.
+
+    Depth and size are bounded: a mark stands for what lies deeper than `MAX_DEPTH` levels, for what follows the first
+    `MAX_NODES` values of a field, and for what follows the first million characters of a text. What is neither under
+    a key nor of a known shape, such as "my password is ...", stays.
+
+    Nothing of the caller's is changed, and nothing is raised. The constructor raises TypeError or ValueError, with the
+    parameter and the value, for what is no list of texts, no name, or no regular expression.
+    """
+
+    def __init__(
+        self,
+        keys: Sequence[str] = DEFAULT_KEYS,
+        patterns: Sequence[str] = DEFAULT_PATTERNS,
+        mark: str = "[scrubbed]",
+        *,
+        extra_keys: Sequence[str] = (),
+        extra_patterns: Sequence[str] = (),
+    ) -> None:
+        if type(mark) is not str:
+            msg = f"Scrub(mark={mark!r}): {type(mark).__name__}; allowed is a text"
+            raise TypeError(msg)
+        names = scrub_keys.checked("keys", keys) + scrub_keys.checked("extra_keys", extra_keys)
+        shapes = scrub_shapes.checked("patterns", patterns) + scrub_shapes.checked("extra_patterns", extra_patterns)
+        self._mark = mark
+        self._keys = SecretKeys(names)
+        self._text = TextScrubber(self._keys, Shapes(shapes, mark), mark)
+
+    def __call__(self, _logger: WrappedLogger, _method_name: str, event_dict: EventDict) -> EventDict:
+        """Return the event without secrets."""
+        try:
+            event = event_dict if type(event_dict) is dict else plain_dict(event_dict, text_of)
+            scrubbed: EventDict = _Walk(self._keys, self._text, self._mark).fields(event)
+        except Exception:  # noqa: BLE001  # a key whose __hash__ or __eq__ raises
+            return {"event": self._mark}
+        return scrubbed
+
+
+class _Walk:
+    """One event on its way: `_left` says how many values may still be looked at within the present field."""
+
+    def __init__(self, keys: SecretKeys, text: TextScrubber, mark: str) -> None:
+        self._keys = keys
+        self._texts = text
+        self._mark = mark
+        self._left = MAX_NODES
+
+    def fields(self, event: EventDict) -> EventDict:
+        """Return the event, or a copy without secrets."""
+        scrubbed = {}
+        changed = False
+        for key, value in event.items():
+            self._left = MAX_NODES
+            new_key, new = self._pair(key, value, 0)
+            changed |= new is not value or new_key is not key
+            scrubbed[new_key] = new
+        return scrubbed if changed else event
+
+    def value(self, value: object, depth: int) -> object:
+        """Return `value`, or a copy without secrets; the mark if it can't be read."""
+        kind = type(value)
+        if kind is int or kind is float or kind is bool or value is None:
+            return value
+        self._left -= 1
+        if self._left < 0 or depth > MAX_DEPTH:
+            return self._mark
+        try:
+            if kind is str:
+                return self._text(value, depth)  # type: ignore[arg-type]  # known by its type
+            return self._walker(kind)(self, value, depth)
+        except Exception:  # noqa: BLE001  # the object's own methods may raise anything
+            return self._mark
+
+    @staticmethod
+    def _walker(kind: type) -> _Walker:
+        for base in kind.__mro__:
+            walker = _WALKERS.get(base)
+            if walker is not None:
+                return walker
+        return _Walk._other
+
+    def _text(self, text: str, depth: int) -> str:
+        whole = text.strip()
+        if whole[:1] in ("{", "[") and whole[-1:] in ("}", "]") and depth < MAX_DEPTH and self._may_be_hidden(text):
+            text = self._json(text, depth)
+        return self._texts.scrub(text)
+
+    def _may_be_hidden(self, text: str) -> bool:
+        return "\\u" in text or self._texts.may_hold_key(text)
+
+    def _json(self, text: str, depth: int) -> str:
+        """Return `text` or, if it is JSON with secrets in it, the same without them."""
+        try:
+            held = json.loads(text)
+        except (ValueError, RecursionError):
+            return text
+        left = self._left
+        scrubbed = self.value(held, depth + 1)
+        if self._left < 0:  # too much to look at: what the text says of its keys must do
+            self._left = left
+            return text
+        return text if scrubbed is held else json.dumps(scrubbed, ensure_ascii=False)
+
+    def _pair(self, key: Any, value: Any, depth: int) -> tuple[Any, Any]:  # noqa: ANN401  # whatever a host puts there
+        if type(key) is not str:
+            name = key.decode("latin-1") if type(key) is bytes else text_of(key)
+        else:
+            name = key
+            if len(key) > _LONG_KEY:
+                key = self._texts.scrub(key)
+        if value is not None and type(value) is not bool and value != "" and self._keys.is_secret(name):
+            return key, self._mark
+        return key, self.value(value, depth + 1)
+
+    def _dict(self, value: dict[Any, Any], depth: int) -> object:
+        scrubbed = {}
+        changed = False
+        for key, item in dict.items(value):
+            new_key, new = self._pair(key, item, depth)
+            changed |= new is not item or new_key is not key
+            scrubbed[new_key] = new
+        for name in ("value", "Value"):
+            if name in scrubbed and any(self._names_secret(scrubbed.get(key)) for key in _NAMES):
+                scrubbed[name] = self._mark
+                changed = True
+        return scrubbed if changed else value
+
+    def _items(self, items: Iterable[Any], depth: int) -> list[Any]:
+        """Return the items without secrets; of a pair with a secret's name, and after a flag with one, the mark."""
+        scrubbed: list[Any] = []
+        flagged = False
+        for item in items:
+            new = self._mark if flagged and type(item) is str else self.value(item, depth + 1)
+            if type(item) in (list, tuple) and len(item) == 2 and self._names_secret(item[0]):  # noqa: PLR2004
+                new = type(item)((item[0], self._mark))
+            flagged = type(item) is str and item[:2] == "--" and "=" not in item and self._keys.is_secret(item)
+            scrubbed.append(new)
+        return scrubbed
+
+    def _names_secret(self, key: object) -> bool:
+        if type(key) is bytes:
+            key = key.decode("latin-1")
+        return type(key) is str and self._keys.is_secret(key)
+
+    def _list(self, value: list[Any], depth: int) -> object:
+        before = list(list.__iter__(value))
+        after = self._items(before, depth)
+        return value if _same(before, after) else after
+
+    def _tuple(self, value: tuple[Any, ...], depth: int) -> object:
+        before = list(tuple.__iter__(value))
+        names = getattr(type(value), "_fields", ())
+        if names:
+            after = [self._pair(name, item, depth)[1] for name, item in zip(names, before, strict=False)]
+        else:
+            after = self._items(before, depth)
+        return value if _same(before, after) else tuple(after)
+
+    def _set(self, value: set[Any] | frozenset[Any], depth: int) -> object:
+        before = list(set.__iter__(value) if issubclass(type(value), set) else frozenset.__iter__(value))  # type: ignore[arg-type]
+        after = self._items(before, depth)
+        return value if _same(before, after) else after
+
+    def _enum(self, value: Enum, depth: int) -> object:
+        scrubbed = self.value(value._value_, depth)
+        return value if scrubbed is value._value_ else scrubbed
+
+    def _bytes(self, value: bytes | bytearray | memoryview, depth: int) -> object:
+        try:
+            text = bytes(value).decode()
+        except UnicodeDecodeError:
+            return value
+        scrubbed = self._text(text, depth)
+        return value if scrubbed is text or scrubbed == text else scrubbed
+
+    def _exception(self, value: BaseException, depth: int) -> object:
+        return self._as_text(value, f"{type(value).__name__}: {text_of(value)}", depth)
+
+    def _other(self, value: Any, depth: int) -> object:  # noqa: ANN401  # whatever a host puts there
+        cls = type(value)
+        if issubclass(cls, Mapping):
+            held = dict(value.items())
+        elif dataclasses.is_dataclass(cls):
+            held = {field.name: getattr(value, field.name) for field in dataclasses.fields(cls)}
+        else:
+            return self._as_text(value, text_of(value), depth)
+        scrubbed = self._dict(held, depth)
+        return value if scrubbed is held else scrubbed
+
+    def _as_text(self, value: object, text: str, depth: int) -> object:
+        scrubbed = self._text(text, depth)
+        return value if scrubbed == text else scrubbed
+
+
+def _same(before: list[Any], after: list[Any]) -> bool:
+    return all(one is other for one, other in zip(before, after, strict=True))
+
+
+_Walker = Callable[[_Walk, Any, int], object]
+_WALKERS: Final[dict[type, _Walker]] = {
+    **dict.fromkeys(_SAFE, lambda _walk, value, _depth: value),
+    str: lambda walk, value, depth: walk._text(str.__str__(value), depth),  # noqa: SLF001  # of the same class
+    dict: _Walk._dict,  # noqa: SLF001  # here and below, of the same module
+    list: _Walk._list,  # noqa: SLF001
+    tuple: _Walk._tuple,  # noqa: SLF001
+    set: _Walk._set,  # noqa: SLF001
+    frozenset: _Walk._set,  # noqa: SLF001
+    bytes: _Walk._bytes,  # noqa: SLF001
+    bytearray: _Walk._bytes,  # noqa: SLF001
+    memoryview: _Walk._bytes,  # noqa: SLF001
+    Enum: _Walk._enum,  # noqa: SLF001
+    BaseException: _Walk._exception,  # noqa: SLF001
+}

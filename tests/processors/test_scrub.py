@@ -1,0 +1,402 @@
+"""Secrets become a mark wherever they stand; everything else, and what the caller holds, stays as it is."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import json
+import random
+from collections import namedtuple
+from enum import Enum
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from detect_secrets.core.plugins.util import get_mapping_from_secret_type_to_class
+from detect_secrets.plugins.high_entropy_strings import HighEntropyStringsPlugin
+from detect_secrets.plugins.ip_public import IPPublicDetector
+from hypothesis import given
+from hypothesis import strategies as st
+
+from automagik_processors import OTLPSpan, Scrub
+from automagik_processors.scrub import MAX_DEPTH, MAX_NODES
+from automagik_processors.scrub_keys import DEFAULT_KEYS
+from automagik_processors.scrub_shapes import _SHAPES, DEFAULT_PATTERNS
+from automagik_processors.scrub_text import MAX_TEXT
+from tests.privacy.shapes import TEMPLATES, parts
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+SECRET = "hunter2.s3cr3t"  # noqa: S105  # it is planted
+MARK = "[scrubbed]"
+scrub = Scrub()
+
+
+def scrubbed(value: Any, processor: Scrub = scrub) -> Any:
+    """Return what becomes of a field's value."""
+    return processor(None, "info", {"event": "e", "x": value})["x"]
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        *("password", "Password", "PASSWORD", "user_password", "userPassword", "dbpassword", "password2"),
+        *("new-password", "passwordHash", "password_confirmation", "api_key", "apiKey", "APIKey"),
+        *("API_KEY", "apikey", "x-api-key", "OPENAI_API_KEY", "OPENAI_APIKEY", "openaiapikey", "api key"),
+        *("api.key", "Authorization", "proxy-authorization", "Set-Cookie", "token", "access_token"),
+        *("accessToken", "authtoken", "csrfToken", "id_token", "X-Auth-Token", "client_secret"),
+        *("clientSecret", "aws_secret_access_key", "aws_access_key_id", "private_key", "privateKeyB64"),
+        *("credential", "credentials", "session", "PHPSESSID", "JWT", "otp", "senha", "contraseña"),
+        *("passphrase", "pwd"),
+    ],
+)  # fmt: skip
+def test_keys_of_secrets(key: str) -> None:
+    """A secret's key is known in every spelling, as a dict's key, in JSON and in text."""
+    assert scrub(None, "info", {"event": "e", key: SECRET}) == {"event": "e", key: MARK}
+    assert SECRET not in scrubbed(json.dumps({"a": [{key: SECRET}]}))
+    for text in (f"{key}={SECRET}", f"{key}: {SECRET}", f"a=1&{key}={SECRET}&b=2", f"say {key} = '{SECRET}'!"):
+        assert SECRET not in scrubbed(text)
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        *("token_count", "total_tokens", "max_tokens", "tokenizer", "tokens", "prompt_tokens"),
+        *("tokenCount", "token_type", "eos_token", "padToken", "time_to_first_token", "cost_per_token"),
+        *("author", "authors", "authority", "keyboard", "key", "keys", "keyword", "primary_key"),
+        *("foreign_key", "cache_key", "session_id", "sessionId", "session.id", "secretary", "passage"),
+        *("compass", "passenger", "bypass", "monkey", "cookiecutter", "password_length", "secret_name"),
+        *("accession", "oauth", "obsession", "bearer_of_news", "name", "", "!", "0"),
+    ],
+)  # fmt: skip
+def test_keys_of_other_things(key: str) -> None:
+    """A key that only resembles a secret's changes nothing: the very same event comes back."""
+    event = {"event": "e", key: "an ordinary value", "x": {key: 5, "list": [key]}, "text": f"{key}: ordinary, {key}=1"}
+    assert scrub(None, "info", event) is event
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("password=a.b, next=1", f"password={MARK}, next=1"),
+        ("password: a; b", f"password: {MARK}; b"),
+        ("(password='a b')", f"(password='{MARK}')"),
+        ('{"password": "a\\"b", "c": 1} and more', f'{{"password": "{MARK}", "c": 1}} and more'),
+        ('log: {\\"password\\": \\"a b\\"} more', f'log: {{\\"password\\": \\"{MARK}\\"}} more'),
+        ("{'credentials': {'user': 'joe', 'p': ['x']}, 'c': 1}", f"{{'credentials': {MARK}, 'c': 1}}"),
+        ("auth=('joe', 'x'), verify=True", f"auth={MARK}, verify=True"),
+        ('password = "unclosed and on', f'password = "{MARK}'),
+        ("Authorization: Bearer a.b\r\nHost: h", f"Authorization: {MARK}\r\nHost: h"),
+        ('Authorization: Digest username="joe", response="x"\nB: c', f"Authorization: {MARK}\nB: c"),
+        ("Cookie: a=b; c=d\nHost: h", f"Cookie: {MARK}\nHost: h"),
+        ("curl -H 'Authorization: Bearer a.b' http://h/", f"curl -H 'Authorization: {MARK}' http://h/"),
+        ("passphrase: correct horse battery staple\nok", f"passphrase: {MARK}\nok"),
+        ("the private key: abc def", f"the private key: {MARK} def"),
+        ("api_key: str = 'a b'", f"api_key: {MARK}'"),
+        ("tool --api-key abc --verbose", f"tool --api-key {MARK} --verbose"),
+        ("tool --password='a b' x", f"tool --password='{MARK}' x"),
+        ("<user>joe</user><password>a b</password>", f"<user>joe</user><password>{MARK}</password>"),
+        ("https://joe:pw@h:80/p?x=1", f"https://{MARK}@h:80/p?x=1"),
+        ("https://tokenalone@h/", f"https://{MARK}@h/"),
+        ("redis://:p@ss@h/0", f"redis://{MARK}@h/0"),
+        ("git+ssh://git@host/o/r", "git+ssh://git@host/o/r"),
+        ("http://h/p?a=1&token=x&b=2#f", f"http://h/p?a=1&token={MARK}&b=2#f"),
+        ("http://h/p?sig=x%3D&key=y&q=z", f"http://h/p?sig={MARK}&key={MARK}&q=z"),
+        ("http://h/cb#access_token=x&state=1", f"http://h/cb#access_token={MARK}&state=1"),
+        ("to=http%3A%2F%2Fh%3Ftoken%3Dabc", f"to=http%3A%2F%2Fh%3Ftoken%3D{MARK}"),
+        ("password: None, token=null", "password: None, token=null"),
+        ("Auth::login(session://x)", "Auth::login(session://x)"),
+        ("the token is for you; the key: C major", "the token is for you; the key: C major"),
+        ("max_tokens=5 token_count: 7", "max_tokens=5 token_count: 7"),
+        ("disk-based-risk-management-2024 and task-runner-42", "disk-based-risk-management-2024 and task-runner-42"),
+        ("Basic authentication and bearer authentication", "Basic authentication and bearer authentication"),
+        ("-----BEGIN PUBLIC KEY-----\nMIIB", "-----BEGIN PUBLIC KEY-----\nMIIB"),
+    ],
+)  # fmt: skip
+def test_secrets_in_text(text: str, expected: str) -> None:
+    """The secret goes, its surroundings stay, and a second time changes nothing."""
+    assert scrubbed(text) == expected
+    assert scrubbed(expected) == expected
+
+
+@pytest.mark.parametrize("shape", TEMPLATES)
+def test_known_shapes(shape: str) -> None:
+    """A secret of a known shape goes from any text, value, key, JSON and bytes; of its random part nothing stays."""
+    generator = random.Random(shape)
+    for _ in range(10):
+        secret, planted = parts(shape, generator)
+        assert planted
+        places: list[Any] = [
+            secret,
+            f"It is {secret} indeed",
+            f"x='{secret}'",
+            f"({secret}),",
+            f"\n{secret}\n",
+            secret.encode(),
+        ]
+        places += [[secret], {"a": ({secret},)}, {secret: 1}, {"a": json.dumps({"b": [secret]})}, RuntimeError(secret)]
+        for place in places:
+            left = (
+                repr(scrubbed(place))
+                + OTLPSpan()(None, "info", scrub(None, "info", {"event": secret, "x": place})).decode()
+            )
+            assert MARK in left
+            assert [part for part in planted if part in left] == []
+
+
+def oracles() -> list[Any]:
+    """Return detect-secrets' plugins that look for shapes. High entropy is no shape, and an IP address no secret."""
+    classes: Iterable[Any] = get_mapping_from_secret_type_to_class().values()
+    return [made() for made in classes if not issubclass(made, (HighEntropyStringsPlugin, IPPublicDetector))]
+
+
+def found_by(oracles_: list[Any], text: str) -> set[str]:
+    """Return which plugins find something in `text`."""
+    return {
+        type(oracle).__name__
+        for oracle in oracles_
+        for line in text.splitlines()
+        for secret in oracle.analyze_line("text", line, 1) or ()
+        if MARK not in (secret.secret_value or "")
+    }
+
+
+def test_detect_secrets_finds_nothing_afterwards() -> None:
+    """What detect-secrets finds in every shape's text it no longer finds in what is left."""
+    plugins = oracles()
+    generator = random.Random(1)
+    texts = {name: f"x {parts(name, generator)[0]} y" for name in TEMPLATES}
+    before = {name: found_by(plugins, text) for name, text in texts.items()}
+    assert len(set().union(*before.values())) >= 18
+    assert {name: after for name, text in texts.items() if (after := found_by(plugins, scrubbed(text)))} == {}
+
+
+containers = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@st.composite
+def planted(draw: st.DrawFn) -> Any:
+    """Draw a JSON value that holds the secret under a secret's key, somewhere, some of it as JSON in texts."""
+    value: Any = {
+        draw(st.sampled_from(["password", "apiKey", "X-Auth-Token", "client secret"])): draw(
+            st.sampled_from([SECRET, [SECRET], {"a": SECRET}, [{"b": [SECRET]}]])
+        )
+    }
+    for _ in range(draw(st.integers(0, 6))):
+        step = draw(st.sampled_from(["list", "dict", "json", "tuple"]))
+        if step == "json":
+            value = json.dumps(value, ensure_ascii=draw(st.booleans()), indent=draw(st.sampled_from([None, 2])))
+        elif step == "dict":
+            value = {draw(st.text(max_size=5)): value, draw(st.text(max_size=5)) + "#": draw(containers)}
+        else:
+            value = [draw(containers), value] if step == "list" else (value, draw(containers))
+    return value
+
+
+@given(planted())
+def test_no_planted_secret_stays(value: Any) -> None:
+    """A secret under its key goes at any depth, through JSON in JSON; the caller's value stays, a second time too."""
+    before = copy.deepcopy(value)
+    event = {"event": "e", "x": value}
+    once = scrub(None, "info", event)
+    assert SECRET not in repr(once)
+    assert MARK in repr(once)
+    assert event == {"event": "e", "x": before}
+    assert scrub(None, "info", once) == once
+
+
+@given(containers)
+def test_what_holds_no_secret_is_handed_on(value: Any) -> None:
+    """Without a secret the very same event comes back."""
+    event = {"event": "e", "x": value}
+    assert scrub(None, "info", event) is event
+
+
+@given(st.dictionaries(st.text() | st.integers() | st.binary(), st.text() | st.binary() | containers))
+def test_nothing_is_raised(event: Any) -> None:
+    """Whatever an event holds, it comes back, and can be encoded."""
+    OTLPSpan()(None, "info", scrub(None, "info", event))
+
+
+class Hostile:  # noqa: PLW1641  # it has one, below
+    """An object of which every use raises."""
+
+    def __eq__(self, other: object) -> bool:
+        raise RuntimeError(SECRET)
+
+    def __getattribute__(self, name: str) -> Any:
+        raise RuntimeError(SECRET)
+
+    __hash__ = __bool__ = __str__ = __repr__ = __len__ = __iter__ = __eq__  # type: ignore[assignment]
+
+
+class Lying(dict[str, Any]):
+    """A dict whose methods raise."""
+
+    def items(self) -> Any:
+        """Raise."""
+        raise RuntimeError(SECRET)
+
+    __iter__ = __len__ = keys = values = __contains__ = get = __getitem__ = items  # type: ignore[assignment]
+
+
+@dataclasses.dataclass
+class Login:
+    """A login."""
+
+    user: str
+    password: str
+
+
+class Choice(Enum):
+    """An enumeration."""
+
+    SAFE = "safe"
+    SECRET = f"token={SECRET}"
+
+
+class Shown:
+    """An object that shows a secret."""
+
+    def __str__(self) -> str:
+        return f"Shown(user='joe', password='{SECRET}')"
+
+
+Pair = namedtuple("Pair", "name password")  # noqa: PYI024  # as hosts write it
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (Login("joe", SECRET), {"user": "joe", "password": MARK}),
+        (Pair("joe", SECRET), ("joe", MARK)),
+        (MappingProxyType({"password": SECRET}), {"password": MARK}),
+        (Lying(password=SECRET), {"password": MARK}),
+        (Choice.SECRET, f"token={MARK}"),
+        (Shown(), f"Shown(user='joe', password='{MARK}')"),
+        (ValueError(f"token={SECRET}"), f"ValueError: token={MARK}"),
+        ({f"token={SECRET}"}, [f"token={MARK}"]),
+        (f"token={SECRET}".encode(), f"token={MARK}"),
+        (bytearray(f"token={SECRET}".encode()), f"token={MARK}"),
+        ([("Cookie", SECRET), ["x", "y"], (b"token", SECRET)], [("Cookie", MARK), ["x", "y"], (b"token", MARK)]),
+        ({"name": "X-Api-Key", "value": SECRET}, {"name": "X-Api-Key", "value": MARK}),
+        ({"name": "X-Other", "value": "x"}, {"name": "X-Other", "value": "x"}),
+        (["run", "--password", SECRET, "x"], ["run", "--password", MARK, "x"]),
+        ({b"password": SECRET}, {b"password": MARK}),
+        ({"password": {"deep": [SECRET]}}, {"password": MARK}),
+        ({"password": 1, "token": None, "otp": False}, {"password": MARK, "token": None, "otp": False}),
+        ({"pwd": ""}, {"pwd": ""}),
+        (Hostile, Hostile),
+    ],
+    ids=lambda value: type(value).__name__,
+)  # fmt: skip
+def test_values_of_any_type(value: Any, expected: Any) -> None:
+    """Objects are read as what would be sent of them, and kept if there is nothing secret in that."""
+    assert scrubbed(value) == expected
+
+
+@pytest.mark.parametrize(
+    "value", [Login("joe", ""), Pair("a", None), Choice.SAFE, b"\xff\x00", {1, 2}, ValueError("x"), 1 + 2j]
+)
+def test_harmless_objects_are_kept(value: Any) -> None:
+    """An object that holds no secret comes back itself."""
+    assert scrubbed(value) is value
+
+
+def test_objects_that_raise() -> None:
+    """An object that can't be read becomes the mark or its type's name, and so does what holds it."""
+    assert SECRET not in repr(OTLPSpan()(None, "info", scrub(None, "info", {"event": "e", "x": [Hostile()]})))
+    assert scrub(None, "info", Lying(event="e", password=SECRET)) == {"event": "e", "password": MARK}
+    assert scrub(None, "info", [SECRET]) == {}  # type: ignore[arg-type]
+
+
+def test_depth_is_bounded() -> None:
+    """A mark stands for what lies too deep, and for what contains itself."""
+    value: Any = SECRET
+    for _ in range(MAX_DEPTH + 5):
+        value = [value]
+    assert repr(scrubbed(value)) == "[" * MAX_DEPTH + repr(MARK) + "]" * MAX_DEPTH
+    circle: list[Any] = [SECRET]
+    circle[:] = [circle, circle]
+    assert SECRET not in repr(scrubbed(circle))
+    deep = "[" * 100_000 + "]" * 100_000 + f"token={SECRET}"
+    assert SECRET not in scrubbed(deep)
+
+
+def test_size_is_bounded() -> None:
+    """A mark stands for each value beyond the first ten thousand of a field, and for the rest of a long text."""
+    value = scrubbed([str(number) for number in range(MAX_NODES + 5)])
+    assert value[MAX_NODES - 2 :] == [str(MAX_NODES - 2), *[MARK] * 6]
+    text = scrubbed("word " * (MAX_TEXT // 5) + f"a token={SECRET}")
+    assert text.endswith(f"word{MARK}")
+    assert len(text) <= MAX_TEXT + len(MARK)
+    assert scrubbed("x" * (MAX_TEXT + 1)) == "x" * (MAX_TEXT - 4096) + MARK
+    assert SECRET not in scrubbed(json.dumps([*range(MAX_NODES), *"x" * MAX_NODES, {"password": SECRET}]))
+
+
+@pytest.mark.parametrize(
+    "piece",
+    [
+        *("a", " ", "\\", '"', "'", "`", "=", ":", "%3D", ",", ",a", "-", "--a ", "-token ", "<a>", "<token>", "</"),
+        *("{", "[", "(", "://", "://a", "@", "?sig=", "&", "eyJ-", "eyJa.", "sk-a", "bearer ", "Basic ", "token=(]"),
+        *("token=", 'token="', "token='", 'token=\\"', "token:[", "token:[\n", "token: ", "token:\n", "token:,a"),
+        *("cookie: ", "cookie: '", "password: str = ", "\\u0061", '{"token":', "1:AA", "MMMMM.", "M.", "0-us"),
+        *("-----BEGIN PRIVATE KEY-----", "AccountKey=", "api_key ", "pass", "token token "),
+        *sorted({hint for hints in _SHAPES.values() for hint in hints}),
+    ],
+)  # fmt: skip
+@pytest.mark.timeout(30)
+def test_time_is_linear(piece: str) -> None:
+    """A long hostile text takes time in proportion: if it took the square, this test would not end in time."""
+    text = piece * (200_000 // len(piece))
+    scrubbed(text)
+    scrubbed(f"token=x {text}\n{text} password: y")
+
+
+def test_lists_of_ones_own() -> None:
+    """Keys and expressions of a configuration replace the defaults or add to them; a group may narrow what goes."""
+    more = Scrub(extra_keys=["badge no"], extra_patterns=[r"BADGE-\d+", r"desk (?P<secret>\d+)"])
+    assert scrubbed({"badgeNo": "7", "password": "x"}, more) == {"badgeNo": MARK, "password": MARK}
+    assert scrubbed("BADGE-17 at desk 42", more) == f"{MARK} at desk {MARK}"
+    own = Scrub(keys=["badge"], patterns=[], mark="***")
+    text = "badge=7 password=x ghp_" + "a" * 36
+    assert scrubbed(text, own) == text.replace("7", "***")
+    assert scrubbed({"eos_token": "x"}, Scrub(extra_keys=["eos token"])) == {"eos_token": MARK}
+    assert scrubbed({"password": "x"}, Scrub(keys=[], patterns=[])) == {"password": "x"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "expected"),
+    [
+        ({"keys": "password"}, TypeError, ["keys", "'password'", "list"]),
+        ({"extra_keys": [5]}, TypeError, ["extra_keys", "5"]),
+        ({"extra_keys": ["!"]}, ValueError, ["extra_keys", "'!'", "api key"]),
+        ({"patterns": "x"}, TypeError, ["patterns", "'x'", "list"]),
+        ({"extra_patterns": 5}, TypeError, ["extra_patterns", "5"]),
+        ({"extra_patterns": [b"x"]}, TypeError, ["extra_patterns", "b'x'"]),
+        ({"extra_patterns": ["(x"]}, ValueError, ["extra_patterns", "'(x'", "no regular expression"]),
+        ({"patterns": ["x*"]}, ValueError, ["patterns", "'x*'", "empty"]),
+        ({"mark": None}, TypeError, ["mark", "None"]),
+    ],
+    ids=str,
+)
+def test_mistakes_are_told_at_once(arguments: Any, error: type[Exception], expected: list[str]) -> None:
+    """The constructor names the parameter and the value."""
+    with pytest.raises(error) as caught:
+        Scrub(**arguments)
+    for part in ["Scrub(", *expected]:
+        assert part in str(caught.value)
+
+
+def test_defaults_are_sound() -> None:
+    """The default lists pass their own checks, and none of the expressions matches nothing."""
+    import re
+
+    assert len(set(DEFAULT_KEYS)) == len(DEFAULT_KEYS)
+    for pattern in DEFAULT_PATTERNS:
+        assert re.compile(pattern).search("") is None
