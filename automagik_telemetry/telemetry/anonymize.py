@@ -9,6 +9,7 @@ from automagik_telemetry import identity
 from automagik_telemetry.settings import Settings
 from automagik_telemetry.telemetry import vocabulary as words
 from automagik_telemetry.telemetry.events import CATALOGUE
+from automagik_telemetry.telemetry.withheld import Withheld
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,12 +18,14 @@ if TYPE_CHECKING:
 def anonymize(vocabulary: Sequence[str] = ()) -> Anonymize:
     """Return the processor; `vocabulary` are words of yours that may leave verbatim.
 
+    What does not leave is told once, without its value, at DEBUG of the logger `automagik_telemetry`.
+
     Raises TypeError or ValueError for one that can't be declared.
     """
     if isinstance(vocabulary, str):
         raise TypeError(f"vocabulary: {vocabulary!r} is a str; allowed is a list of words")
     words.declare(*(vocabulary[index] for index in range(len(vocabulary))))
-    return Anonymize(CATALOGUE, words.vocabulary, key=_salt)
+    return Anonymize(CATALOGUE, words.vocabulary, key=_salt, on_withheld=Withheld(CATALOGUE))
 
 
 def _salt() -> bytes:
