@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.process import deliver, run, sent, start
-from tests.faults.server import Endpoint
+from tests.faults.server import Endpoint, reply
 
 FORKS = 30
 
@@ -114,9 +114,10 @@ def test_multiprocessing(method: str, tmp_path: Path) -> None:
 
 def test_many_processes_share_what_one_left() -> None:
     """Several that start at the same time send every segment once."""
-    with Endpoint() as endpoint:
+    with Endpoint(reply(503)) as unavailable:
         for number in range(8):
-            run(endpoint.url, f"log({number})")
+            run(unavailable.url, f"log({number})")
+    with Endpoint(port=unavailable.server_port) as endpoint:
         code = """
             sys.stdin.read()
             say(tracing.flush(20))
