@@ -62,6 +62,7 @@ class Anonymize:
             "parent_span_id": _hashed(self._hash.span_id),
         }
         self._plans = {event: _plan(event, fields, carried) for event, fields in catalogue.items()}
+        self._known = {event: frozenset(["event", *(step[0] for step in plan)]) for event, plan in self._plans.items()}
 
     def __call__(self, _logger: WrappedLogger, _method_name: str, event_dict: EventDict) -> EventDict:
         """Return what of `event_dict` may leave, as a new dict."""
@@ -107,8 +108,7 @@ class Anonymize:
             else:
                 leaving[field] = taken
         if seen != size:
-            known = {"event", *(step[0] for step in plan)}
-            withheld += _unknown_fields(event_dict, known)
+            withheld += _unknown_fields(event_dict, self._known[event])
         return leaving, withheld
 
 
@@ -124,7 +124,7 @@ def _plan(event: str, fields: Mapping[str, Kind], carried: Mapping[str, _Take]) 
     )
 
 
-def _unknown_fields(event_dict: EventDict, known: set[str]) -> list[tuple[str, str]]:
+def _unknown_fields(event_dict: EventDict, known: frozenset[str]) -> list[tuple[str, str]]:
     names = [key if type(key) is str else _no_str(key) for key, value in event_dict.items() if value is not None]
     return [(name, "unknown_field") for name in names if name not in known]
 
