@@ -2,75 +2,94 @@
 
 from __future__ import annotations
 
-import time
-from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+import contextlib
+from contextvars import ContextVar
+from typing import TYPE_CHECKING
 
-from automagik_telemetry.manager import get_tracing_manager
+from automagik_telemetry.integrations.api_exchange import Exchange
+from automagik_telemetry.integrations.api_routes import UNMATCHED, Routes
+from automagik_telemetry.integrations.current import telemetry
+from automagik_telemetry.integrations.span import Span, traceparent
 from automagik_telemetry.telemetry.events import APIRequestEvent
 from automagik_telemetry.telemetry.vocabulary import declare
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, MutableMapping
+    from collections.abc import Awaitable, Callable, Iterable
 
-    Scope = MutableMapping[str, Any]
-    Message = MutableMapping[str, Any]
-    Receive = Callable[[], Awaitable[Message]]
-    Send = Callable[[Message], Awaitable[None]]
+    from automagik_telemetry.integrations.api_exchange import Receive, Scope, Send
+    from automagik_telemetry.telemetry.collector import TelemetryCollector
+
     App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-_SERVER_ERROR = 500
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"})
+_WEBSOCKET, _OTHER = "WEBSOCKET", "other"
+_serving: ContextVar[object] = ContextVar("automagik_telemetry_serving", default=None)
 
 
 class TelemetryMiddleware:
-    """Pure ASGI: `app.add_middleware(TelemetryMiddleware)`. Messages pass unchanged, in order, and at once."""
+    """Pure ASGI: `app.add_middleware(TelemetryMiddleware)`. Messages pass unchanged, in order, and at once.
 
-    def __init__(self, app: App) -> None:
-        """Raises TypeError if `app` can't be called."""
+    Each request is one event, and each websocket one at its close, with the method WEBSOCKET. `skip` are templates of
+    routes whose requests are not counted, such as ("/health", "/docs"). What runs inside is part of the request, and
+    the request of the trace that its `traceparent` header names.
+    """
+
+    def __init__(self, app: App, skip: Iterable[str] = ()) -> None:
+        """Raises TypeError if `app` can't be called or `skip` is no list of str, ValueError for what is no template."""
         if not callable(app):
             raise TypeError(f"TelemetryMiddleware wraps an ASGI application, not {type(app).__name__}")
+        templates = None if isinstance(skip, str) else tuple(skip)
+        if templates is None or not all(isinstance(template, str) for template in templates):
+            raise TypeError(f'skip is a list of route templates, such as ["/health"], not {skip!r}')
+        if wrong := [template for template in templates if not template.startswith("/") and template != UNMATCHED]:
+            raise ValueError(f"skip holds route templates, which begin with a /, unlike {wrong[0]!r}")
+        declare(_OTHER)
         self.app = app
+        self._skip = frozenset(templates)
+        self._routes = Routes(app)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one connection; anything but an HTTP request passes untracked."""
-        telemetry = get_tracing_manager().telemetry if scope["type"] == "http" else None
-        if telemetry is None:
+        """Serve one connection; anything but a request or a websocket passes untracked."""
+        collector = telemetry() if scope["type"] in ("http", "websocket") else None
+        if collector is None or _serving.get() is scope:  # the application that this one is mounted in tracks it
             await self.app(scope, receive, send)
             return
-        started = time.perf_counter()
-        status = _SERVER_ERROR
-        answered = False
+        outer, path = scope.get("app"), scope.get("path", "").removeprefix(scope.get("root_path", ""))
+        span = Span(traceparent(scope.get("headers", ())))
 
-        def track() -> None:
-            nonlocal answered
-            answered = True
-            duration_ms = (time.perf_counter() - started) * 1000
-            telemetry.track_event(APIRequestEvent(_template(scope), scope["method"], status, duration_ms))
+        def done(exchange: Exchange) -> None:
+            with contextlib.suppress(Exception), span.within():
+                template = self._routes.template(scope, outer, path)
+                if template not in self._skip:
+                    event = APIRequestEvent(
+                        template, _method(scope), exchange.status, exchange.duration_ms, exchange.success
+                    )
+                    collector.track_event(event, span_id=span.span_id)
 
-        async def send_and_track(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-            await send(message)
-            # The last byte, and not the application's return: background tasks come after it.
-            if message["type"] == "http.response.body" and not message.get("more_body") and not answered:
-                track()
-
+        exchange = Exchange(receive, send, done)
+        token = _serving.set(scope)
         try:
-            await self.app(scope, receive, send_and_track)
-        except Exception as error:
-            telemetry.track_error(type(error).__name__, "api", unhandled=True)
+            with span.within():
+                await self.app(scope, exchange.receive, exchange.send)
+        except BaseException as error:
+            if isinstance(error, Exception) and not exchange.left:
+                _track_crash(collector, span, error)
+            exchange.end(error)
             raise
+        else:
+            exchange.end(None)
         finally:
-            if not answered:
-                track()
+            _serving.reset(token)
 
 
-def _template(scope: Scope) -> str:
-    """Return the template of the route that the application chose, which is code and so declared; else "unmatched"."""
-    path = getattr(scope.get("route"), "path", None)
-    if not isinstance(path, str):
-        return "unmatched"
-    with suppress(ValueError):
-        declare(path)
-    return path
+def _track_crash(collector: TelemetryCollector, span: Span, error: Exception) -> None:
+    with contextlib.suppress(Exception), span.within():
+        collector.track_error(type(error).__name__, "api", unhandled=True)
+
+
+def _method(scope: Scope) -> str:
+    """Return the method; one that HTTP does not know (RFC 9110, 9.3) is a text that a client has made up."""
+    if scope["type"] == "websocket":
+        return _WEBSOCKET
+    method = scope.get("method")
+    return method if method in _METHODS else _OTHER

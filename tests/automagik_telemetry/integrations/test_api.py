@@ -121,9 +121,9 @@ def test_messages_pass_unchanged_and_in_order(opted_in: Any) -> None:
     assert len(opted_in.spans()) == 1
 
 
-@pytest.mark.parametrize("kind", ["websocket", "lifespan"])
+@pytest.mark.parametrize("kind", ["lifespan", "some extension"])
 def test_other_connections_pass(opted_in: Any, kind: str) -> None:
-    """What is no HTTP request goes straight through, with the server's own callables."""
+    """What is no request goes straight through, with the server's own callables."""
     got: list[object] = []
 
     async def app(*arguments: object) -> None:
@@ -154,8 +154,25 @@ def test_exception_passes_through(opted_in: Any) -> None:
     assert caught.value is failure
 
 
-def test_wrong_use_is_one_clear_error() -> None:
-    """Something that is no application is refused at start-up."""
-    nothing: Any = None
-    with pytest.raises(TypeError, match="ASGI application, not NoneType"):
-        TelemetryMiddleware(nothing)
+WRONG: list[tuple[Any, Any, type[Exception], str]] = [
+    (None, (), TypeError, "ASGI application, not NoneType"),
+    (print, "/health", TypeError, "skip is a list"),
+    (print, [b"/health"], TypeError, "skip is a list"),
+    (print, ["health"], ValueError, "begin with a /, unlike 'health'"),
+]
+
+
+@pytest.mark.parametrize(("app", "skip", "error", "words"), WRONG)
+def test_wrong_use_is_one_clear_error(app: Any, skip: Any, error: type[Exception], words: str) -> None:
+    """What is no application, or no template, is refused at start-up."""
+    with pytest.raises(error, match=words):
+        TelemetryMiddleware(app, skip=skip)
+
+
+def test_a_wrong_configuration_breaks_no_request(monkeypatch: pytest.MonkeyPatch, opted_in: Any) -> None:
+    """Requests are served, untracked, if our configuration file can't be read."""
+    monkeypatch.setenv("AUTOMAGIK_LOGGING_CONFIG", "/no/such/file")
+    app = application()
+    app.add_middleware(TelemetryMiddleware)
+    assert asyncio.run(get(app, "/users/somebody")) == [(200, '"somebody"')]
+    assert opted_in.requests == []

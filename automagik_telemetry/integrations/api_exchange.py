@@ -1,0 +1,99 @@
+"""One request, or one websocket, as its messages pass: the status, when it was over, and whether the client left."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, MutableMapping
+
+    Scope = MutableMapping[str, Any]
+    Message = MutableMapping[str, Any]
+    Receive = Callable[[], Awaitable[Message]]
+    Send = Callable[[Message], Awaitable[None]]
+
+_SERVER_ERROR = 500
+_CLIENT_LEFT = 499
+"""What nginx calls a request whose client closed the connection before the answer was complete."""
+_ACCEPTED, _DENIED = 101, 403
+"""What a client sees of a websocket that was accepted, and of one that was closed instead (ASGI, "Close")."""
+
+
+class Exchange:
+    """Passes messages on unchanged, and calls `done` once: at the last byte, or when the application ends without.
+
+    `status` is the one that was sent, 499 if the client left before the end, and 500 if there was none; a websocket's
+    is 101, or the one that it was denied with. `duration_ms` is the time to the end.
+    """
+
+    def __init__(self, receive: Receive, send: Send, done: Callable[[Exchange], None]) -> None:
+        self._receive = receive
+        self._send = send
+        self._done = done
+        self._started = time.perf_counter()
+        self._sent: int | None = None
+        self._trailers = False
+        self.is_over = False
+        self.left = False
+        self.failed = False
+        self.duration_ms = 0.0
+
+    @property
+    def status(self) -> int:
+        """See above."""
+        if self._sent == _ACCEPTED:
+            return _SERVER_ERROR if self.failed else _ACCEPTED
+        return _CLIENT_LEFT if self.left else _SERVER_ERROR if self._sent is None else self._sent
+
+    @property
+    def success(self) -> bool:
+        """Whether the server did its part."""
+        return self.status < _SERVER_ERROR and not self.failed
+
+    async def receive(self) -> Message:
+        """Pass a message to the application."""
+        message = await self._receive()
+        if not self.is_over and message["type"] in ("http.disconnect", "websocket.disconnect"):
+            self.left = True
+            if message["type"] == "websocket.disconnect":
+                self._end()
+        return message
+
+    async def send(self, message: Message) -> None:
+        """Pass a message to the server."""
+        kind = message["type"]
+        if kind in ("http.response.start", "websocket.http.response.start"):
+            self._sent = message["status"]
+            self._trailers = bool(message.get("trailers"))
+        elif kind == "websocket.accept":
+            self._sent = _ACCEPTED
+        elif kind == "websocket.close" and self._sent is None:
+            self._sent = _DENIED
+        try:
+            await self._send(message)
+        except OSError:  # so servers tell that the client has gone (ASGI, "Disconnected Client")
+            self.left = self.left or not self.is_over
+            raise
+        if not self.is_over and self._is_last(message):
+            self._end()
+
+    def end(self, error: BaseException | None) -> None:
+        """End it, if it has not ended: the application has returned or raised."""
+        if not self.is_over:
+            incomplete = self._sent != _ACCEPTED or error is not None
+            self.failed = incomplete and not self.left
+            self._end()
+
+    def _is_last(self, message: Message) -> bool:
+        kind = message["type"]
+        if kind in ("http.response.body", "websocket.http.response.body", "http.response.zerocopysend"):
+            return not message.get("more_body") and not self._trailers
+        if kind == "http.response.trailers":
+            return not message.get("more_trailers")
+        return kind in ("http.response.pathsend", "websocket.close")
+
+    def _end(self) -> None:
+        self.is_over = True
+        self.duration_ms = (time.perf_counter() - self._started) * 1000
+        self._done(self)

@@ -1,0 +1,47 @@
+"""What an integration tracks with: the process's telemetry, or None, and never an exception in the host's face."""
+
+from __future__ import annotations
+
+import weakref
+from functools import cache
+from typing import TYPE_CHECKING
+
+from automagik_telemetry import notice
+from automagik_telemetry.logging_config import ConfigurationError
+from automagik_telemetry.manager import TracingManager, get_tracing_manager
+from automagik_telemetry.own_logger import warn
+from automagik_telemetry.settings import Settings
+
+if TYPE_CHECKING:
+    from automagik_telemetry.telemetry.collector import TelemetryCollector
+
+_asked: weakref.WeakSet[TracingManager] = weakref.WeakSet()
+
+
+def telemetry() -> TelemetryCollector | None:
+    """Return the telemetry; None while it is off, or the logging configuration is wrong, which is warned of once."""
+    try:
+        return get_tracing_manager().telemetry
+    except ConfigurationError as error:
+        _warn_once(str(error))
+        return None
+
+
+def telemetry_of_command() -> TelemetryCollector | None:
+    """Return the telemetry for a command, which shows the notice if it is due, and ships what earlier ones left."""
+    collector = telemetry()
+    if collector is None:
+        return None
+    manager = get_tracing_manager()
+    if manager not in _asked:
+        if rule := notice.holds_back(Settings.from_environ()):
+            manager.hold_back(rule)
+            return manager.telemetry
+        _asked.add(manager)
+        collector.resume()
+    return collector
+
+
+@cache
+def _warn_once(message: str) -> None:
+    warn("nothing is tracked: %s", message)
