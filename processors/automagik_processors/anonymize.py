@@ -80,7 +80,7 @@ class Anonymize:
         if type(event_dict) is not dict:
             raise TypeError
         get = event_dict.get
-        event = get("event")
+        event: Any = get("event")
         plan = self._plans.get(event) if type(event) is str else None
         if plan is None:
             raise Dropped("unknown_event")
