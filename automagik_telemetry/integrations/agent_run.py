@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import time
 from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
-import structlog
-
-from automagik_telemetry.manager import get_tracing_manager
+from automagik_telemetry.integrations.current import telemetry
+from automagik_telemetry.integrations.span import Span
 from automagik_telemetry.telemetry.events import AgentExecutionEvent
 
 if TYPE_CHECKING:
@@ -45,11 +43,7 @@ class AgentRun:
 
     def begin(self) -> None:
         """Begin the run, as a child of the one that encloses it, if any."""
-        outer = structlog.contextvars.get_contextvars()
-        self._span_id = os.urandom(8).hex()
-        self._bound = {"trace_id": outer.get("trace_id") or os.urandom(16).hex(), "span_id": self._span_id}
-        if parent := outer.get("span_id"):
-            self._bound["parent_span_id"] = parent
+        self._span = Span()
         self._started = time.perf_counter()
 
     @contextlib.contextmanager
@@ -57,7 +51,7 @@ class AgentRun:
         """Return a block that is part of the run: for all of it, or for each piece."""
         token = _enclosing.set((*_enclosing.get(), self._agent))
         try:
-            with structlog.contextvars.bound_contextvars(**self._bound):
+            with self._span.within():
                 yield
         finally:
             _enclosing.reset(token)
@@ -83,12 +77,12 @@ class AgentRun:
         self.end(error)
 
     def _log(self, error: BaseException | None, duration_ms: float) -> None:
-        telemetry = get_tracing_manager().telemetry
-        if telemetry is None:
+        collector = telemetry()
+        if collector is None:
             return
         if isinstance(error, Exception):
-            telemetry.track_error(type(error).__name__, f"agent.{self.agent_name}")
+            collector.track_error(type(error).__name__, f"agent.{self.agent_name}")
         run = AgentExecutionEvent(
             self.agent_name, self.framework, error is None, duration_ms, self.has_multimodal, self.token_count
         )
-        telemetry.track_event(run, span_id=self._span_id)
+        collector.track_event(run, span_id=self._span.span_id)
