@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from contextlib import suppress
+from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from automagik_telemetry.telemetry.vocabulary import declare
@@ -91,6 +92,7 @@ def _flat(routes: Iterable[Any]) -> Iterable[Any]:
     return routes if flat is None else flat(routes)
 
 
+@cache
 def _pattern(template: str) -> re.Pattern[str]:
     """Return what matches the paths of a template, and those below it if something is mounted there."""
     parts = re.split(r"(\{[^}]*\})", template)

@@ -14,7 +14,7 @@ from automagik_telemetry.integrations.span import Span
 from automagik_telemetry.telemetry.events import CLICommandEvent
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterator
+    from collections.abc import Callable, Coroutine
 
     from automagik_telemetry.telemetry.collector import TelemetryCollector
 
@@ -47,12 +47,15 @@ class CommandRun:
 
     def call(self, function: Callable[[], Any]) -> Any:  # noqa: ANN401 - the function's own
         """Return what the call returns; if that is a coroutine, the run goes on until it is awaited."""
+        token = _current.set(self)
         try:
-            with self._step():
+            with self._span.within():
                 result = function()
         except BaseException as error:
             self.end(error)
             raise
+        finally:
+            _current.reset(token)
         if inspect.iscoroutine(result):
             return self.awaited(result)
         self.end(result=result)
@@ -60,12 +63,15 @@ class CommandRun:
 
     async def awaited(self, coroutine: Coroutine[Any, Any, Any]) -> Any:  # noqa: ANN401 - the function's own
         """Return what the coroutine returns."""
+        token = _current.set(self)
         try:
-            with self._step():
+            with self._span.within():
                 result = await coroutine
         except BaseException as error:
             self.end(error)
             raise
+        finally:
+            _current.reset(token)
         self.end(result=result)
         return result
 
@@ -80,15 +86,6 @@ class CommandRun:
             code = exit_code(error)
             event = CLICommandEvent(self.name, code == 0, duration_ms, _count(self.name, result), code)
             self._telemetry.track_event(event, span_id=self._span.span_id)
-
-    @contextlib.contextmanager
-    def _step(self) -> Iterator[None]:
-        token = _current.set(self)
-        try:
-            with self._span.within():
-                yield
-        finally:
-            _current.reset(token)
 
 
 def begin(name: str | Callable[[], str]) -> CommandRun | None:

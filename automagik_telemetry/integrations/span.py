@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import structlog
 
@@ -11,7 +11,6 @@ from automagik_processors.ids import ForkSafeRandom
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from contextlib import AbstractContextManager
 
 _random = ForkSafeRandom()
 # https://www.w3.org/TR/trace-context/: version 00 has four parts, a later one may have more, and ff is none.
@@ -36,9 +35,26 @@ class Span:
         if parent:
             self._bound["parent_span_id"] = parent
 
-    def within(self) -> AbstractContextManager[None]:
+    def within(self) -> Bound:
         """Return a block in which everything logged, and every run, is part of this."""
-        return structlog.contextvars.bound_contextvars(**self._bound)
+        return Bound(self._bound)
+
+
+class Bound:
+    """A `with` block in which ids are bound; a class, and not `bound_contextvars`, for it costs a third of that."""
+
+    __slots__ = ("_ids", "_tokens")
+
+    def __init__(self, ids: dict[str, Any]) -> None:
+        self._ids = ids
+
+    def __enter__(self) -> None:
+        """Bind."""
+        self._tokens = structlog.contextvars.bind_contextvars(**self._ids)
+
+    def __exit__(self, *_: object) -> None:
+        """Bind again what was bound before."""
+        structlog.contextvars.reset_contextvars(**self._tokens)
 
 
 def traceparent(headers: Iterable[tuple[bytes, bytes]]) -> tuple[str, str] | None:

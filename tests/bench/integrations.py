@@ -1,0 +1,140 @@
+"""What tracking costs: `python tests/bench/integrations.py` prints medians, beside what does the same without it.
+
+A request goes through FastAPI by direct ASGI calls, without a server or a client that would cost more than both; the
+endpoint refuses, as the worst that can be without waiting. OpenTelemetry's middleware exports to nowhere.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import statistics
+import sys
+import tempfile
+import time
+from typing import TYPE_CHECKING, Any
+
+from fastapi import FastAPI
+
+from automagik_telemetry import configure
+from automagik_telemetry.integrations.api import TelemetryMiddleware
+from automagik_telemetry.integrations.cli import track_cli_command
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+ROUNDS, CALLS = 40, 200
+
+
+def application() -> FastAPI:
+    """Return an application of some routes."""
+    app = FastAPI()
+    for number in range(20):
+        app.get(f"/other{number}/{{name}}")(endpoint())
+    app.get("/items/{name}")(endpoint())
+    return app
+
+
+def endpoint() -> Any:
+    """Return a function of its own, as each route has one."""
+
+    async def answer(name: str) -> str:
+        return name
+
+    return answer
+
+
+def request(app: Any) -> Callable[[], None]:
+    """Return a function that lets an application serve `CALLS` requests."""
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": b""}
+
+    async def send(_message: object) -> None:
+        return
+
+    async def serve() -> None:
+        for _ in range(CALLS):
+            scope = {
+                "type": "http", "asgi": {"version": "3.0", "spec_version": "2.3"}, "http_version": "1.1",
+                "method": "GET", "scheme": "http", "path": "/items/a", "raw_path": b"/items/a", "root_path": "",
+                "query_string": b"", "headers": [(b"host", b"test")], "client": ("127.0.0.1", 1), "server": ("test", 1),
+            }  # fmt: skip
+            await app(scope, receive, send)
+
+    loop = asyncio.new_event_loop()
+    return lambda: loop.run_until_complete(serve())
+
+
+def call(function: Callable[[], object]) -> Callable[[], None]:
+    """Return a function that calls another `CALLS` times."""
+
+    def calls() -> None:
+        for _ in range(CALLS):
+            function()
+
+    return calls
+
+
+def command() -> list[int]:
+    """Do the work of a command: none."""
+    return []
+
+
+def opentelemetry(app: FastAPI) -> FastAPI:
+    """Instrument with OpenTelemetry's own package, whose spans are batched and dropped."""
+    from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
+
+    class Nowhere(SpanExporter):
+        def export(self, _spans: object) -> SpanExportResult:
+            return SpanExportResult.SUCCESS
+
+    provider = TracerProvider()
+    provider.add_span_processor(BatchSpanProcessor(Nowhere()))
+    FastAPIInstrumentor.instrument_app(app, tracer_provider=provider)
+    return app
+
+
+def medians(**runs: Callable[[], None]) -> dict[str, float]:
+    """Return the median time of one call in us for each, of this thread alone, in turn, for a machine has moods."""
+    times: dict[str, list[float]] = {name: [] for name in runs}
+    for _ in range(ROUNDS):
+        for name, run in runs.items():
+            started = time.thread_time()
+            run()
+            times[name].append((time.thread_time() - started) / CALLS * 1e6)
+    return {name: statistics.median(each[ROUNDS // 10 :]) for name, each in times.items()}
+
+
+def main() -> None:
+    """Measure and print."""
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ |= {
+            "AUTOMAGIK_TELEMETRY_ENABLED": "true",
+            "AUTOMAGIK_ENABLE_TRACING_IN_CI": "true",
+            "AUTOMAGIK_TELEMETRY_ENDPOINT": "http://127.0.0.1:9",
+            "AUTOMAGIK_STATE_DIR": folder,
+            "AUTOMAGIK_TRACE_QUEUE_SIZE": "1000000",
+        }
+        tracing = configure()
+        tracked = application()
+        tracked.add_middleware(TelemetryMiddleware)
+        rows = medians(
+            request=request(application()),
+            request_tracked=request(tracked),
+            request_with_opentelemetry=request(opentelemetry(application())),
+            command=call(command),
+            command_tracked=call(track_cli_command("agent list")(command)),
+        )
+        account = tracing.telemetry.get_metrics()["tracer"] if tracing.telemetry else {}
+        tracing.shutdown()
+    for name, microseconds in rows.items():
+        twin = rows[name.partition("_")[0]]
+        sys.stdout.write(f"{name:28} {microseconds:8.1f} us  {microseconds - twin:+8.1f}\n")
+    sys.stdout.write(f"{account.get('queued')} events queued, {account.get('dropped_by_reason')} dropped\n")
+
+
+if __name__ == "__main__":
+    main()
