@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import sys
 from typing import TYPE_CHECKING
 
 from automagik_processors import OTLPLogRecord, OTLPSpan, envelope
@@ -19,6 +20,12 @@ if TYPE_CHECKING:
     from automagik_telemetry.delivery.chain import ChainFormatter
     from automagik_telemetry.delivery.ledger import Ledger
     from automagik_telemetry.delivery.pipeline import Pipeline
+
+_SYSTEMS = frozenset({"AIX", "Android", "Darwin", "FreeBSD", "Linux", "NetBSD", "OpenBSD", "SunOS", "Windows", "iOS"})
+_MACHINES = frozenset(
+    {"AMD64", "ARM64", "aarch64", "amd64", "arm64", "armv6l", "armv7l", "armv8l", "i386", "i686", "loongarch64"}
+    | {"ppc64", "ppc64le", "riscv64", "s390x", "x86", "x86_64"}
+)
 
 
 def telemetry_handler(
@@ -99,9 +106,14 @@ def _endpoint(settings: Settings, configured: str | None) -> str:
 
 
 def _system() -> dict[str, str]:
-    """Return what the format wants to know of the machine; none of it tells one from another."""
+    """Return what the format wants to know of the machine; none of it tells one from another.
+
+    `platform` reads environment variables on Windows, and a kernel or an interpreter that someone built says what its
+    builder chose, so that only known names leave, and of the version the three numbers.
+    """
+    system, machine = platform.system(), platform.machine()
     return {
-        "system.os": platform.system(),
-        "system.python_version": platform.python_version(),
-        "system.architecture": platform.machine(),
+        "system.os": system if system in _SYSTEMS else "other",
+        "system.python_version": ".".join(map(str, sys.version_info[:3])),
+        "system.architecture": machine if machine in _MACHINES else "other",
     }
