@@ -50,3 +50,12 @@ def no_real_endpoint(monkeypatch: pytest.MonkeyPatch) -> None:
         return look_up(host, *args, **kwargs)
 
     monkeypatch.setattr(socket, "getaddrinfo", refuse)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print how many values the tests of privacy planted and looked for."""
+    reports = [report for reports in terminalreporter.stats.values() for report in reports]
+    ends = [report for report in reports if getattr(report, "when", None) == "teardown"]
+    cases = [count for report in ends for name, count in report.user_properties if name == "privacy cases"]
+    if cases:
+        terminalreporter.write_line(f"privacy: {sum(cases):,} cases tried")

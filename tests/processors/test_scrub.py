@@ -9,12 +9,9 @@ import random
 from collections import namedtuple
 from enum import Enum
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
-from detect_secrets.core.plugins.util import get_mapping_from_secret_type_to_class
-from detect_secrets.plugins.high_entropy_strings import HighEntropyStringsPlugin
-from detect_secrets.plugins.ip_public import IPPublicDetector
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -23,10 +20,8 @@ from automagik_processors.scrub import MAX_DEPTH, MAX_NODES
 from automagik_processors.scrub_keys import DEFAULT_KEYS
 from automagik_processors.scrub_shapes import _SHAPES, DEFAULT_PATTERNS
 from automagik_processors.scrub_text import MAX_TEXT
+from tests.privacy.oracle import found_in
 from tests.privacy.shapes import TEMPLATES, parts
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
 
 SECRET = "hunter2.s3cr3t"  # noqa: S105  # it is planted
 MARK = "[scrubbed]"
@@ -145,31 +140,12 @@ def test_known_shapes(shape: str) -> None:
             assert [part for part in planted if part in left] == []
 
 
-def oracles() -> list[Any]:
-    """Return detect-secrets' plugins that look for shapes. High entropy is no shape, and an IP address no secret."""
-    classes: Iterable[Any] = get_mapping_from_secret_type_to_class().values()
-    return [made() for made in classes if not issubclass(made, (HighEntropyStringsPlugin, IPPublicDetector))]
-
-
-def found_by(oracles_: list[Any], text: str) -> set[str]:
-    """Return which plugins find something in `text`."""
-    return {
-        type(oracle).__name__
-        for oracle in oracles_
-        for line in text.splitlines()
-        for secret in oracle.analyze_line("text", line, 1) or ()
-        if MARK not in (secret.secret_value or "")
-    }
-
-
 def test_detect_secrets_finds_nothing_afterwards() -> None:
     """What detect-secrets finds in every shape's text it no longer finds in what is left."""
-    plugins = oracles()
     generator = random.Random(1)
     texts = {name: f"x {parts(name, generator)[0]} y" for name in TEMPLATES}
-    before = {name: found_by(plugins, text) for name, text in texts.items()}
-    assert len(set().union(*before.values())) >= 18
-    assert {name: after for name, text in texts.items() if (after := found_by(plugins, scrubbed(text)))} == {}
+    assert len({plugin for text in texts.values() for plugin, _ in found_in(text)}) >= 18
+    assert {name: after for name, text in texts.items() if (after := found_in(scrubbed(text), MARK))} == {}
 
 
 containers = st.recursive(

@@ -1,0 +1,51 @@
+"""A receiver that keeps every byte of what it is sent."""
+
+from __future__ import annotations
+
+import gzip
+import socketserver
+from typing import NamedTuple
+
+
+class Sent(NamedTuple):
+    """One request: the bytes of its head (request line and headers), and its body, decompressed."""
+
+    head: bytes
+    body: bytes
+
+
+class Wire(socketserver.ThreadingTCPServer):
+    """An HTTP endpoint that accepts everything, and tries to set a cookie; `requests` are what was sent."""
+
+    daemon_threads = True
+    block_on_close = False
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Connection)
+        self.requests: list[Sent] = []
+        self._taken = 0
+        self.url = f"http://127.0.0.1:{self.server_address[1]}"
+
+    def take(self) -> list[Sent]:
+        """Return the requests that came since they were taken last."""
+        start, self._taken = self._taken, len(self.requests)
+        return self.requests[start : self._taken]
+
+    def content(self) -> bytes:
+        """Return all bytes sent."""
+        return b"\n".join(part for request in self.requests for part in request)
+
+
+class _Connection(socketserver.StreamRequestHandler):
+    server: Wire
+
+    def handle(self) -> None:
+        """Take requests until the connection is closed."""
+        while head := b"".join(iter(self.rfile.readline, b"\r\n")):
+            fields = dict(line.lower().split(b": ", 1) for line in head.split(b"\r\n")[1:] if line)
+            body = self.rfile.read(int(fields[b"content-length"]))
+            self.server.requests.append(Sent(head, gzip.decompress(body)))
+            self.wfile.write(
+                b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nSet-Cookie: seen=before\r\n"
+                b"Content-Length: 2\r\n\r\n{}"
+            )
