@@ -28,9 +28,7 @@ _SHAPES: Final[dict[str, tuple[str, ...]]] = {
     r"(?i:bearer) (?P<secret>(?=[\w.~+/=-]{0,64}\d)[\w.~+/=-]{8,})": ("earer ",),
     r"(?i:basic) (?P<secret>(?=[\w+/]{0,64}[\d=])[\w+/]{8,}={0,2})": ("asic ",),
     # Clouds.
-    r"(?:A3T[A-Z0-9]|ABIA|ACCA|AKIA|ASIA)[A-Z0-9]{16}": (
-        *("A3T", "ABIA", "ACCA", "AKIA", "ASIA"),
-    ),
+    r"(?:A3T[A-Z0-9]|ABIA|ACCA|AKIA|ASIA)[A-Z0-9]{16}": (*("A3T", "ABIA", "ACCA", "AKIA", "ASIA"),),
     r"ABSK[A-Za-z0-9+/]{60,}={0,2}|bedrock-api-key-[\w+/=-]{20,}": ("ABSK", "bedrock-api-key-"),
     r"AIza[\w-]{35,}|ya29\.[\w-]{20,}|GOCSPX-[\w-]{20,}|(?<!\w)1//0[\w-]{40,}": ("AIza", "ya29.", "GOCSPX-", "1//0"),
     r"(?<!\w)LTAI[A-Za-z0-9]{16,}": ("LTAI",),

@@ -60,8 +60,10 @@ def test_a_sudden_end(end: str) -> None:
 
 def test_ctrl_c() -> None:
     """SIGINT ends the process as Python does, and nothing is lost."""
+    # A job in the background of a shell is born with SIGINT ignored.
+    code = "signal.signal(signal.SIGINT, signal.default_int_handler); log(0); os.kill(os.getpid(), signal.SIGINT)"
     with Endpoint() as endpoint:
-        with start(endpoint.url, "log(0); os.kill(os.getpid(), signal.SIGINT)") as process:
+        with start(endpoint.url, code) as process:
             errors = process.communicate()[1]
         assert errors.endswith("KeyboardInterrupt\n")
         deliver(endpoint)
