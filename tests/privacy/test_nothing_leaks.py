@@ -116,6 +116,17 @@ def test_every_place_in_every_form(trial: Callable[..., Trial], form: str) -> No
     assert running.all_found(planted) == []
 
 
+def test_every_place_as_log_records(
+    trial: Callable[..., Trial], wire: Wire, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An endpoint for log records gets as little as one for spans."""
+    monkeypatch.setenv("AUTOMAGIK_TELEMETRY_ENDPOINT", f"{wire.url}/v1/logs")
+    generator = random.Random(6)
+    planted = [Planted(datum(generator.choice(KINDS), generator), place, "plain") for place in PLACES]
+    assert trial().all_found(planted) == []
+    assert b'"resourceLogs"' in wire.content()
+
+
 def test_every_kind_of_datum(trial: Callable[..., Trial]) -> None:
     """Each kind of datum, from names to private keys, leaks from no place that is drawn for it."""
     generator = random.Random(1)

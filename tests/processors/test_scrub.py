@@ -326,10 +326,10 @@ def test_size_is_bounded() -> None:
         *sorted({hint for hints in _SHAPES.values() for hint in hints}),
     ],
 )  # fmt: skip
-@pytest.mark.timeout(30)
+@pytest.mark.timeout(20)
 def test_time_is_linear(piece: str) -> None:
     """A long hostile text takes time in proportion: if it took the square, this test would not end in time."""
-    text = piece * (200_000 // len(piece))
+    text = piece * (100_000 // len(piece))
     scrubbed(text)
     scrubbed(f"token=x {text}\n{text} password: y")
 
