@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-settings.register_profile("ci", deadline=None, derandomize=False, max_examples=100, print_blob=True)
+settings.register_profile("ci", deadline=None, derandomize=False, max_examples=50, print_blob=True)
 settings.register_profile("long", settings.get_profile("ci"), max_examples=5_000)
 settings.load_profile("ci")
 
