@@ -53,7 +53,7 @@ if structlog.is_configured():
     structlog.get_logger().info("agent.run", agent_name="simple")
 if tracing.telemetry is not None:
     tracing.telemetry.track_event(AgentExecutionEvent("simple", "agno", True, 1.0))
-tracing.flush(1)
+tracing.flush(8)  # long enough for a slow machine to come as far as the network
 tracing.shutdown()
 sys.stdout.write(json.dumps({"telemetry": tracing.telemetry is not None, "rule": tracing.consent.rule, "seen": seen}))
 """
