@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
     from automagik_telemetry.delivery.handler import BatchQueueHandler
 
+_MOST_FEATURES = 1_000
+"""Names that `feature_usage` counts; an application that makes names up must not grow it without end."""
+
 
 class TelemetryCollector:
     """Tracks usage anonymously. `sink` returns the telemetry sink's handler, attached if the host detached it.
@@ -67,7 +70,8 @@ class TelemetryCollector:
 
     def track_feature_usage(self, feature_name: str, category: str | None = None) -> None:
         """Log that a feature was used, and count it in `get_metrics()["feature_usage"]`."""
-        self._features[str(feature_name)] += 1
+        if isinstance(feature_name, str) and (feature_name in self._features or len(self._features) < _MOST_FEATURES):
+            self._features[feature_name] += 1
         self.track_event(FeatureUsageEvent(feature_name, category))
 
     def track_error(self, error_type: str, component: str, *, unhandled: bool = False) -> None:

@@ -234,3 +234,21 @@ def test_shutdown_and_on(opted_in: Any) -> None:
 def test_event_class_is_open_to_none_but_ours() -> None:
     """An event that the catalogue does not hold has no kinds, so that nothing of it could leave."""
     assert TelemetryEvent.kinds() == {}
+
+
+def test_feature_counts_are_bounded(opted_in: Any) -> None:
+    """Names without end, and names that are none, neither grow the counts for ever nor raise."""
+
+    class Hostile:
+        def __str__(self) -> str:
+            raise RuntimeError
+
+    telemetry = get_tracing_manager().telemetry
+    assert telemetry is not None
+    for number in range(1_010):
+        telemetry.track_feature_usage(f"feature-{number}")
+    telemetry.track_feature_usage(Hostile())  # type: ignore[arg-type]
+    telemetry.track_feature_usage("feature-5")
+    counts = telemetry.get_metrics()["feature_usage"]
+    assert len(counts) == 1_000
+    assert counts["feature-5"] == 2
