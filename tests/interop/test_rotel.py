@@ -8,6 +8,7 @@ import os
 import socket
 import subprocess
 import sys
+import sysconfig
 import time
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -68,7 +69,12 @@ def rotel(exports_to: str) -> Iterator[str]:
         "--exporter", "otlp", "--otlp-exporter-endpoint", exports_to, "--otlp-exporter-protocol", "http",
         "--batch-timeout", "50ms",
     ]  # fmt: skip
-    agent = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    # Its binary looks for this Python's shared library where the system keeps its own.
+    libraries = sysconfig.get_config_var("LIBDIR")
+    if not list(Path(libraries).glob(f"**/libpython{sys.version_info[0]}.{sys.version_info[1]}.so*")):
+        pytest.skip("rotel's agent needs Python's shared library, which this Python was built without")
+    environment = {**os.environ, "LD_LIBRARY_PATH": libraries}
+    agent = subprocess.Popen(arguments, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         deadline = time.monotonic() + 30
         while True:
