@@ -8,7 +8,7 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
 from automagik_telemetry.integrations.current import telemetry
-from automagik_telemetry.integrations.span import Span
+from automagik_telemetry.span import Span
 from automagik_telemetry.telemetry.events import AgentExecutionEvent
 
 if TYPE_CHECKING:

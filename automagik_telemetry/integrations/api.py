@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from automagik_telemetry.integrations.api_exchange import Exchange
 from automagik_telemetry.integrations.api_routes import UNMATCHED, Routes
 from automagik_telemetry.integrations.current import telemetry
-from automagik_telemetry.integrations.span import Span, traceparent
+from automagik_telemetry.span import Span, traceparent
 from automagik_telemetry.telemetry.events import APIRequestEvent
 from automagik_telemetry.telemetry.vocabulary import declare
 

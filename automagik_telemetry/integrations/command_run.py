@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from automagik_telemetry.integrations.command_ending import exit_code, is_crash
 from automagik_telemetry.integrations.current import telemetry_of_command
-from automagik_telemetry.integrations.span import Span
+from automagik_telemetry.span import Span
 from automagik_telemetry.telemetry.events import CLICommandEvent
 
 if TYPE_CHECKING:

@@ -16,8 +16,8 @@ except ImportError as error:
         "automagik_telemetry.integrations.pydantic_ai needs pydantic-ai: pip install 'automagik-telemetry[pydantic-ai]'"
     ) from error
 
+from automagik_telemetry.host_trace import joined
 from automagik_telemetry.integrations.agent_run import AgentRun
-from automagik_telemetry.integrations.host_trace import joined
 from automagik_telemetry.manager import get_tracing_manager
 from automagik_telemetry.telemetry.events import ToolExecutionEvent
 from automagik_telemetry.telemetry.vocabulary import declare
