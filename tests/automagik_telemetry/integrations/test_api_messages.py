@@ -21,7 +21,7 @@ from automagik_telemetry import get_tracing_manager
 from automagik_telemetry.integrations.agent import track_agent
 from automagik_telemetry.integrations.api import TelemetryMiddleware
 from automagik_telemetry.telemetry.events import FeatureUsageEvent
-from tests.automagik_telemetry.integrations.test_span import PARENT, TRACE
+from tests.automagik_telemetry.test_span import PARENT, TRACE
 
 START = {"type": "http.response.start", "status": 200, "headers": []}
 PART = {"type": "http.response.body", "body": b"x", "more_body": True}
