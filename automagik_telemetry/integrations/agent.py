@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import inspect
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from automagik_telemetry.integrations.agent_run import AgentRun, is_running
+from automagik_telemetry.integrations.driving import awaited, called, driven, driving
 from automagik_telemetry.telemetry.vocabulary import declare
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
+    from collections.abc import Callable, Generator
 
-    Call = Callable[..., Any]
-    Begin = Callable[[tuple[Any, ...], dict[str, Any]], AgentRun | None]
+    from automagik_telemetry.integrations.driving import Begin, Call
 
 Function = TypeVar("Function")
 
@@ -85,7 +84,7 @@ def _begin(
 def _wrap(function: Call, begin: Begin) -> Call:
     """Return a function of the same kind that tracks each call."""
     if inspect.isasyncgenfunction(function):
-        return _asynchronous_generator(function, begin)
+        return driving(function, begin)
     if inspect.iscoroutinefunction(function):
         return _asynchronous(function, begin)
     return _generator(function, begin) if inspect.isgeneratorfunction(function) else _plain(function, begin)
@@ -93,132 +92,31 @@ def _wrap(function: Call, begin: Begin) -> Call:
 
 def _plain(function: Call, begin: Begin) -> Call:
     @functools.wraps(function)
-    def plain(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - see above
+    def plain(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - the function's own, as below
         run = begin(args, kwargs)
-        return function(*args, **kwargs) if run is None else _called(run, lambda: function(*args, **kwargs))
+        return function(*args, **kwargs) if run is None else called(run, lambda: function(*args, **kwargs))
 
     return plain
 
 
 def _asynchronous(function: Call, begin: Begin) -> Call:
     @functools.wraps(function)
-    async def asynchronous(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - the function's own
+    async def asynchronous(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
         run = begin(args, kwargs)
         coroutine = function(*args, **kwargs)
-        return await (coroutine if run is None else _awaited(run, coroutine))
+        return await (coroutine if run is None else awaited(run, coroutine))
 
     return asynchronous
 
 
 def _generator(function: Call, begin: Begin) -> Call:
     @functools.wraps(function)
-    def generator(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:  # noqa: ANN401 - see above
+    def generator(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:  # noqa: ANN401
         run = begin(args, kwargs)
         steps = function(*args, **kwargs)
-        return (yield from (steps if run is None else _driven(run, steps)))
+        return (yield from (steps if run is None else driven(run, steps)))
 
     return generator
-
-
-def _asynchronous_generator(function: Call, begin: Begin) -> Call:
-    @functools.wraps(function)
-    async def asynchronous_generator(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:  # noqa: ANN401 - see above
-        # Driven by hand, for there is no `yield from` here, and what is bound must not show outside of a step.
-        run = begin(args, kwargs)
-        steps = function(*args, **kwargs)
-        within: Any = contextlib.nullcontext if run is None else run.step
-        failure: BaseException | None = None
-        step = steps.asend(None)
-        try:
-            while True:
-                with within():
-                    item = await step
-                try:
-                    step = steps.asend((yield item))
-                except GeneratorExit:
-                    with within():
-                        await steps.aclose()
-                    raise
-                except BaseException as thrown:  # noqa: BLE001 - it is the generator's to handle
-                    step = steps.athrow(thrown)
-        except StopAsyncIteration:
-            return
-        except GeneratorExit:
-            raise
-        except BaseException as error:
-            failure = error
-            raise
-        finally:
-            if run is not None:
-                run.end(failure)
-
-    return asynchronous_generator
-
-
-def _called(run: AgentRun, call: Callable[[], Any]) -> Any:  # noqa: ANN401 - the function's own
-    """Return what a plain function returns; if that is a coroutine, the run goes on until it is awaited."""
-    try:
-        with run.step():
-            result = call()
-    except BaseException as error:
-        run.end(error)
-        raise
-    if inspect.iscoroutine(result):
-        return _awaited(run, result)
-    _finish(run, result)
-    return result
-
-
-async def _awaited(run: AgentRun, coroutine: Coroutine[Any, Any, Any]) -> Any:  # noqa: ANN401 - the function's own
-    try:
-        with run.step():
-            result = await coroutine
-    except BaseException as error:
-        run.end(error)
-        raise
-    _finish(run, result)
-    return result
-
-
-def _driven(run: AgentRun, steps: Generator[Any, Any, Any]) -> Generator[Any, Any, Any]:
-    """Yield what a generator yields; what is bound for the run shows in its steps only, never in the caller's code."""
-    failure: BaseException | None = None
-    step: Callable[[], Any] = functools.partial(next, steps)
-    try:
-        while True:
-            with run.step():
-                item = step()
-            try:
-                step = functools.partial(steps.send, (yield item))
-            except GeneratorExit:
-                with run.step():
-                    steps.close()
-                raise
-            except BaseException as thrown:  # noqa: BLE001 - it is the generator's to handle
-                step = functools.partial(steps.throw, thrown)
-    except StopIteration as stop:
-        return stop.value
-    except GeneratorExit:
-        raise
-    except BaseException as error:
-        failure = error
-        raise
-    finally:
-        run.end(failure)
-
-
-def _finish(run: AgentRun, result: object) -> None:
-    run.token_count = _tokens(result)
-    run.end()
-
-
-def _tokens(result: object) -> int | None:
-    """Return how many tokens a result says that it took."""
-    try:
-        tokens = getattr(result, "total_tokens", None)
-    except Exception:  # noqa: BLE001 - a property of the application's may do anything
-        return None
-    return tokens if type(tokens) is int else None
 
 
 def _described(value: object) -> str:

@@ -56,6 +56,15 @@ class AgentRun:
         finally:
             _enclosing.reset(token)
 
+    def see(self, told: object) -> bool:
+        """Take the number of tokens from a result that tells it; nothing is hidden."""
+        tokens = None
+        with contextlib.suppress(Exception):  # a property of the application's may do anything
+            tokens = getattr(told, "total_tokens", None)
+        if type(tokens) is int:
+            self.token_count = tokens
+        return False
+
     def end(self, error: BaseException | None = None) -> None:
         """End the run and log it."""
         duration_ms = (time.perf_counter() - self._started) * 1000

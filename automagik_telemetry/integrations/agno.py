@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-import inspect
 import math
 import time
 from typing import TYPE_CHECKING, Any, SupportsIndex, TypeVar, cast
@@ -22,12 +21,13 @@ except ImportError as error:
 
 from automagik_telemetry.host_trace import joined
 from automagik_telemetry.integrations.agent_run import AgentRun
-from automagik_telemetry.manager import get_tracing_manager
+from automagik_telemetry.integrations.current import telemetry
+from automagik_telemetry.integrations.driving import called
 from automagik_telemetry.telemetry.events import ToolExecutionEvent
 from automagik_telemetry.telemetry.vocabulary import declare
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
+    from collections.abc import Callable
 
     from agno.models.response import ToolExecution
 
@@ -91,6 +91,7 @@ class _Run(AgentRun):
     def __init__(self, agent: Agent, options: dict[str, Any], *, continues: bool, earlier: RunOutput | None) -> None:
         super().__init__(agent.name or "agent", "agno", has_multimodal=any(options.get(kind) for kind in _MEDIA))
         self._ran = agent
+        self._hides = not options.get("yield_run_output")
         # One that continues an earlier run, of which agno has the account and we don't, tells of both as one.
         self._counts = earlier is not None or not continues
         self._since = time.time()
@@ -102,12 +103,18 @@ class _Run(AgentRun):
         """End the run; as a failed one too if agno said so."""
         super().end(error or self._failure)
 
-    def is_told_by(self, told: object) -> bool:
-        """Return whether this is of the run itself: a tool may stream what another agent does."""
-        return getattr(told, "agent_id", None) == self._ran.id
+    def see(self, told: object) -> bool:
+        """Take in the output of the run, or an event of it; the output is hidden if only we asked for it.
 
-    def see(self, told: object) -> None:
-        """Take in the output of the run, or an event of it."""
+        A tool may stream what another agent does: that is not of this run.
+        """
+        if getattr(told, "agent_id", None) != self._ran.id:
+            return False
+        with contextlib.suppress(Exception):
+            self._take(told)
+        return self._hides and isinstance(told, RunOutput)
+
+    def _take(self, told: object) -> None:
         if isinstance(told, RunOutput):
             self.token_count = _tokens(told) - self._earlier_tokens if self._counts else None
             for tool in told.tools or ():
@@ -125,13 +132,13 @@ class _Run(AgentRun):
 
     def _see_tool(self, tool: ToolExecution) -> None:
         """Log a tool that was executed in this run, once: an event may tell of it, and the output again."""
-        telemetry, metrics = get_tracing_manager().telemetry, tool.metrics
-        if telemetry is None or not _was_executed(tool) or _key(tool) in self._tools or _key(tool)[1] < self._since:
+        collector, metrics = telemetry(), tool.metrics
+        if collector is None or not _was_executed(tool) or _key(tool) in self._tools or _key(tool)[1] < self._since:
             return
         self._tools.add(_key(tool))
         success = not tool.tool_call_error
         duration_ms = None if metrics is None or metrics.duration is None else metrics.duration * 1000
-        telemetry.track_event(ToolExecutionEvent(tool.tool_name or "", self.agent_name, success, duration_ms))
+        collector.track_event(ToolExecutionEvent(tool.tool_name or "", self.agent_name, success, duration_ms))
 
 
 def _was_executed(tool: ToolExecution) -> bool:
@@ -151,114 +158,16 @@ def _tracked(method: Method) -> Method:
     @functools.wraps(method)
     def tracked(self: Agent, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - the method's own
         stream = self.stream if kwargs.get("stream") is None else kwargs["stream"]
-        if get_tracing_manager().telemetry is None or (kwargs.get("background") and not stream):
+        if telemetry() is None or (kwargs.get("background") and not stream):
             return method(self, *args, **kwargs)  # agno tells nothing of what it does in the background
         earlier = kwargs.get("run_response", args[0] if args else None)
         run = _Run(self, kwargs, continues=continues, earlier=earlier if isinstance(earlier, RunOutput) else None)
-        asked = bool(kwargs.get("yield_run_output"))
         with joined():
             run.begin()
-        try:
-            with run.step():
-                result = method(self, *args, **{**kwargs, "yield_run_output": True} if stream else kwargs)
-        except BaseException as error:
-            run.end(error)
-            raise
-        if inspect.isgenerator(result):
-            return _streamed(run, result, asked=asked)
-        if inspect.isasyncgen(result):
-            return _streamed_async(run, result, asked=asked)
-        return _awaited(run, result) if inspect.iscoroutine(result) else _finished(run, result)
+        options = {**kwargs, "yield_run_output": True} if stream else kwargs
+        return called(run, lambda: method(self, *args, **options))
 
     return cast("Method", tracked)
-
-
-def _finished(run: _Run, result: object) -> Any:  # noqa: ANN401 - the method's own
-    with run.step():
-        _seen(run, result)
-    run.end()
-    return result
-
-
-async def _awaited(run: _Run, coroutine: Coroutine[Any, Any, Any]) -> Any:  # noqa: ANN401 - the method's own
-    try:
-        with run.step():
-            result = await coroutine
-    except BaseException as error:
-        run.end(error)
-        raise
-    return _finished(run, result)
-
-
-def _streamed(run: _Run, events: Generator[Any, Any, Any], *, asked: bool) -> Generator[Any, Any, Any]:
-    """Yield what agno yields, but for the output that only we `asked` for; the caller's code is outside of the run."""
-    failure: BaseException | None = None
-    step: Callable[[], Any] = functools.partial(next, events)
-    try:
-        while True:
-            with run.step():
-                event = step()
-                hidden = _seen(run, event) and not asked
-            step = functools.partial(next, events)
-            if hidden:
-                continue
-            try:
-                yield event
-            except GeneratorExit:
-                with run.step():
-                    events.close()
-                raise
-            except BaseException as thrown:  # noqa: BLE001 - it is agno's to handle
-                step = functools.partial(events.throw, thrown)
-    except StopIteration as stop:
-        return stop.value
-    except GeneratorExit:
-        raise
-    except BaseException as error:
-        failure = error
-        raise
-    finally:
-        run.end(failure)
-
-
-async def _streamed_async(run: _Run, events: AsyncGenerator[Any, Any], *, asked: bool) -> AsyncGenerator[Any, Any]:
-    """Do what `_streamed` does."""
-    failure: BaseException | None = None
-    step = anext(events)
-    try:
-        while True:
-            with run.step():
-                event = await step
-                hidden = _seen(run, event) and not asked
-            if not hidden:
-                try:
-                    yield event
-                except GeneratorExit:
-                    with run.step():
-                        await events.aclose()
-                    raise
-                except BaseException as thrown:  # noqa: BLE001 - it is agno's to handle
-                    step = events.athrow(thrown)
-                    continue
-            step = anext(events)
-    except StopAsyncIteration:
-        return
-    except GeneratorExit:
-        raise
-    except BaseException as error:
-        failure = error
-        raise
-    finally:
-        run.end(failure)
-
-
-def _seen(run: _Run, told: object) -> bool:
-    """Let the run see what agno yields; return whether it is the run's own output."""
-    if not run.is_told_by(told):
-        return False
-    with contextlib.suppress(Exception):
-        run.see(told)
-    return isinstance(told, RunOutput)
 
 
 def _tokens(output: RunOutput | None) -> int:

@@ -18,7 +18,7 @@ except ImportError as error:
 
 from automagik_telemetry.host_trace import joined
 from automagik_telemetry.integrations.agent_run import AgentRun
-from automagik_telemetry.manager import get_tracing_manager
+from automagik_telemetry.integrations.current import telemetry
 from automagik_telemetry.telemetry.events import ToolExecutionEvent
 from automagik_telemetry.telemetry.vocabulary import declare
 
@@ -66,7 +66,7 @@ class _Tracker(AbstractCapability[Any]):
 
     async def wrap_run(self, ctx: RunContext[Any], *, handler: WrapRunHandler) -> AgentRunResult[Any]:
         """Track a run, with what is logged inside it as its part."""
-        if get_tracing_manager().telemetry is None:
+        if telemetry() is None:
             return await handler()
         name = (ctx.agent.name if ctx.agent is not None else None) or "agent"
         run = AgentRun(name, "pydantic_ai", has_multimodal=_is_multimodal(ctx.prompt))
@@ -128,9 +128,9 @@ class _Tracker(AbstractCapability[Any]):
 
 
 def _log_tool(event: ToolExecutionEvent) -> None:
-    telemetry = get_tracing_manager().telemetry
-    if telemetry is not None:
-        telemetry.track_event(event)
+    collector = telemetry()
+    if collector is not None:
+        collector.track_event(event)
 
 
 def _innermost(agent: object) -> Agent[Any, Any]:

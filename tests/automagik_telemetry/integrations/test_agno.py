@@ -1,16 +1,8 @@
-"""agno: real agents, offline, are tracked, and are otherwise as if nobody looked on."""
+"""agno: the runs of real agents, offline, are tracked, and end as if nobody looked on."""
 
 from __future__ import annotations
 
 import asyncio
-import copy
-import inspect
-import logging
-import re
-import subprocess
-import sys
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -18,135 +10,16 @@ import structlog
 from agno.agent import Agent
 from agno.exceptions import InputCheckError, ModelProviderError
 from agno.media import Image
-from agno.metrics import MessageMetrics
-from agno.models.base import Model
-from agno.models.response import ModelResponse
-from agno.run.agent import RunOutput
 from agno.tools import tool
-from opentelemetry.sdk.trace import TracerProvider
 
-from automagik_telemetry import get_tracing_manager, host
-from automagik_telemetry.integrations.agno import instrument, uninstrument
+from automagik_telemetry.integrations.agno import instrument
+from tests.automagik_telemetry.integrations.agno_agents import WAYS, Offline, look, make, outcome
+from tests.automagik_telemetry.integrations.arrived import named, sent
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from agno.models.response import ModelResponse
 
-
-@dataclass
-class Offline(Model):
-    """A model that first calls every tool that it is given, and then answers; or fails."""
-
-    id: str = "offline"
-    failure: BaseException | None = None
-
-    def _answer(self, messages: list[Any], tools: list[Any] | None) -> ModelResponse:
-        usage = MessageMetrics(input_tokens=3, output_tokens=2, total_tokens=5)
-        if tools and messages[-1].role != "tool":
-            calls = [
-                {
-                    "id": str(number),
-                    "type": "function",
-                    "function": {"name": one["function"]["name"], "arguments": "{}"},
-                }
-                for number, one in enumerate(tools)
-            ]
-            return ModelResponse(role="assistant", tool_calls=calls, response_usage=usage)
-        if self.failure is not None:
-            raise self.failure
-        return ModelResponse(role="assistant", content="done", response_usage=usage)
-
-    def invoke(self, messages: Any, *_args: Any, tools: Any = None, **_kwargs: Any) -> ModelResponse:
-        """Answer."""
-        return self._answer(messages, tools)
-
-    async def ainvoke(self, messages: Any, *_args: Any, tools: Any = None, **_kwargs: Any) -> ModelResponse:
-        """Answer, and let others run before."""
-        await asyncio.sleep(0)
-        return self._answer(messages, tools)
-
-    def invoke_stream(self, messages: Any, *_args: Any, tools: Any = None, **_kwargs: Any) -> Iterator[ModelResponse]:
-        """Answer in parts."""
-        yield self._answer(messages, tools)
-        if messages[-1].role == "tool":
-            yield ModelResponse(content=" indeed")
-
-    async def ainvoke_stream(
-        self, messages: Any, *_args: Any, tools: Any = None, **_kwargs: Any
-    ) -> AsyncIterator[ModelResponse]:
-        """Answer in parts, and let others run between them."""
-        for part in self.invoke_stream(messages, tools=tools):
-            await asyncio.sleep(0)
-            yield part
-
-    def _parse_provider_response(self, response: Any, **_kwargs: Any) -> ModelResponse:
-        return response  # type: ignore[no-any-return]
-
-    def _parse_provider_response_delta(self, response: Any) -> ModelResponse:
-        return response  # type: ignore[no-any-return]
-
-
-@pytest.fixture(autouse=True)
-def to_the_last_detail(opted_in: Any) -> None:
-    """Let events of level DEBUG leave too."""
-    get_tracing_manager()
-    host.sinks()["telemetry"].setLevel(logging.DEBUG)
-    logging.getLogger(host.LOGGER).setLevel(logging.DEBUG)
-
-
-def sent(receiver: Any) -> list[dict[str, Any]]:
-    """Flush, and return every span that arrived."""
-    assert get_tracing_manager().flush(10)
-    spans: list[dict[str, Any]] = receiver.spans()
-    return spans
-
-
-def named(receiver: Any, fields: Any, name: str) -> list[dict[str, Any]]:
-    """Return the fields of every event of that name that arrived."""
-    return [fields(span) for span in sent(receiver) if span["name"] == name]
-
-
-def look() -> str:
-    """Tell of the trace that the tool is in, by an event."""
-    if telemetry := get_tracing_manager().telemetry:
-        telemetry.track_feature_usage("tools")
-    return "secret"
-
-
-def make(*tools: Any, failure: BaseException | None = None, **options: Any) -> Agent:
-    """Return an agent that uses these tools, else `look`, and that does not call home."""
-    options = {"name": "simple", "tools": list(tools or [look]), "telemetry": False, **options}
-    return Agent(model=Offline(failure=failure), **options)
-
-
-def outcome(told: Any) -> tuple[Any, ...]:
-    """Return what does not differ between two runs that are alike: some texts tell how long a tool took."""
-    what = getattr(told, "tool", None)
-    content = re.sub(r"[0-9.]+s", "", str(getattr(told, "content", None)))
-    return type(told), content, what and (what.tool_name, what.result)
-
-
-async def collect(events: Any) -> list[Any]:
-    """Return all that an asynchronous iterator yields."""
-    return [outcome(event) async for event in events]
-
-
-STREAMED: dict[str, dict[str, bool]] = {
-    "stream": {"stream": True},
-    "events": {"stream": True, "stream_events": True},
-    "output": {"stream": True, "stream_events": True, "yield_run_output": True},
-}
-WAYS: dict[str, Any] = {
-    "run": lambda agent: outcome(agent.run("secret")),
-    "arun": lambda agent: outcome(asyncio.run(agent.arun("secret"))),
-    **{
-        f"run {name}": lambda agent, options=options: [outcome(event) for event in agent.run("secret", **options)]
-        for name, options in STREAMED.items()
-    },
-    **{
-        f"arun {name}": lambda agent, options=options: asyncio.run(collect(agent.arun("secret", **options)))
-        for name, options in STREAMED.items()
-    },
-}
+pytestmark = pytest.mark.usefixtures("to_the_last_detail")
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -339,130 +212,3 @@ def test_tool_that_streams_another_agent(opted_in: Any) -> None:
     assert outer(instrument) == outer(lambda agent: agent)
     status = [span["status"]["code"] for span in sent(opted_in) if span["name"] == "agent.run"]
     assert status == [2, 1]
-
-
-def test_runs_at_once_never_mix(opted_in: Any) -> None:
-    """Of runs over tasks and threads, each has its own trace, with its own tool and its own event from inside it."""
-    agent = instrument(make())
-
-    async def crowd() -> None:
-        runs = (agent.arun("secret", session_id=str(number)) for number in range(13))
-        streams = (collect(agent.arun("secret", stream=True, session_id=f"stream {number}")) for number in range(12))
-        await asyncio.gather(*runs, *streams)
-
-    with ThreadPoolExecutor(2) as pool:
-        list(pool.map(lambda _: asyncio.run(crowd()), range(2)))
-    traces: dict[str, list[str]] = {}
-    for span in sent(opted_in):
-        traces.setdefault(span["traceId"], []).append(span["name"])
-    assert len(traces) == 50
-    assert all(sorted(names) == ["agent.run", "feature.used", "tool.executed"] for names in traces.values())
-
-
-def test_joins_the_hosts_trace(opted_in: Any) -> None:
-    """A run joins the trace of the host's OpenTelemetry span, in all of its parts."""
-    bound: list[str] = []
-
-    def see() -> None:
-        """Look around."""
-        bound.append(structlog.contextvars.get_contextvars()["trace_id"])
-
-    with TracerProvider().get_tracer("host").start_as_current_span("request") as span:
-        instrument(make(see)).run("secret")
-    assert bound == [f"{span.get_span_context().trace_id:032x}"]
-    assert sum(one["name"] == "agent.run" for one in sent(opted_in)) == 1
-
-
-def test_instrumented_twice_is_instrumented_once(opted_in: Any, fields: Any) -> None:
-    """The agent itself comes back, a second time changes nothing, it can be undone, and others are not tracked."""
-    agent = make()
-    assert instrument(instrument(agent)) is agent
-    agent.run("secret")
-    assert uninstrument(uninstrument(agent)) is agent
-    assert type(agent) is Agent
-    agent.run("secret")
-    make().run("secret")
-    assert len(named(opted_in, fields, "agent.run")) == 1
-
-
-def test_looks_like_the_agent() -> None:
-    """Methods, signatures, attributes and the class's name stay, of an application's own class too."""
-
-    class Mine(Agent):
-        """Mine."""
-
-        def run(self, input: Any, **kwargs: Any) -> Any:  # noqa: A002 - agno's name
-            return super().run(input, **kwargs)
-
-    for kind in (Agent, Mine):
-        agent, twin = instrument(kind(id="a", telemetry=False)), kind(id="a", telemetry=False)
-        assert isinstance(agent, kind)
-        assert vars(agent) == vars(twin)
-        assert repr(type(agent)) == repr(type(twin))
-        for name in ("run", "arun", "continue_run", "acontinue_run"):
-            ours, theirs = getattr(agent, name), getattr(twin, name)
-            assert inspect.signature(ours) == inspect.signature(theirs)
-            assert inspect.ismethod(ours)
-            assert ours.__doc__ == theirs.__doc__
-
-
-def test_copies(opted_in: Any, fields: Any) -> None:
-    """A copy by agno is tracked, and one by Python is a plain agent; each runs itself, not what it is a copy of."""
-    agent = instrument(make())
-    for duplicate in (copy.copy(agent), copy.deepcopy(agent)):
-        assert type(duplicate) is Agent
-        duplicate.name = "genie"
-        assert duplicate.run("secret").agent_name == "genie"
-    duplicate = agent.deep_copy(update={"name": "stan"})
-    assert duplicate.run("secret").agent_name == "stan"
-    assert [run["event.agent_name"] for run in named(opted_in, fields, "agent.run")] == ["stan"]
-
-
-def test_hooks_of_tools_stay(opted_in: Any) -> None:
-    """The hooks that a tool brings are called as without us."""
-    called: list[str] = []
-
-    def hook(function_name: str, function_call: Any, arguments: dict[str, Any]) -> Any:
-        called.append(function_name)
-        return function_call(**arguments)
-
-    hooked = tool(tool_hooks=[hook])(look)
-    instrument(make(hooked)).run("secret")
-    assert called == ["look"]
-    assert sum(span["name"] == "tool.executed" for span in sent(opted_in)) == 1
-
-
-def test_off_changes_nothing(opted_in: Any) -> None:
-    """With telemetry off nothing is bound and nothing is sent, and the agent works as before."""
-    get_tracing_manager().hold_back("a test")
-    bound: list[object] = []
-
-    def see() -> None:
-        """Look around."""
-        bound.append(structlog.contextvars.get_contextvars())
-
-    assert isinstance(instrument(make(see)).run("secret"), RunOutput)
-    assert bound == [{}]
-    assert opted_in.requests == []
-
-
-@pytest.mark.parametrize("wrong", [None, "agent", Agent, object()])
-def test_wrong_use(wrong: Any) -> None:
-    """What is no agent is refused at once, with what it is."""
-    with pytest.raises(TypeError, match=r"instrument takes an agno\.agent\.Agent; this is"):
-        instrument(wrong)
-
-
-def test_without_the_framework() -> None:
-    """The package itself never imports the framework; the module says which extra it needs."""
-    lines = (
-        "import sys",
-        "import automagik_telemetry, automagik_telemetry.integrations.agent",
-        "assert 'agno' not in sys.modules",
-        "sys.modules['agno'] = None",
-        "import automagik_telemetry.integrations.agno",
-    )
-    done = subprocess.run([sys.executable, "-c", "\n".join(lines)], capture_output=True, text=True, check=False)
-    assert done.returncode == 1
-    assert done.stderr.splitlines()[-1].startswith("ImportError: ")
-    assert "automagik-telemetry[agno]" in done.stderr.splitlines()[-1]

@@ -1,0 +1,152 @@
+"""agno: an agent that is tracked is otherwise as it was, alone and among others."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import inspect
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+import structlog
+from agno.agent import Agent
+from agno.run.agent import RunOutput
+from agno.tools import tool
+from opentelemetry.sdk.trace import TracerProvider
+
+from automagik_telemetry import get_tracing_manager
+from automagik_telemetry.integrations.agno import instrument, uninstrument
+from tests.automagik_telemetry.integrations.agno_agents import collect, look, make
+from tests.automagik_telemetry.integrations.arrived import named, sent
+
+pytestmark = pytest.mark.usefixtures("to_the_last_detail")
+
+
+def test_joins_the_hosts_trace(opted_in: Any) -> None:
+    """A run joins the trace of the host's OpenTelemetry span, in all of its parts."""
+    bound: list[str] = []
+
+    def see() -> None:
+        """Look around."""
+        bound.append(structlog.contextvars.get_contextvars()["trace_id"])
+
+    with TracerProvider().get_tracer("host").start_as_current_span("request") as span:
+        instrument(make(see)).run("secret")
+    assert bound == [f"{span.get_span_context().trace_id:032x}"]
+    assert sum(one["name"] == "agent.run" for one in sent(opted_in)) == 1
+
+
+def test_runs_at_once_never_mix(opted_in: Any) -> None:
+    """Of runs over tasks and threads, each has its own trace, with its own tool and its own event from inside it."""
+    agent = instrument(make())
+
+    async def crowd() -> None:
+        runs = (agent.arun("secret", session_id=str(number)) for number in range(13))
+        streams = (collect(agent.arun("secret", stream=True, session_id=f"stream {number}")) for number in range(12))
+        await asyncio.gather(*runs, *streams)
+
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(lambda _: asyncio.run(crowd()), range(2)))
+    traces: dict[str, list[str]] = {}
+    for span in sent(opted_in):
+        traces.setdefault(span["traceId"], []).append(span["name"])
+    assert len(traces) == 50
+    assert all(sorted(names) == ["agent.run", "feature.used", "tool.executed"] for names in traces.values())
+
+
+def test_instrumented_twice_is_instrumented_once(opted_in: Any, fields: Any) -> None:
+    """The agent itself comes back, a second time changes nothing, it can be undone, and others are not tracked."""
+    agent = make()
+    assert instrument(instrument(agent)) is agent
+    agent.run("secret")
+    assert uninstrument(uninstrument(agent)) is agent
+    assert type(agent) is Agent
+    agent.run("secret")
+    make().run("secret")
+    assert len(named(opted_in, fields, "agent.run")) == 1
+
+
+def test_looks_like_the_agent() -> None:
+    """Methods, signatures, attributes and the class's name stay, of an application's own class too."""
+
+    class Mine(Agent):
+        """Mine."""
+
+        def run(self, input: Any, **kwargs: Any) -> Any:  # noqa: A002 - agno's name
+            return super().run(input, **kwargs)
+
+    for kind in (Agent, Mine):
+        agent, twin = instrument(kind(id="a", telemetry=False)), kind(id="a", telemetry=False)
+        assert isinstance(agent, kind)
+        assert vars(agent) == vars(twin)
+        assert repr(type(agent)) == repr(type(twin))
+        for name in ("run", "arun", "continue_run", "acontinue_run"):
+            ours, theirs = getattr(agent, name), getattr(twin, name)
+            assert inspect.signature(ours) == inspect.signature(theirs)
+            assert inspect.ismethod(ours)
+            assert ours.__doc__ == theirs.__doc__
+
+
+def test_copies(opted_in: Any, fields: Any) -> None:
+    """A copy by agno is tracked, and one by Python is a plain agent; each runs itself, not what it is a copy of."""
+    agent = instrument(make())
+    for duplicate in (copy.copy(agent), copy.deepcopy(agent)):
+        assert type(duplicate) is Agent
+        duplicate.name = "genie"
+        assert duplicate.run("secret").agent_name == "genie"
+    duplicate = agent.deep_copy(update={"name": "stan"})
+    assert duplicate.run("secret").agent_name == "stan"
+    assert [run["event.agent_name"] for run in named(opted_in, fields, "agent.run")] == ["stan"]
+
+
+def test_hooks_of_tools_stay(opted_in: Any) -> None:
+    """The hooks that a tool brings are called as without us."""
+    called: list[str] = []
+
+    def hook(function_name: str, function_call: Any, arguments: dict[str, Any]) -> Any:
+        called.append(function_name)
+        return function_call(**arguments)
+
+    hooked = tool(tool_hooks=[hook])(look)
+    instrument(make(hooked)).run("secret")
+    assert called == ["look"]
+    assert sum(span["name"] == "tool.executed" for span in sent(opted_in)) == 1
+
+
+def test_off_changes_nothing(opted_in: Any) -> None:
+    """With telemetry off nothing is bound and nothing is sent, and the agent works as before."""
+    get_tracing_manager().hold_back("a test")
+    bound: list[object] = []
+
+    def see() -> None:
+        """Look around."""
+        bound.append(structlog.contextvars.get_contextvars())
+
+    assert isinstance(instrument(make(see)).run("secret"), RunOutput)
+    assert bound == [{}]
+    assert opted_in.requests == []
+
+
+@pytest.mark.parametrize("wrong", [None, "agent", Agent, object()])
+def test_wrong_use(wrong: Any) -> None:
+    """What is no agent is refused at once, with what it is."""
+    with pytest.raises(TypeError, match=r"instrument takes an agno\.agent\.Agent; this is"):
+        instrument(wrong)
+
+
+def test_without_the_framework() -> None:
+    """The package itself never imports the framework; the module says which extra it needs."""
+    lines = (
+        "import sys",
+        "import automagik_telemetry, automagik_telemetry.integrations.agent",
+        "assert 'agno' not in sys.modules",
+        "sys.modules['agno'] = None",
+        "import automagik_telemetry.integrations.agno",
+    )
+    done = subprocess.run([sys.executable, "-c", "\n".join(lines)], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith("ImportError: ")
+    assert "automagik-telemetry[agno]" in done.stderr.splitlines()[-1]
