@@ -14,6 +14,7 @@ from automagik_telemetry.telemetry.vocabulary import declare
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from types import FrameType
 
 __all__ = ["instrument_click", "instrument_typer", "track_cli_command"]
 
@@ -31,22 +32,27 @@ def track_cli_command(name: str) -> Callable[[Function], Function]:
     declare(name)
 
     def decorate(function: Function) -> Function:
-        target: Any = function
-        if is_command(target):
-            if target.callback is None:
-                raise TypeError(f"track_cli_command({name!r}) tracks a command's function, and this command has none")
-            target.callback = _wrap(name, target.callback)
-            return function
-        if isinstance(target, staticmethod | classmethod):
-            return cast("Function", type(target)(_wrap(name, target.__func__)))
-        if not callable(target) or isinstance(target, type):
-            kind = f"the class {target.__name__}" if isinstance(target, type) else type(target).__name__
-            raise TypeError(f"track_cli_command({name!r}) decorates a function, not {kind}")
-        tracked = _wrap(name, target)
-        replace_registered(target, tracked, sys._getframe(1))  # noqa: SLF001 - CPython's way to see what surrounds a call
-        return cast("Function", tracked)
+        return tracked(name, function, sys._getframe(1))  # noqa: SLF001 - CPython's way to see what surrounds a call
 
     return decorate
+
+
+def tracked(name: str, function: Function, frame: FrameType) -> Function:
+    """Return the function, tracked as the declared `name`; `frame` is where it is decorated. Raises TypeError."""
+    target: Any = function
+    if is_command(target):
+        if target.callback is None:
+            raise TypeError(f"track_cli_command({name!r}) tracks a command's function, and this command has none")
+        target.callback = _wrap(name, target.callback)
+        return function
+    if isinstance(target, staticmethod | classmethod):
+        return cast("Function", type(target)(_wrap(name, target.__func__)))
+    if not callable(target) or isinstance(target, type):
+        kind = f"the class {target.__name__}" if isinstance(target, type) else type(target).__name__
+        raise TypeError(f"track_cli_command({name!r}) decorates a function, not {kind}")
+    wrapped = _wrap(name, target)
+    replace_registered(target, wrapped, frame)
+    return cast("Function", wrapped)
 
 
 def _wrap(name: str, function: Callable[..., Any]) -> Callable[..., Any]:

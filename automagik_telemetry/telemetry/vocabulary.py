@@ -7,15 +7,22 @@ import re
 
 AGENTS = ("simple", "claude_code", "genie", "discord", "sofia", "stan", "prompt_maker", "multimodal_specialist")
 
-_FRAMEWORKS = ("pydantic_ai", "agno", "pydanticai", "langchain", "langgraph", "crewai", "autogen", "claude_code")
+_FRAMEWORKS = (
+    *("pydantic_ai", "agno", "pydanticai", "langchain", "langgraph", "crewai", "autogen", "claude_code", "auto"),
+)
+# What Automagik Agents counts as features, and under which categories.
+_FEATURES = ("multimodal_content", *(f"framework.{name}" for name in _FRAMEWORKS))
 _COMMANDS = (
     *("agent list", "agent run", "agent chat", "agent create", "agent delete", "agent status"),
     *("api start", "api stop", "api restart", "api status", "init", "serve"),
 )
 _CATEGORIES = (
     "agent",
+    "agent_capability",
+    "agent_framework",
     "agents",
     "api",
+    "api_endpoint",
     "cli",
     "framework",
     "memory",
@@ -43,6 +50,7 @@ vocabulary: set[str] = {
     *AGENTS,
     *(f"agent.{name}" for name in AGENTS),
     *_FRAMEWORKS,
+    *_FEATURES,
     *_COMMANDS,
     *_CATEGORIES,
     *_METHODS,
