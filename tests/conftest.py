@@ -15,9 +15,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-settings.register_profile("ci", deadline=None, derandomize=False, max_examples=50, print_blob=True)
-settings.register_profile("long", settings.get_profile("ci"), max_examples=5_000)
-settings.load_profile("ci")
+settings.register_profile("short", deadline=None, derandomize=False, max_examples=25, print_blob=True)
+settings.register_profile("ci", settings.get_profile("short"), max_examples=200)
+settings.register_profile("long", settings.get_profile("short"), max_examples=5_000)
+settings.load_profile("short")
 
 PREFIXES = ("AUTOMAGIK_", "LANGWATCH_", "OTEL_", "DO_NOT_TRACK", "XDG_", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
 REAL_ENDPOINTS = ("namastex.ai", "langwatch.ai")

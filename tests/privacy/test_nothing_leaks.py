@@ -166,9 +166,8 @@ def test_the_search_finds_what_is_there(trial: Callable[..., Trial]) -> None:
     generator = random.Random(2)
     running = trial("automagik_telemetry.anonymize", "vocabulary:")
     for form in FORMS:
-        planted = [
-            Planted(datum(kind, generator), place, form) for place in CARRYING for kind in ("email", "github pat")
-        ]
+        kinds = cycle(("email", "github pat"))
+        planted = [Planted(datum(kind, generator), place, form) for place, kind in zip(CARRYING, kinds, strict=False)]
         found = running.found(planted)
         assert {(each, where) for each, where, _ in found} == {
             (each, where) for each in planted for where in ("disk", "wire")

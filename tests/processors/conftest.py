@@ -90,3 +90,8 @@ def fragment() -> Callable[[str, bytes], Any]:
 def attributes() -> Callable[[Any], dict[str, Any]]:
     """Give the reader of attributes."""
     return read_attributes
+
+
+@pytest.fixture(autouse=True)
+def clean_environment() -> None:
+    """Make no folders, for hundreds of tests: what is tested here reads neither files nor the environment."""

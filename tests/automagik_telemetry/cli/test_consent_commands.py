@@ -9,6 +9,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from click.testing import CliRunner
 
 from automagik_telemetry.cli import main
 from automagik_telemetry.telemetry.events import EVENTS
@@ -256,6 +257,6 @@ def test_every_command_helps_itself(command: Any) -> None:
     listed = command("--help").stdout
     for name in main.list_commands(None):  # type: ignore[arg-type]
         assert name in listed
-        done = command(name, "--help")
-        assert done.returncode == 0
-        assert "Usage:" in done.stdout
+        done = CliRunner().invoke(main, [name, "--help"])
+        assert done.exit_code == 0
+        assert "Usage:" in done.output
