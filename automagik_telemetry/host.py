@@ -14,6 +14,8 @@ LOGGER = "automagik"
 """The logger that agents, CLI and API log to, and below."""
 EVENT_LOGGER = "automagik.telemetry"
 """The logger of `track_*`: nobody's but ours, so that the host does not see what it did not log."""
+TRACE_LOGGER = "automagik.traces"
+"""The logger of whole traces, content and all: only sinks for traces stand there, and nothing propagates."""
 
 
 class HostHandler(logging.Handler):

@@ -19,13 +19,13 @@ def joined() -> Iterator[None]:
     A trace that is bound already counts before it, for that one's spans are ours. Nothing is imported: a host that has
     not imported OpenTelemetry has no span.
     """
-    ids = {} if "trace_id" in structlog.contextvars.get_contextvars() else _current()
+    ids = {} if "trace_id" in structlog.contextvars.get_contextvars() else current()
     with structlog.contextvars.bound_contextvars(**ids):
         yield
 
 
-def _current() -> dict[str, str]:
-    """Return the ids of the current span; nothing without a valid one."""
+def current() -> dict[str, str]:
+    """Return the `trace_id` and `span_id` of the host's current span; nothing without a valid one."""
     api = sys.modules.get("opentelemetry.trace")
     try:
         span = api.get_current_span().get_span_context() if api is not None else None

@@ -17,6 +17,7 @@ from automagik_telemetry.telemetry.collector import TelemetryCollector
 
 if TYPE_CHECKING:
     from automagik_telemetry.delivery.handler import BatchQueueHandler
+    from automagik_telemetry.observability.manager import ObservabilityManager
 
 
 class TracingManager:
@@ -27,7 +28,7 @@ class TracingManager:
         settings = Settings.from_environ()
         self.consent = consent.decide_telemetry(settings)
         self.telemetry: TelemetryCollector | None = None
-        self.observability: None = None
+        self.observability: ObservabilityManager | None = None
         if self.consent.given:
             found = host.sinks() or _build_sinks(settings)
             if "telemetry" in found:

@@ -11,6 +11,7 @@ from automagik_processors.ids import ForkSafeRandom
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from typing import Self
 
 _random = ForkSafeRandom()
 # https://www.w3.org/TR/trace-context/: version 00 has four parts, a later one may have more, and ff is none.
@@ -34,6 +35,26 @@ class Span:
         self._bound = {"trace_id": trace_id, "span_id": self.span_id}
         if parent:
             self._bound["parent_span_id"] = parent
+
+    @classmethod
+    def part_of(cls, trace_id: str, parent_span_id: str | None) -> Self:
+        """Return a new span of a known trace, whatever is bound here."""
+        span = cls.__new__(cls)
+        span.span_id = f"{_random.getrandbits(64) or 1:016x}"
+        bound = {"trace_id": trace_id, "span_id": span.span_id}
+        span._bound = bound | {"parent_span_id": parent_span_id} if parent_span_id else bound  # noqa: SLF001 - our own
+        return span
+
+    @property
+    def trace_id(self) -> str:
+        """The trace, as 32 hex digits."""
+        trace_id: str = self._bound["trace_id"]
+        return trace_id
+
+    @property
+    def parent_span_id(self) -> str | None:
+        """The span that this one is part of, as 16 hex digits."""
+        return self._bound.get("parent_span_id")
 
     def within(self) -> Bound:
         """Return a block in which everything logged, and every run, is part of this."""

@@ -13,6 +13,7 @@ from automagik_telemetry.own_logger import warn
 from automagik_telemetry.settings import Settings
 
 if TYPE_CHECKING:
+    from automagik_telemetry.observability.manager import ObservabilityManager
     from automagik_telemetry.telemetry.collector import TelemetryCollector
 
 _asked: weakref.WeakSet[TracingManager] = weakref.WeakSet()
@@ -22,6 +23,15 @@ def telemetry() -> TelemetryCollector | None:
     """Return the telemetry; None while it is off, or the logging configuration is wrong, which is warned of once."""
     try:
         return get_tracing_manager().telemetry
+    except ConfigurationError as error:
+        _warn_once(str(error))
+        return None
+
+
+def observability() -> ObservabilityManager | None:
+    """Return the observability; None while it is off, and then no content is to be touched."""
+    try:
+        return get_tracing_manager().observability
     except ConfigurationError as error:
         _warn_once(str(error))
         return None

@@ -1,0 +1,230 @@
+"""Collects the spans of open traces within bounds, and logs a trace as one event when its root has ended.
+
+What a limit cuts is marked in the trace and counted here; nothing is raised.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import threading
+import time
+import weakref
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from automagik_telemetry.host import TRACE_LOGGER
+from automagik_telemetry.observability.plain import Plain, weight
+
+if TYPE_CHECKING:
+    from automagik_telemetry.observability.recording import OpenSpan
+    from automagik_telemetry.observability.sampler import AdaptiveSampler, SamplingDecision
+
+CUT = "[cut: the trace holds too much]"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TraceLimits:
+    """Bounds on what is held until a trace is logged."""
+
+    max_spans: int = 500
+    """Spans in one trace."""
+    max_open_traces: int = 2_000
+    """Traces that are open at the same time in this process."""
+    max_trace_characters: int = 4_000_000
+    """Characters that the spans of one open trace refer to, about."""
+    max_open_characters: int = 64_000_000
+    """The same for all open traces together."""
+    max_age: float = 24 * 86_400.0
+    """Age of a span in seconds: LangWatch takes 31 days, of which a week may pass in the queue."""
+
+
+class OpenTrace:
+    """The spans of one trace in this process. `recorder` is None for one that is not recorded."""
+
+    __slots__ = (
+        "__weakref__",
+        "characters",
+        "complete",
+        "decision",
+        "joined",
+        "metadata",
+        "pid_generation",
+        "recorder",
+        "spans",
+        "trace_id",
+        "truncated",
+    )
+
+    def __init__(self, recorder: Recorder | None, trace_id: str, *, joined: bool = False) -> None:
+        self.recorder = recorder
+        self.trace_id = trace_id
+        self.joined = joined
+        """Whether it began in another process, or in another trace's part that has been logged."""
+        self.spans: list[OpenSpan] = []
+        self.characters = 0
+        self.truncated = 0
+        self.complete = False
+        self.metadata: dict[str, Any] = {}
+        self.decision: SamplingDecision | None = None
+        """Decided before the end, if it was."""
+        self.pid_generation = _generation
+
+    @property
+    def mine(self) -> bool:
+        """Whether spans can still be added: it is not logged yet, and not that of a parent process."""
+        return not self.complete and self.pid_generation == _generation
+
+    def __del__(self) -> None:
+        """Count a trace whose root nobody has ended."""
+        if self.recorder is not None and self.mine:
+            self.recorder.forget(self)
+
+
+class Recorder:
+    """Holds the open traces of a process to their limits, and completes them. Methods are for any thread."""
+
+    def __init__(self, sampler: AdaptiveSampler, limits: TraceLimits | None = None) -> None:
+        self.sampler = sampler
+        self.limits = limits or TraceLimits()
+        self.reset()
+        self.counts: Counter[str] = Counter()
+        _recorders.add(self)
+
+    def reset(self) -> None:
+        """Begin with nothing open and a new lock: at first, and in the child of a fork."""
+        self.lock = threading.RLock()  # a finalizer may complete a trace while this thread holds it
+        self.open_traces = 0
+        self.characters = 0
+
+    def begin(self, trace_id: str, *, joined: bool) -> OpenTrace:
+        """Return a new trace; one that records nothing if too many are open."""
+        with self.lock:
+            if self.open_traces >= self.limits.max_open_traces:
+                self.counts["too_many_open_traces"] += 1
+                return OpenTrace(None, trace_id)
+            self.open_traces += 1
+        return OpenTrace(self, trace_id, joined=joined)
+
+    def add(self, trace: OpenTrace, span: OpenSpan) -> bool:
+        """Add a span to its trace; False if that one is full."""
+        with self.lock:
+            if len(trace.spans) >= self.limits.max_spans:
+                trace.truncated += 1
+                self.counts["truncated_spans"] += 1
+                return False
+            trace.spans.append(span)
+            return True
+
+    def hold(self, trace: OpenTrace, value: object) -> object:
+        """Return what a span may keep of a value until the trace is logged: a mark if there is no room for it.
+
+        A list or dict is copied, one level deep, for whoever it belongs to may go on to fill it.
+        """
+        if value is None or not trace.mine:
+            return value
+        size = weight(value)
+        with self.lock:
+            if (
+                trace.characters + size > self.limits.max_trace_characters
+                or self.characters + size > self.limits.max_open_characters
+            ):
+                self.counts["cut_values"] += 1
+                return CUT
+            trace.characters += size
+            self.characters += size
+        kind = type(value)
+        return value.copy() if kind is list or kind is dict else value  # type: ignore[attr-defined] # known by its type
+
+    def forget(self, trace: OpenTrace) -> None:
+        """Count a trace that will never be complete."""
+        with self.lock:
+            self._close(trace)
+            self.counts["abandoned"] += 1
+
+    def complete(self, trace: OpenTrace, root: OpenSpan) -> None:
+        """Decide on a trace whose root has ended, and log it if it is kept."""
+        with self.lock:
+            if not trace.mine:
+                return
+            self._close(trace)
+            spans, trace.spans = trace.spans, []
+        ended = root.ended or time.time()
+        decision = trace.decision or self.sampler.decide(
+            root.name,
+            trace.trace_id,
+            is_error=any(span.error is not None for span in spans),
+            duration_ms=(ended - root.start) * 1000,
+            joined=trace.joined,
+        )
+        trace.decision = decision
+        if not decision.should_sample:
+            self._count(decision.reason)
+            return
+        try:
+            self._log(trace, spans, ended, decision)
+        except Exception:  # noqa: BLE001 - nothing of ours reaches the host as an exception
+            self._count("failed")
+
+    def metrics(self) -> dict[str, int]:
+        """Return how many traces are open and were logged, and how many of what was cut or dropped, by reason."""
+        with self.lock:
+            return {"open_traces": self.open_traces, "open_characters": self.characters, **self.counts}
+
+    def _close(self, trace: OpenTrace) -> None:
+        trace.complete = True
+        self.open_traces -= 1
+        self.characters -= trace.characters
+
+    def _count(self, reason: str, number: int = 1) -> None:
+        with self.lock:
+            self.counts[reason] += number
+
+    def _log(self, trace: OpenTrace, spans: list[OpenSpan], ended: float, decision: SamplingDecision) -> None:
+        plain = Plain()
+        oldest = time.time() - self.limits.max_age
+        young = [span.rendered(plain, ended) for span in spans if span.start >= oldest]
+        if len(young) < len(spans):
+            self._count("expired_spans", len(spans) - len(young))
+        event = {
+            "trace_id": trace.trace_id,
+            "sample_rate": decision.sample_rate,
+            "sample_reason": decision.reason,
+            "truncated_spans": trace.truncated,
+            "metadata": plain.value(trace.metadata),
+            "spans": young,
+        }
+        with self.lock:
+            self.counts["traces"] += 1
+            self.counts.update(plain.bad)
+        if young:
+            failed = any(span["error"] for span in young)
+            log_trace(event, logging.ERROR if failed else logging.INFO)
+
+
+def log_trace(event: dict[str, Any], level: int) -> None:
+    """Log a trace as one event."""
+    logger = logging.getLogger(TRACE_LOGGER)
+    logger.disabled = False  # by a host's dictConfig, which disables what it does not name
+    if logger.isEnabledFor(level):
+        with contextlib.suppress(Exception):  # a handler that an application has put there
+            logger.handle(logger.makeRecord(logger.name, level, "", 0, "trace", (), None, extra=event))
+
+
+_generation = 0
+"""Changes in the child of a fork, to which the open traces don't belong."""
+_recorders: weakref.WeakSet[Recorder] = weakref.WeakSet()
+
+
+def _after_fork_in_child() -> None:
+    global _generation  # noqa: PLW0603 - one per process
+    _generation += 1
+    for recorder in list(_recorders):
+        recorder.reset()
+        recorder.sampler.reset_lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)

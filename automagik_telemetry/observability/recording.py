@@ -1,0 +1,240 @@
+"""Spans as they are open: what a piece of work took and gave, and which pieces it was part of.
+
+What an integration calls. Opening and ending a span is cheap, and raises nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+import traceback
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any
+
+import structlog
+
+from automagik_telemetry import host_trace
+from automagik_telemetry.observability.collection import OpenTrace, Recorder
+from automagik_telemetry.span import Span
+
+if TYPE_CHECKING:
+    from contextvars import Token
+
+    from automagik_telemetry.observability.plain import Plain
+    from automagik_telemetry.span import Bound
+
+_MAX_NAME = 256
+_FIELDS = ("input", "output", "model", "provider", "usage", "cost", "first_token_at", "thread_id", "user_id")
+_CONTENT = (*_FIELDS, "cost_estimated", "metadata", "attributes")
+
+_current: ContextVar[OpenSpan | None] = ContextVar("automagik_telemetry_open_span", default=None)
+_recorder: Recorder | None = None
+
+
+def record_with(recorder: Recorder | None) -> None:
+    """Let all spans that are opened from now on be recorded by `recorder`, or none."""
+    global _recorder  # noqa: PLW0603 - one per process
+    _recorder = recorder
+
+
+def current_span() -> OpenSpan | None:
+    """Return the open span that the current code is part of."""
+    span = _current.get()
+    return span if span is not None and span.trace.mine else None
+
+
+class OpenSpan:
+    """One piece of work. Set its attributes at any time until its end; what they mean is said where a trace is encoded.
+
+    `usage` are counts of tokens by name, `cost` is in USD, `first_token_at` in Unix seconds; `metadata` and
+    `attributes` are dicts. Where nothing is recorded, all of this has no effect.
+    """
+
+    __slots__ = (
+        *_CONTENT,
+        "_began",
+        "_is_root",
+        "ended",
+        "error",
+        "name",
+        "parent_span_id",
+        "recorded",
+        "span",
+        "start",
+        "trace",
+        "type",
+    )
+
+    def __init__(self, name: str, type: str, span: Span, trace: OpenTrace, parent_span_id: str | None) -> None:  # noqa: A002 - LangWatch's word
+        self.name = name
+        self.type = type
+        self.span = span
+        self.trace = trace
+        self.parent_span_id = parent_span_id
+        self.recorded = True
+        self.input: object = None
+        self.output: object = None
+        self.model: str | None = None
+        self.provider: str | None = None
+        self.usage: dict[str, Any] | None = None
+        self.cost: float | None = None
+        self.cost_estimated = False
+        self.first_token_at: float | None = None
+        self.thread_id: str | None = None
+        self.user_id: str | None = None
+        self.metadata: dict[str, Any] | None = None
+        self.attributes: dict[str, Any] | None = None
+        self.error: dict[str, Any] | None = None
+        self.ended: float | None = None
+        self._is_root = False
+        self.start = time.time()
+        self._began = time.perf_counter()
+
+    @property
+    def span_id(self) -> str:
+        """The span's id, 16 hex digits."""
+        return self.span.span_id
+
+    def within(self) -> Within:
+        """Return a block in which what begins is part of this span."""
+        return Within(self)
+
+    def fail(self, error: BaseException) -> None:
+        """Mark the span as failed."""
+        with contextlib.suppress(Exception):
+            self.error = _described(error)
+
+    def end(self, error: BaseException | None = None) -> None:
+        """End the span, failed if there is an `error`; once. The end of a trace's first span completes the trace."""
+        if self.ended is not None:
+            return
+        self.ended = self.start + (time.perf_counter() - self._began)
+        recorder = self.trace.recorder
+        if recorder is None or not self.recorded:
+            return
+        with contextlib.suppress(Exception):
+            if error is not None and self.error is None:
+                self.fail(error)
+            if self.trace.mine:
+                self.output = recorder.hold(self.trace, self.output)
+                if self._is_root:
+                    recorder.complete(self.trace, self)
+
+    def rendered(self, plain: Plain, ended: float) -> dict[str, Any]:
+        """Return the span as plain data; one that still goes on ends with its trace, and says so."""
+        metadata = self.metadata
+        if self.ended is None:
+            metadata = {**(metadata or {}), "unfinished": True}
+        return {
+            "span_id": self.span.span_id,
+            "parent_span_id": self.parent_span_id,
+            "name": plain.text(str(self.name)[:_MAX_NAME]),
+            "type": str(self.type),
+            "start": self.start,
+            "end": max(self.start, ended if self.ended is None else self.ended),
+            "error": plain.value(self.error),
+            "cost_estimated": bool(self.cost_estimated),
+            "metadata": plain.value(metadata),
+            "attributes": plain.value(self.attributes),
+            **{field: plain.value(getattr(self, field)) for field in _FIELDS},
+        }
+
+
+class Within:
+    """A block in which an open span is the current one."""
+
+    __slots__ = ("_bound", "_span", "_token")
+
+    def __init__(self, span: OpenSpan) -> None:
+        self._span = span
+        self._bound: Bound = span.span.within()
+
+    def __enter__(self) -> OpenSpan:
+        """Enter."""
+        self._bound.__enter__()
+        self._token: Token[OpenSpan | None] = _current.set(self._span)
+        return self._span
+
+    def __exit__(self, *_: object) -> None:
+        """Leave; a block that is left in another context than it was entered in leaves that one alone."""
+        with contextlib.suppress(ValueError):
+            _current.reset(self._token)
+        with contextlib.suppress(ValueError):
+            self._bound.__exit__()
+
+
+def open_span(
+    name: str, type: str = "span", *, input: object = None, span: Span | None = None, **values: Any
+) -> OpenSpan:  # noqa: A002, ANN401, E501 - LangWatch's words; see OpenSpan
+    """Return a new open span: part of the current one, or else the first of a new trace.
+
+    `span` gives the ids, shared with what else they stand for; `values` are the span's other attributes.
+    """
+    outer = _current.get()
+    if outer is not None and outer.trace.mine:
+        span = span or Span.part_of(outer.trace.trace_id, outer.span.span_id)
+        opened = OpenSpan(name, type, span, outer.trace, outer.span.span_id)
+        if outer.trace.recorder is not None:
+            opened.recorded = outer.trace.recorder.add(outer.trace, opened)
+    else:
+        opened = _first(name, type, span, outer)
+    return fill(opened, input=input, **values)
+
+
+def fill(opened: OpenSpan, **values: Any) -> OpenSpan:  # noqa: ANN401 - see OpenSpan
+    """Set attributes of a span by name; a name that it does not have becomes one of its `attributes`."""
+    recorder = opened.trace.recorder
+    if recorder is not None and opened.recorded:
+        for name, value in values.items():
+            if value is None:
+                continue
+            if name == "input":
+                opened.input = recorder.hold(opened.trace, value)
+            elif name in _CONTENT:
+                setattr(opened, name, value)
+            else:
+                opened.attributes = {**(opened.attributes or {}), name: value}
+    return opened
+
+
+def _first(name: str, type: str, span: Span | None, outer: OpenSpan | None) -> OpenSpan:  # noqa: A002 - see `open_span`
+    """Return the first span of a trace in this process."""
+    recorder = _recorder
+    if outer is not None:  # a part of the trace has been logged, or belongs to the parent process
+        span = span or Span.part_of(outer.trace.trace_id, outer.span.span_id)
+        parent: str | None = outer.span.span_id
+    else:
+        host = host_trace.current()
+        span = span or Span((host["trace_id"], host["span_id"]) if host else None)
+        parent = _parent_outside(span, host)
+    if recorder is None:
+        return OpenSpan(name, type, span, OpenTrace(None, span.trace_id), parent)
+    trace = recorder.begin(span.trace_id, joined=parent is not None)
+    if outer is not None and (decision := outer.trace.decision) is not None and decision.should_sample:
+        trace.decision = decision
+    opened = OpenSpan(name, type, span, trace, parent)
+    opened._is_root = True  # noqa: SLF001 - of this module
+    if trace.recorder is not None:
+        recorder.add(trace, opened)
+    return opened
+
+
+def _parent_outside(span: Span, host: dict[str, str]) -> str | None:
+    """Return the parent of a trace's first span: a caller's or the host's, and not one that only telemetry knows."""
+    parent = span.parent_span_id
+    bound = structlog.contextvars.get_contextvars()
+    if parent is None or parent != bound.get("span_id"):
+        return parent
+    if host.get("trace_id") == span.trace_id:
+        return host["span_id"]
+    return bound.get("parent_span_id")
+
+
+def _described(error: BaseException) -> dict[str, Any]:
+    """Return an exception as plain data, so that none of the frames that it holds is kept."""
+    kind = type(error)
+    return {
+        "type": kind.__name__,
+        "message": str(error),
+        "stacktrace": "".join(traceback.format_exception(kind, error, error.__traceback__, limit=50)),
+    }

@@ -1,0 +1,160 @@
+"""Decides which traces are kept: before a run, as far as that is known, or with hindsight when it has ended.
+
+Every error, every slow run and the first of each type is kept; of the rest a share, by the trace's id, so that all
+processes that share a trace decide alike. A type that comes too often is kept at a lower rate. The rate depends on what
+came before and never on the trace itself, so that counts weighted by 1 / `sample_rate` are right on average.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, NamedTuple
+
+import structlog
+
+from automagik_processors.ids import ForkSafeRandom, is_id
+from automagik_telemetry import host_trace
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+MAX_TYPES = 1_000
+"""Types that are told apart; what comes after is one type together, of which nothing is a first."""
+_OTHER = "other"
+_TRACE_ID = 32
+_LEAST = 1e-6
+
+
+class SamplingDecision(NamedTuple):
+    """Whether a trace is kept, why, and the share of such traces that is: count each as 1 / `sample_rate`."""
+
+    should_sample: bool
+    reason: str
+    sample_rate: float
+
+
+_decided: ContextVar[tuple[SamplingDecision, str] | None] = ContextVar("automagik_telemetry_decided", default=None)
+
+
+class _Budget:
+    """How many traces of one type may still be kept: refilled with time, spent as rates are given out."""
+
+    __slots__ = ("left", "since")
+
+    def __init__(self, left: float, since: float) -> None:
+        self.left = left
+        self.since = since
+
+
+class AdaptiveSampler:
+    """Keep `error_rate` of the errors, every run of `slow_threshold_ms` or more, and `base_rate` of the rest.
+
+    `max_per_minute` is how many of the rest are kept of each type, about, at most. `clock` is in seconds and `random`
+    returns as many random bits as it is asked for. Raises ValueError for a rate outside [0, 1] and a limit below 1.
+    """
+
+    def __init__(  # noqa: PLR0913 - each has its default
+        self,
+        base_rate: float = 0.1,
+        error_rate: float = 1.0,
+        slow_threshold_ms: float = 5_000.0,
+        *,
+        max_per_minute: float = 60.0,
+        clock: Callable[[], float] = time.monotonic,
+        random: Callable[[int], int] | None = None,
+    ) -> None:
+        for name, rate in (("base_rate", base_rate), ("error_rate", error_rate)):
+            if not 0 <= rate <= 1:
+                raise ValueError(f"{name}={rate!r} is not a number from 0 to 1")
+        if not max_per_minute >= 1:
+            raise ValueError(f"max_per_minute={max_per_minute!r} is not a number from 1")
+        self.base_rate = base_rate
+        self.error_rate = error_rate
+        self.slow_threshold_ms = slow_threshold_ms
+        self.max_per_minute = max_per_minute
+        self._clock = clock
+        self._random = random or ForkSafeRandom().getrandbits
+        self._budgets: dict[str, _Budget] = {}
+        self._lock = threading.RLock()
+
+    def should_sample(
+        self,
+        trace_type: str = "trace",
+        is_error: bool = False,  # noqa: FBT001, FBT002 - as the guide calls it
+        duration_ms: float | None = None,
+        attributes: Mapping[str, object] | None = None,  # noqa: ARG002 - accepted, and decides nothing
+    ) -> SamplingDecision:
+        """Return the decision for a run of `trace_type` that is about to begin, or has ended in `duration_ms`.
+
+        The trace that is started next in this context gets the id that was decided by, and the rate.
+        """
+        bound = structlog.contextvars.get_contextvars().get("trace_id") or host_trace.current().get("trace_id")
+        trace_id = bound if is_id(bound, _TRACE_ID) else f"{self._random(128) or 1:032x}"
+        decision = self.decide(trace_type, trace_id, is_error=is_error, duration_ms=duration_ms)
+        _decided.set((decision, trace_id) if decision.should_sample else None)
+        return decision
+
+    def decide(
+        self,
+        trace_type: str,
+        trace_id: str,
+        *,
+        is_error: bool = False,
+        duration_ms: float | None = None,
+        joined: bool = False,
+    ) -> SamplingDecision:
+        """Return the decision for a trace, by its id (32 hex digits) where a share is kept; the duration is in ms.
+
+        Of a trace that is `joined`, for it began in another process, nothing is a first and no budget counts, so that
+        both processes decide alike.
+        """
+        if is_error:
+            return _share("error", self.error_rate, trace_id)
+        if duration_ms is not None and duration_ms >= self.slow_threshold_ms:
+            return SamplingDecision(should_sample=True, reason="slow", sample_rate=1.0)
+        if joined or not self.base_rate:
+            return _share("sampled", self.base_rate, trace_id)
+        with self._lock:
+            rate = self._rate(str(trace_type))
+        if rate is None:
+            return SamplingDecision(should_sample=True, reason="first_occurrence", sample_rate=1.0)
+        return _share("sampled" if rate == self.base_rate else "rate_limited", rate, trace_id)
+
+    def reset_lock(self) -> None:
+        """Begin with a new lock, in the child of a fork."""
+        self._lock = threading.RLock()
+
+    def _rate(self, trace_type: str) -> float | None:
+        """Return the rate for the next trace of a type, None for the first; it shrinks as the type's budget does.
+
+        It never becomes 0, or what is dropped could not be made up for by the weight of what is kept.
+        """
+        now, full = self._clock(), self.max_per_minute
+        if trace_type not in self._budgets and len(self._budgets) >= MAX_TYPES:
+            trace_type = _OTHER
+        budget = self._budgets.get(trace_type)
+        if budget is None:
+            self._budgets[trace_type] = _Budget(full, now)
+            if trace_type != _OTHER:
+                return None
+            budget = self._budgets[trace_type]
+        budget.left = min(full, budget.left + (now - budget.since) * full / 60.0)
+        budget.since = now
+        rate = self.base_rate * max(_LEAST, min(1.0, 2.0 * budget.left / full))
+        budget.left = max(0.0, budget.left - rate)
+        return rate
+
+
+def take_decision() -> tuple[SamplingDecision, str] | None:
+    """Return the positive decision made last in this context and its trace id, once; None if there is none."""
+    decided = _decided.get()
+    _decided.set(None)
+    return decided
+
+
+def _share(reason: str, rate: float, trace_id: str) -> SamplingDecision:
+    """Keep the share `rate` of all trace ids, by their last 8 bytes as OpenTelemetry's TraceIdRatioBased does."""
+    kept = int(trace_id[16:], 16) < round(rate * 2**64)
+    return SamplingDecision(kept, reason if kept or reason == "rate_limited" else "not_sampled", rate)

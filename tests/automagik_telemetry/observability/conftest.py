@@ -1,0 +1,59 @@
+"""Traces as they are logged, without a sink: a recorder that keeps all, and a handler that collects."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from automagik_telemetry.delivery.chain import event_dict
+from automagik_telemetry.host import TRACE_LOGGER
+from automagik_telemetry.observability import recording
+from automagik_telemetry.observability.manager import ObservabilityManager
+from automagik_telemetry.observability.sampler import AdaptiveSampler
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+class Logged(logging.Handler):
+    """Keeps the event dict of every trace that is logged."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.events: list[dict[str, Any]] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep it."""
+        self.events.append(event_dict(record))
+
+    def only(self) -> dict[str, Any]:
+        """Return the one trace that was logged."""
+        (event,) = self.events
+        return event
+
+    def spans(self) -> dict[str, dict[str, Any]]:
+        """Return the spans of all traces by name."""
+        return {span["name"]: span for event in self.events for span in event["spans"]}
+
+
+@pytest.fixture
+def logged() -> Iterator[Logged]:
+    """Whatever is logged as a trace."""
+    handler = Logged()
+    logger = logging.getLogger(TRACE_LOGGER)
+    before = logger.level, logger.propagate
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+    yield handler
+    logger.removeHandler(handler)
+    logger.level, logger.propagate = before
+
+
+@pytest.fixture
+def keeping_all(logged: Logged) -> Iterator[ObservabilityManager]:
+    """Record everything, and keep it."""
+    yield ObservabilityManager(AdaptiveSampler(base_rate=1.0))
+    recording.record_with(None)
