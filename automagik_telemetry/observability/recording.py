@@ -164,8 +164,13 @@ class Within:
 
 
 def open_span(
-    name: str, type: str = "span", *, input: object = None, span: Span | None = None, **values: Any
-) -> OpenSpan:  # noqa: A002, ANN401, E501 - LangWatch's words; see OpenSpan
+    name: str,
+    type: str = "span",  # noqa: A002 - LangWatch's word
+    *,
+    input: object = None,  # noqa: A002 - see above
+    span: Span | None = None,
+    **values: Any,  # noqa: ANN401 - see OpenSpan
+) -> OpenSpan:
     """Return a new open span: part of the current one, or else the first of a new trace.
 
     `span` gives the ids, shared with what else they stand for; `values` are the span's other attributes.
