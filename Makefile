@@ -53,6 +53,10 @@ format: $(READY) ## Format the code and repair what ruff can repair
 	@$(BIN)/ruff check --fix --quiet . || true
 	@$(BIN)/ruff format .
 
+.PHONY: bench
+bench: .venv-bench/.ready ## Measure speed beside other clients, and say which goals are missed
+	@.venv-bench/bin/python -m tests.bench $(ARGS)
+
 .PHONY: docs
 docs: $(READY) ## Write the generated pages anew
 	@$(BIN)/python docs/generate.py
@@ -64,6 +68,9 @@ lock: ## Renew the pinned versions of all dependencies
 	@.venv-lock/bin/uv pip compile --quiet pyproject.toml --group dev --extra collector --extra demo --upgrade \
 		--universal --python-version 3.11 --generate-hashes --no-annotate --no-emit-index-url --no-emit-find-links \
 		--custom-compile-command 'make lock' --output-file .ci/requirements.txt
+	@.venv-lock/bin/uv pip compile --quiet pyproject.toml --group bench --constraint .ci/requirements.txt --upgrade \
+		--universal --python-version 3.11 --generate-hashes --no-annotate --no-emit-index-url --no-emit-find-links \
+		--custom-compile-command 'make lock' --output-file tests/bench/requirements.txt
 	@rm -rf .venv-lock
 
 .PHONY: clean
@@ -78,4 +85,11 @@ $(VENV)/.pins: .ci/setup .ci/requirements.txt
 
 $(READY): $(VENV)/.pins pyproject.toml
 	@$(BIN)/python -m pip install -q --no-index --no-build-isolation --no-deps --editable .
+	@touch $@
+
+# The peers that `make bench` measures are nobody else's business.
+.venv-bench/.ready: .ci/setup tests/bench/requirements.txt
+	@.ci/setup $(PYTHON) .venv-bench tests/bench/requirements.txt
+	@echo 'import sys; sys.path[:0] = ["$(CURDIR)", "$(CURDIR)/processors"]' \
+		>"$$(.venv-bench/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/checkout.pth"
 	@touch $@

@@ -1,0 +1,98 @@
+"""Runs everything in turn, several times, prints medians and goals, and exits with 1 if one is missed: `make bench`.
+
+`--rounds 5` says how many times; `--only burst` runs one scenario alone, and then nothing is written; a whole run
+writes the tables and plots of docs/speed.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tests.bench.plan import EVERY_ROUND, GOALS, ONCE, Medians, Run
+from tests.bench.sink import counted, sink
+from tests.bench.tables import clients_table, goals_table
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from tests.bench.one import Figures
+
+_PATIENCE = 600
+
+
+def measure(run: Run, url: str) -> Figures:
+    """Run one process, and add what the sink saw: events lost, bytes for each; and the seconds to the process's end."""
+    target = {"sink": url, "hang": f"{url}/hang"}.get(run.endpoint, "http://127.0.0.1:9")
+    with tempfile.TemporaryDirectory() as home:
+        state = "/dev/null/none" if run.endpoint == "nowhere" else f"{home}/state"
+        environ = {key: value for key, value in os.environ.items() if not key.startswith(("AUTOMAGIK_", "OTEL_"))}
+        environ |= {"HOME": home, "AUTOMAGIK_STATE_DIR": state}
+        counted(url)
+        done = _process(run, target, environ)
+        figures: Figures = json.loads(done.stdout.splitlines()[-1])
+        if "ends" in figures:
+            figures["exit"] = time.monotonic() - figures.pop("ends")
+            kept = sum(file.read_bytes().count(b'"spanId"') for file in Path(home).rglob("*.json"))
+            figures["lost"] = run.number - kept
+        elif "events" in figures:
+            sent = counted(url)
+            figures["lost"] = figures["events"] - sent.events
+            figures["bytes"] = sent.bytes / max(1, sent.events)
+    return figures
+
+
+def _process(run: Run, url: str, environ: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-W", "ignore", "-m", "tests.bench.one"]
+    command += [run.scenario, run.client, url, str(run.number)]
+    return subprocess.run(command, env=environ, capture_output=True, text=True, check=True, timeout=_PATIENCE)
+
+
+def medians(rounds: Iterable[Iterable[Run]], url: str) -> Medians:
+    """Run everything in turn and return each figure's median."""
+    found: dict[Run, list[Figures]] = {}
+    for number, runs in enumerate(rounds, 1):
+        for run in runs:
+            sys.stderr.write(f"\rround {number}: {run.scenario} {run.client} {run.number} {run.endpoint}".ljust(79))
+            found.setdefault(run, []).append(measure(run, url))
+    sys.stderr.write("\r".ljust(80) + "\r")
+    return {
+        run: {name: statistics.median(each[name] for each in all_) for name in all_[0]} for run, all_ in found.items()
+    }
+
+
+def main() -> int:
+    """Measure, print, write; return 1 if a goal was missed."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--only")
+    options = parser.parse_args()
+    wanted = [run for run in EVERY_ROUND if options.only in (None, run.scenario)]
+    once = [run for run in ONCE if options.only in (None, run.scenario)]
+    with sink() as url:
+        found = medians([*[wanted] * options.rounds, once], url)
+    goals, missed = goals_table(GOALS, found)
+    tables = f"{clients_table(found)}\n{goals}"
+    sys.stdout.write(tables)
+    if options.only is None:
+        from tests.bench.plot import draw
+
+        docs = Path(__file__).parents[2] / "docs"
+        draw(found, docs / "speed.svg")
+        page = docs / "speed.md"
+        head, begin, rest = page.read_text(encoding="utf-8").partition("<!-- measured -->\n")
+        _, end, tail = rest.partition("<!-- end -->")
+        page.write_text(f"{head}{begin}\n{tables}\n{end}{tail}", encoding="utf-8")
+    return 1 if missed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

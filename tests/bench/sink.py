@@ -1,0 +1,161 @@
+"""A local endpoint that accepts whatever a client sends, and counts the events in it when asked.
+
+It keeps bodies as they came and reads them only when it is asked, so that it takes little of the machine meanwhile.
+Run as a process, it prints its URL and serves until its standard input ends.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import json
+import subprocess
+import sys
+import threading
+import urllib.request
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+ROOT = Path(__file__).parents[2]
+"""Where the processes find this package."""
+
+
+class Request(NamedTuple):
+    """One request: its path, its body as it came, and what its headers say of that."""
+
+    path: str
+    body: bytes
+    type: str
+    encoding: str | None
+
+    def events(self) -> int:
+        """Return how many spans, log records or log items the request carries."""
+        body = gzip.decompress(self.body) if self.encoding == "gzip" else self.body
+        if self.path.rstrip("/").endswith("envelope"):
+            return _in_envelope(body)
+        return _in_json(json.loads(body)) if self.type == "application/json" else _in_protobuf(self.path, body)
+
+
+def _in_json(request: dict[str, Any]) -> int:
+    return sum(
+        len(scope.get("spans") or scope["logRecords"])
+        for resource in request.get("resourceSpans") or request["resourceLogs"]
+        for scope in resource.get("scopeSpans") or resource["scopeLogs"]
+    )
+
+
+def _in_protobuf(path: str, body: bytes) -> int:
+    if path.endswith("/v1/logs"):
+        from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
+
+        logs = ExportLogsServiceRequest.FromString(body)
+        return sum(len(scope.log_records) for resource in logs.resource_logs for scope in resource.scope_logs)
+    if path.endswith("/traces"):
+        from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+        traces = ExportTraceServiceRequest.FromString(body)
+        return sum(len(scope.spans) for resource in traces.resource_spans for scope in resource.scope_spans)
+    return 0  # metrics, or a client's question about itself
+
+
+def _in_envelope(body: bytes) -> int:
+    """Count the logs in an envelope of Sentry: a line of header before each item, which says how many it holds."""
+    count, rest = 0, body.partition(b"\n")[2]
+    while rest:
+        line, _, rest = rest.partition(b"\n")
+        header = json.loads(line)
+        count += header.get("item_count", 0)
+        rest = rest[header["length"] :].removeprefix(b"\n")
+    return count
+
+
+class _Exchange(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: _Server
+    disable_nagle_algorithm = True
+
+    def do_POST(self) -> None:
+        """Keep the request; one below /hang is never answered."""
+        body = self._read()
+        if self.path.startswith("/hang"):
+            threading.Event().wait()
+        request = Request(self.path, body, self.headers["Content-Type"], self.headers["Content-Encoding"])
+        self.server.requests.append(request)
+        self._reply({})
+
+    def do_GET(self) -> None:
+        """Answer with what has come since the last time that this was asked; Logfire asks who it is."""
+        if self.path != "/":
+            self._reply({"project_name": "bench", "project_url": "http://localhost"})
+            return
+        requests, self.server.requests = self.server.requests, []
+        self._reply({"events": sum(map(Request.events, requests)), "bytes": sum(len(each.body) for each in requests)})
+
+    def _read(self) -> bytes:
+        if "Content-Length" in self.headers:
+            return self.rfile.read(int(self.headers["Content-Length"]))
+        chunks = []
+        while size := int(self.rfile.readline(), 16):
+            chunks.append(self.rfile.read(size))
+            self.rfile.readline()
+        self.rfile.readline()
+        return b"".join(chunks)
+
+    def _reply(self, answer: dict[str, Any]) -> None:
+        body = json.dumps(answer).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class's name
+        """Print nothing."""
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 128
+    requests: list[Request]
+
+
+class Counted(NamedTuple):
+    """What a sink was sent: events, and bytes of the bodies as they came."""
+
+    events: int
+    bytes: int
+
+
+def counted(url: str) -> Counted:
+    """Return what the sink at `url` was sent since the last time that this was asked."""
+    with urllib.request.urlopen(url) as answer:  # noqa: S310 - our own
+        return Counted(**json.load(answer))
+
+
+@contextlib.contextmanager
+def sink() -> Iterator[str]:
+    """Run a sink in a process of its own, and provide its URL."""
+    command = [sys.executable, "-m", "tests.bench.sink"]
+    with subprocess.Popen(command, cwd=ROOT, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        yield process.stdout.readline().strip()
+        process.communicate()
+
+
+def main() -> None:
+    """Serve until standard input ends."""
+    server = _Server(("127.0.0.1", 0), _Exchange)
+    server.requests = []
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+    sys.stdout.write(f"http://127.0.0.1:{server.server_port}\n")
+    sys.stdout.flush()
+    sys.stdin.read()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,53 @@
+"""What was measured, as tables in Markdown: one of clients, one of goals."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tests.bench.clients import CLIENTS
+from tests.bench.plan import Goal, Medians, Run
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+_SILENT = ("disabled", "noop", "queue_listener", "ours_off", "ours_below")
+"""Clients that send nothing, by their nature."""
+
+
+def clients_table(found: Medians) -> str:
+    """Return a row for each client: what a burst of 20,000 events cost, and what became of it."""
+    rows = []
+    for name, client in CLIENTS.items():
+        figures = found.get(Run("burst", name))
+        if figures is None:
+            continue
+        what = (client.__doc__ or "").split("\n")[0].removeprefix("Return ").rstrip(".")
+        times = [_short(figures[figure]) for figure in ("cpu", "p50", "p99", "p99.9")]
+        share = f"{100 * figures['lost'] / figures['events']:.0f} %"
+        sent = ["-", "-"] if name in _SILENT else [share, _short(figures["bytes"])]
+        rows.append([f"`{name}`: {what}", *times, *sent])
+    return _table(["client", "CPU", "call p50", "p99", "p99.9", "lost", "wire bytes"], rows)
+
+
+def goals_table(goals: Sequence[Goal], found: Medians) -> tuple[str, list[Goal]]:
+    """Return a row for each goal whose figures are there, and the goals that were missed."""
+    rows, missed = [], []
+    for goal in goals:
+        try:
+            value = goal.value(found)
+        except KeyError:
+            continue
+        if value > goal.limit:
+            missed.append(goal)
+        met = "missed" if goal in missed else "met"
+        rows.append([goal.what, f"{_short(goal.limit)} {goal.unit}", f"{_short(value)} {goal.unit}", met])
+    return _table(["what", "at most", "measured", ""], rows), missed
+
+
+def _short(number: float) -> str:
+    return f"{number:,.0f}" if abs(number) >= 100 or number == int(number) else f"{number:.3g}"
+
+
+def _table(head: list[str], rows: Iterable[list[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
