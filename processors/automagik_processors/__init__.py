@@ -44,6 +44,7 @@ from automagik_processors.anonymize import Anonymize
 from automagik_processors.context import merge_context
 from automagik_processors.dropped import Dropped
 from automagik_processors.kinds import Count, Duration, Flag, Kind, Measure, Word
+from automagik_processors.langwatch import LangWatchTrace
 from automagik_processors.otlp import OTLPLogRecord, OTLPSpan
 from automagik_processors.otlp_envelope import envelope
 from automagik_processors.sample import Sample
@@ -56,6 +57,7 @@ __all__ = [
     "Duration",
     "Flag",
     "Kind",
+    "LangWatchTrace",
     "Measure",
     "OTLPLogRecord",
     "OTLPSpan",

@@ -26,7 +26,7 @@ MAX_DEPTH: Final = 16
 """How many levels of containers, and of JSON in texts, are looked into; a mark stands for what lies deeper."""
 
 MAX_NODES: Final = 10_000
-"""How many values are looked at within one field; a mark stands for each that follows."""
+"""How many values are looked at within one field, or one span of a trace; a mark stands for each that follows."""
 
 _LONG_KEY: Final = 12  # characters, from which on a key may hold a secret itself
 _NAMES: Final = ("name", "key", "header", "Name", "Key")
@@ -50,8 +50,8 @@ class Scrub:
     should take time linear in the text, as ours do.
 
     Depth and size are bounded: a mark stands for what lies deeper than `MAX_DEPTH` levels, for what follows the first
-    `MAX_NODES` values of a field, and for what follows the first million characters of a text. What is neither under
-    a key nor of a known shape, such as "my password is ...", stays.
+    `MAX_NODES` values of a field (of a list `spans`, of each span), and for what follows the first million characters
+    of a text. What is neither under a key nor of a known shape, such as "my password is ...", stays.
 
     Nothing of the caller's is changed, and nothing is raised. The constructor raises TypeError or ValueError, with the
     parameter and the value, for what is no list of texts, no name, or no regular expression.
@@ -100,10 +100,18 @@ class _Walk:
         changed = False
         for key, value in event.items():
             self._left = MAX_NODES
-            new_key, new = self._pair(key, value, 0)
+            new_key, new = (key, self._spans(value)) if _is_trace(key, value) else self._pair(key, value, 0)
             changed |= new is not value or new_key is not key
             scrubbed[new_key] = new
         return scrubbed if changed else event
+
+    def _spans(self, spans: list[Any]) -> list[Any]:
+        """Return a trace's spans, each scrubbed as a field is."""
+        scrubbed = []
+        for span in list.__iter__(spans):
+            self._left = MAX_NODES
+            scrubbed.append(self.value(span, 0))
+        return spans if _same(spans, scrubbed) else scrubbed
 
     def value(self, value: object, depth: int) -> object:
         """Return `value`, or a copy without secrets; the mark if it can't be read."""
@@ -239,6 +247,10 @@ class _Walk:
     def _as_text(self, value: object, text: str, depth: int) -> object:
         scrubbed = self._text(text, depth)
         return value if scrubbed == text else scrubbed
+
+
+def _is_trace(key: object, value: object) -> bool:
+    return type(key) is str and key == "spans" and type(value) is list
 
 
 def _same(before: list[Any], after: list[Any]) -> bool:

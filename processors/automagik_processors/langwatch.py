@@ -1,0 +1,160 @@
+"""Turns a trace, one event whose spans ride along, into the OTLP/JSON spans that LangWatch takes."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple
+
+from automagik_processors import langwatch_keys as keys
+from automagik_processors.dropped import Dropped
+from automagik_processors.ids import ForkSafeRandom, is_id
+from automagik_processors.langwatch_span import encode_span
+from automagik_processors.otlp_values import text_of, utf8
+from automagik_processors.plain import plain_dict
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from structlog.typing import EventDict, WrappedLogger
+
+MAX_TRACE: Final = 4_000_000
+"""Bytes of one encoded trace; LangWatch takes 10 MiB in one request."""
+
+_RESERVE: Final = 256  # bytes for saying, on the root, what was cut
+_SHAPE: Final = ("name", "type", "start", "end", "parent_span_id")
+
+
+class _Span(NamedTuple):
+    """A span that can be read, with the id that it goes by."""
+
+    span_id: str
+    fields: dict[str, Any]
+    added: dict[str, Any]
+
+
+class LangWatchTrace:
+    """Return one fragment: all spans of the trace, joined by commas, so that the trace stays the unit of account.
+
+    The event holds `trace_id`, `spans` (a list of dicts, see `langwatch_span`), and of the trace as a whole `metadata`,
+    `sample_rate`, `sample_reason` and `truncated_spans`, which go to its root. Texts within inputs and outputs are cut
+    to `bounded_json.MAX_TEXT` characters and a value to `MAX_VALUE`, with a mark. A trace larger than `max_bytes` loses
+    the content of its later spans, which say so, and if it is still too large the spans themselves, which are counted
+    on the root. `ids` returns 64 random bits for an id that is missing, `clock` the Unix time for a trace without one.
+
+    Raises `Dropped` ("not_a_trace") for an event without spans, and nothing else. The constructor raises ValueError for
+    a size below 10,000.
+    """
+
+    signal: ClassVar[str] = "traces"
+
+    def __init__(
+        self,
+        max_bytes: int = MAX_TRACE,
+        ids: Callable[[], int] | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        if type(max_bytes) is not int or max_bytes < 10_000:  # noqa: PLR2004  # said in the docstring
+            msg = f"LangWatchTrace(max_bytes={max_bytes!r}): allowed is a whole number from 10,000"
+            raise ValueError(msg)
+        self._max_bytes = max_bytes
+        random = ForkSafeRandom()
+        self._ids = ids or (lambda: random.getrandbits(64))
+        self._clock = clock
+
+    def __call__(self, _logger: WrappedLogger, _method_name: str, event_dict: EventDict) -> bytes:
+        """Return the encoded trace: UTF-8 without a newline."""
+        event = event_dict if type(event_dict) is dict else plain_dict(event_dict, text_of)
+        try:
+            spans, unreadable = self._spans(event)
+        except Exception:  # noqa: BLE001  # keys with methods that raise
+            spans, unreadable = [], 0
+        if not spans:
+            reason = "not_a_trace"
+            raise Dropped(reason)
+        trace_id = event.get("trace_id")
+        known = trace_id if is_id(trace_id, 32) else self._id() + self._id()
+        return self._fragment(known, spans, unreadable)
+
+    def _spans(self, event: EventDict) -> tuple[list[_Span], int]:
+        """Return the trace's spans, its root first, and how many others there were."""
+        given: Any = event.get("spans")
+        listed = list(given) if type(given) in (list, tuple) else []
+        spans = [self._read(span, event) for span in listed if type(span) is dict]
+        ids = {span.span_id for span in spans}
+        roots = [n for n, span in enumerate(spans) if _parent(span) not in ids]
+        if spans:
+            spans.insert(0, spans.pop(roots[0] if roots else 0))
+            spans[0] = spans[0]._replace(**_as_root(spans[0], event))
+        truncated: Any = event.get("truncated_spans")
+        before = truncated if type(truncated) is int and 0 < truncated < 2**31 else 0
+        return spans, before + len(listed) - len(spans)
+
+    def _read(self, span: dict[str, Any], event: EventDict) -> _Span:
+        span_id = span.get("span_id")
+        known = span_id if is_id(span_id, 16) else self._id()
+        if span.get("start") is None and span.get("end") is None:
+            moment = event.get("timestamp")
+            span = {**span, "end": moment if type(moment) is float else self._clock()}
+        return _Span(known, span, {})
+
+    def _fragment(self, trace_id: str, spans: Sequence[_Span], cut: int) -> bytes:
+        root, *others = spans
+        encoded = [self._root(trace_id, root, cut)]
+        left = self._max_bytes - len(encoded[0]) - _RESERVE
+        # A part is kept for spans without content, so that the shape of the trace outlasts its longest messages.
+        shapes = self._max_bytes // 4
+        bare = False
+        for number, span in enumerate(others):
+            text = b"" if bare else _encoded(trace_id, span, left - shapes)
+            if not text:
+                bare = True
+                text = _encoded(trace_id, span, left, bare=True)
+            if not text:
+                encoded[0] = self._root(trace_id, root, cut + len(others) - number)
+                break
+            encoded.append(text)
+            left -= len(text) + 1
+        return b",".join(encoded)
+
+    def _root(self, trace_id: str, root: _Span, cut: int) -> bytes:
+        if cut:
+            root = root._replace(added={**root.added, keys.TRUNCATED_SPANS: cut})
+        shape = root._replace(fields={key: root.fields.get(key) for key in _SHAPE})
+        room = self._max_bytes - _RESERVE
+        return _encoded(trace_id, root, room) or _encoded(trace_id, shape, room, bare=True)
+
+    def _id(self) -> str:
+        return f"{self._ids() & (1 << 64) - 1 or 1:016x}"
+
+
+def _parent(span: _Span) -> str | None:
+    parent = span.fields.get("parent_span_id")
+    return parent if is_id(parent, 16) else None
+
+
+def _as_root(span: _Span, event: EventDict) -> dict[str, Any]:
+    """Return what tells of the trace as a whole: shown as its metadata, and exact as attributes."""
+    rate: Any = event.get("sample_rate")
+    reason = event.get("sample_reason")
+    added: dict[str, Any] = {}
+    if type(rate) in (int, float) and 0 < rate <= 1:
+        added[keys.SAMPLE_RATE] = float(rate)
+    if type(reason) is str:
+        added[keys.SAMPLE_REASON] = reason[:100]
+    said = {key.removeprefix("automagik."): value for key, value in added.items()}
+    of_trace, own = event.get("metadata"), span.fields.get("metadata")
+    metadata = {
+        **(of_trace if type(of_trace) is dict else {}),
+        **(own if type(own) is dict else {}),
+        **said,
+    }
+    return {"fields": {**span.fields, "metadata": metadata}, "added": added}
+
+
+def _encoded(trace_id: str, span: _Span, room: int, *, bare: bool = False) -> bytes:
+    """Return the span, `bare` of its content or whole; nothing if it has no room, or can't be read."""
+    try:
+        text = utf8(encode_span(trace_id, span.span_id, span.fields, span.added, bare=bare))
+    except Exception:  # noqa: BLE001  # methods of what it holds that raise
+        return b""
+    return text if len(text) < room else b""

@@ -1,0 +1,98 @@
+"""Every attribute key, span type and form of value that LangWatch is told, and where each of them is defined."""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+LANGWATCH: Final = "langwatch 1.4.0"
+"""The SDK: `langwatch.attributes.AttributeKey`, and `langwatch.domain` for what the JSON in them looks like."""
+
+GEN_AI: Final = "semantic conventions 1.44.0"
+"""OpenTelemetry's attributes of generative AI, in development there."""
+
+OURS: Final = "this project"
+
+SPAN_TYPE: Final = "langwatch.span.type"
+INPUT: Final = "langwatch.input"
+OUTPUT: Final = "langwatch.output"
+METRICS: Final = "langwatch.metrics"
+TIMESTAMPS: Final = "langwatch.timestamps"
+THREAD: Final = "langwatch.thread.id"
+USER: Final = "langwatch.user.id"
+METADATA: Final = "metadata"
+MODEL: Final = "gen_ai.request.model"
+SYSTEM: Final = "gen_ai.system"
+PROVIDER: Final = "gen_ai.provider.name"
+INPUT_TOKENS: Final = "gen_ai.usage.input_tokens"
+OUTPUT_TOKENS: Final = "gen_ai.usage.output_tokens"
+REASONING_TOKENS: Final = "gen_ai.usage.reasoning.output_tokens"
+CACHE_READ_TOKENS: Final = "gen_ai.usage.cache_read.input_tokens"
+CACHE_CREATION_TOKENS: Final = "gen_ai.usage.cache_creation.input_tokens"
+ERROR_TYPE: Final = "error.type"
+EXCEPTION: Final = ("exception.type", "exception.message", "exception.stacktrace")
+COST_ESTIMATED: Final = "automagik.cost_estimated"
+SAMPLE_RATE: Final = "automagik.sample_rate"
+SAMPLE_REASON: Final = "automagik.sample_reason"
+TRUNCATED: Final = "automagik.truncated"
+TRUNCATED_SPANS: Final = "automagik.truncated_spans"
+
+
+class Row(NamedTuple):
+    """One key."""
+
+    key: str
+    source: str
+    holds: str
+
+
+KEYS: Final = (
+    Row(SPAN_TYPE, LANGWATCH, "what kind of work it was, one of the types below"),
+    Row(INPUT, LANGWATCH, 'JSON: `{"type": ..., "value": ...}`, the type one of the forms below'),
+    Row(OUTPUT, LANGWATCH, "the same of what came out"),
+    Row(
+        METRICS,
+        LANGWATCH,
+        "JSON: `prompt_tokens`, `completion_tokens`, `reasoning_tokens`, `cost` in US dollars, `first_token_ms`",
+    ),
+    Row(TIMESTAMPS, LANGWATCH, "JSON: `started_at`, `first_token_at`, `finished_at` in milliseconds since 1970"),
+    Row(THREAD, LANGWATCH, "the conversation that it was part of"),
+    Row(USER, LANGWATCH, "whom it was done for"),
+    Row(METADATA, LANGWATCH, "JSON: what the application says of it; of a trace, also how it was sampled"),
+    Row(MODEL, LANGWATCH, "the model"),
+    Row(SYSTEM, LANGWATCH, "who serves the model"),
+    Row(PROVIDER, GEN_AI, "the same, by its newer name"),
+    Row(INPUT_TOKENS, LANGWATCH, "tokens read"),
+    Row(OUTPUT_TOKENS, LANGWATCH, "tokens written"),
+    Row(REASONING_TOKENS, GEN_AI, "of those, the ones for reasoning"),
+    Row(CACHE_READ_TOKENS, GEN_AI, "of the tokens read, the ones from a cache"),
+    Row(CACHE_CREATION_TOKENS, GEN_AI, "of the tokens read, the ones put into a cache"),
+    Row(ERROR_TYPE, LANGWATCH, "the class of the exception, which stands as an event of the span too"),
+    Row(COST_ESTIMATED, OURS, "true if the cost is an estimate from a price list, and not what the framework told"),
+    Row(SAMPLE_RATE, OURS, "the share of such traces that is kept: count this one as its inverse"),
+    Row(SAMPLE_REASON, OURS, "why it was kept"),
+    Row(TRUNCATED, OURS, "true if the span's content was left out, for the trace was too large"),
+    Row(TRUNCATED_SPANS, OURS, "how many spans of the trace were left out"),
+)
+
+SPAN_TYPES: Final = frozenset(
+    {
+        *("span", "llm", "chain", "tool", "agent", "guardrail", "evaluation", "rag", "workflow", "component", "module"),
+        *("server", "client", "producer", "consumer", "task", "unknown"),
+    }
+)
+"""`langwatch.domain.SpanTypes`."""
+
+ROLES: Final = frozenset({"system", "user", "assistant", "function", "tool", "guardrail", "evaluation", "unknown"})
+"""`langwatch.domain.ChatRole`."""
+
+FORMS: Final = frozenset({"text", "chat_messages", "json", "raw", "list"})
+"""The values of `type` in inputs and outputs that we write, of those of `langwatch.domain.SpanInputOutput`."""
+
+TOKENS: Final = (
+    ("input_tokens", INPUT_TOKENS, "prompt_tokens"),
+    ("output_tokens", OUTPUT_TOKENS, "completion_tokens"),
+    ("reasoning_tokens", REASONING_TOKENS, "reasoning_tokens"),
+    ("cache_read_tokens", CACHE_READ_TOKENS, None),
+    ("cache_write_tokens", CACHE_CREATION_TOKENS, None),
+)
+"""A count of `usage`, its attribute, and its name in the metrics."""
