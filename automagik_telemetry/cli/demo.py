@@ -1,14 +1,14 @@
-"""`automagik-telemetry demo`: the whole journey, on this machine alone, from a logging call to answers."""
+"""`automagik-telemetry demo`: the whole journey of the worked example's events, on this machine alone."""
 
 from __future__ import annotations
 
+import importlib.util
 import itertools
 import os
 import socket
 import subprocess
 import sys
 import tempfile
-import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,47 +21,54 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
+_MODULES = ("agno", "duckdb", "fastapi", "pydantic_ai", "rich", "uvicorn")
 _COMMANDS = (
     ("list",),
-    ("run", "simple", "-m", "hello world"),
-    ("run", "genie", "-m", "make me a sandwich"),
-    ("run", "genie", "-m", "a wish that is much longer than any genie would ever grant"),
-    ("run", "simple", "-m", " "),
+    ("run", "concierge", "-m", "emma"),
+    ("run", "poet", "-m", "a verse that is longer than any verse should be"),
+    ("run", "clerk", "-m", "dune"),
 )
-_MESSAGES = ("hello", "how are you today", "one two three four five six seven eight", " ")
+_MESSAGES = {
+    "clerk": ("dune", "emma", "ulysses", "my secret diary"),
+    "poet": ("the sea", "autumn leaves on the stairs", "a verse that is longer than any verse should be"),
+    "concierge": ("emma", "ulysses"),
+    "nobody": ("hello",),
+}
 _REQUESTS = (
-    ("GET", "/api/v1/agents", None),
-    *(("POST", f"/api/v1/agents/{name}/run", text) for name in ("simple", "genie") for text in _MESSAGES),
-    ("POST", "/api/v1/agents/nobody/run", "hello"),
+    ("GET", "/agents", None),
     ("GET", "/private/path/of-a-user", None),
+    *(("POST", f"/agents/{name}/run", text) for name, texts in _MESSAGES.items() for text in texts),
 )
 _ROUNDS = 8
 
 
 @click.command("demo")
 def command() -> None:
-    """Run a small application against a local collector and show what arrives. Nothing leaves this machine."""
-    try:
-        import fastapi  # noqa: F401 - only to see whether the extra is there
-        from rich.console import Console
+    """Run a small application, a bookshop whose staff are agents, and show what arrives at a local collector.
 
-        from automagik_telemetry.collector.report import render
-        from automagik_telemetry.collector.server import Collector
-    except ImportError as error:
+    Its code is the worked example of the documentation. Nothing leaves this machine.
+    """
+    if missing := [name for name in _MODULES if importlib.util.find_spec(name) is None]:
         raise click.ClickException(
-            f"the demo needs more packages ({error.name} is missing): pip install 'automagik-telemetry[demo]'"
-        ) from error
+            f"the demo needs more packages ({missing[0]} is missing): pip install 'automagik-telemetry[demo]'"
+        )
+    from rich.console import Console
+
+    from automagik_telemetry.collector.report import render
+    from automagik_telemetry.collector.server import Collector
+
     console = Console(highlight=False, soft_wrap=True)
     console.print("[bold]automagik-telemetry demo[/bold]: from a logging call to answers, on this machine alone.\n")
+    example = _example()
     with tempfile.TemporaryDirectory(prefix="automagik-demo-") as folder:
         home = Path(folder)
         with Collector(home / "demo.duckdb") as collector:
             console.print(f"[bold]1[/bold]  A collector listens on {collector.url}")
-            environment = _environment(home, collector.url)
-            with _api(environment) as url:
+            environment = _environment(home, collector.url, example)
+            with _api(environment, home / "api.log") as url:
                 console.print("[bold]2[/bold]  Commands run, each as a process of its own; none waits for the network:")
-                example = _run_commands(console, environment)
-                console.print(f"[bold]3[/bold]  A FastAPI application answers on {url}:")
+                run = _run_commands(console, environment)
+                console.print(f"[bold]3[/bold]  The same agents behind FastAPI, on {url}:")
                 _send_requests(console, url)
             console.print(
                 "[bold]4[/bold]  `automagik-telemetry flush` ships what processes left on disk when they ended:"
@@ -69,26 +76,31 @@ def command() -> None:
             flushed = _run([sys.executable, "-m", "automagik_telemetry", "flush"], environment)
             console.print(f"     {flushed.stdout.strip() or flushed.stderr.strip()}")
             render(collector.answers(), console)
-    console.print(
-        "\n[bold]One event, the exact bytes that were sent[/bold] (a name that nobody declared would be a hash):"
-    )
-    console.print(example, markup=False)
+    console.print("\n[bold]An agent's run as it lay on disk and was sent[/bold], without the message and the answer:")
+    console.print(run, markup=False)
     console.print(
         "\n[bold]Where to look next[/bold]\n"
-        "  logging.yaml                          what goes where, through which steps\n"
-        "  automagik_telemetry/telemetry/events.py   everything that can ever be sent\n"
-        "  automagik-telemetry settings          every switch, the off switches first\n"
-        "  automagik-telemetry collector         a receiver of your own; `report` asks it the same questions"
+        f"  {example / 'bookshop'}   the application that you have just seen\n"
+        "  automagik-telemetry events      everything that can ever be sent\n"
+        "  automagik-telemetry settings    every switch, the off switches first\n"
+        "  automagik-telemetry collector   a receiver of your own; `report` asks it the same questions"
     )
 
 
-def _environment(home: Path, endpoint: str) -> dict[str, str]:
-    """Return an environment that opts in towards `endpoint` and knows nothing else of the caller's."""
+def _example() -> Path:
+    """Return the folder of the worked example: the wheel's copy, or that of a checkout."""
+    package = Path(__file__).parent.parent
+    copy = package / "example"
+    return copy if copy.is_dir() else package.parent / "docs" / "example"
+
+
+def _environment(home: Path, endpoint: str, example: Path) -> dict[str, str]:
+    """Return an environment that opts in towards `endpoint`, finds the example, and knows nothing else."""
     kept = {key: os.environ[key] for key in ("PATH", "LANG", "SYSTEMROOT") if key in os.environ}
     return {
         **kept,
         "HOME": str(home),
-        "PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry),
+        "PYTHONPATH": os.pathsep.join([str(example), *filter(None, sys.path)]),
         "AUTOMAGIK_TELEMETRY_ENABLED": "true",
         "AUTOMAGIK_TELEMETRY_ENDPOINT": endpoint,
         "AUTOMAGIK_STATE_DIR": str(home / "state"),
@@ -101,18 +113,17 @@ def _run(arguments: list[str], environment: dict[str, str]) -> subprocess.Comple
 
 
 @contextmanager
-def _api(environment: dict[str, str]) -> Iterator[str]:
-    """Run the demo's API under uvicorn in a process of its own, on a free port; yield its URL."""
-    with socket.socket() as listener:
+def _api(environment: dict[str, str], log: Path) -> Iterator[str]:
+    """Run the example's API under uvicorn in a process of its own, on a free port; yield its URL."""
+    with socket.socket() as listener, log.open("wb") as output:
         listener.bind(("127.0.0.1", 0))
         listener.listen(64)
         descriptor = listener.fileno()
-        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        application = "automagik_telemetry.demo.api:create_app"
-        arguments = ["-m", "uvicorn", "--factory", application, "--fd", str(descriptor), "--log-level", "warning"]
-        server = subprocess.Popen([sys.executable, *arguments], env=environment, pass_fds=[descriptor])  # noqa: S603 - our own command
+        arguments = ["-m", "uvicorn", "--factory", "bookshop.api:create_app", "--fd", str(descriptor)]
+        command = [sys.executable, *arguments, "--log-level", "warning"]
+        server = subprocess.Popen(command, env=environment, pass_fds=[descriptor], stdout=output, stderr=output)  # noqa: S603 - our own command
         try:
-            yield url
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
         finally:
             server.terminate()
             try:
@@ -123,18 +134,18 @@ def _api(environment: dict[str, str]) -> Iterator[str]:
 
 
 def _run_commands(console: Console, environment: dict[str, str]) -> str:
-    """Run each command, show how it ended, and return an agent's run as one of them left it on disk."""
-    example = ""
-    for arguments in _COMMANDS:
-        started = time.perf_counter()
-        ended = _run([sys.executable, "-m", "automagik_telemetry.demo.commands", *arguments], environment)
-        took = time.perf_counter() - started
-        shown = " ".join(f'"{argument}"' if " " in argument else argument for argument in arguments)
-        answer = (ended.stdout or ended.stderr).strip().replace("\n", ", ")
-        console.print(f"     $ agents {shown}", markup=False)
-        console.print(f"       {answer}  [dim](exit code {ended.returncode}, {took:.1f} s)[/dim]")
-        example = example or _queued_run(Path(environment["AUTOMAGIK_STATE_DIR"]))
-    return example
+    """Run the commands, two at a time, show how each ended, and return an agent's run that one of them left on disk."""
+
+    def run(arguments: tuple[str, ...]) -> subprocess.CompletedProcess[str]:
+        return _run([sys.executable, "-m", "bookshop.commands", *arguments], environment)
+
+    with ThreadPoolExecutor(2) as pool:
+        for arguments, ended in zip(_COMMANDS, pool.map(run, _COMMANDS), strict=True):
+            shown = " ".join(f'"{argument}"' if " " in argument else argument for argument in arguments)
+            console.print(f"     $ bookshop {shown}", markup=False)
+            console.print(f"       {(ended.stdout or ended.stderr).splitlines()[-1]}", markup=False, end="")
+            console.print(f"  [dim](exit code {ended.returncode})[/dim]" if ended.returncode else "")
+    return _queued_run(Path(environment["AUTOMAGIK_STATE_DIR"]))
 
 
 def _queued_run(state: Path) -> str:

@@ -27,7 +27,7 @@ def track_agent(agent_name: str | None = None, framework: str | None = None) -> 
     Raises TypeError or ValueError, when it decorates, for a name or function that is none.
     """
     names = [name for name in (agent_name, framework) if name is not None]
-    declare(*names, *([f"agent.{agent_name}"] if agent_name is not None else []))
+    declare(*names)
 
     def decorate(function: Function) -> Function:
         if not callable(function) or isinstance(function, type):

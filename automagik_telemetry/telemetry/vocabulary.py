@@ -66,6 +66,7 @@ _NAME = re.compile(r"[A-Za-z_/][\w /.:{}<>*+-]{0,127}")
 def declare(*words: str) -> None:
     """Let these words leave verbatim from now on: names of agents, commands, features, tools, routes or workflows.
 
+    Each may be an agent's, so the component that it would be, such as "agent.simple", is declared with it.
     Raises TypeError for what is not a str, and ValueError for what can't be a name.
     """
     for word in words:
@@ -73,4 +74,4 @@ def declare(*words: str) -> None:
             raise TypeError(f"a declared word must be a str, not {type(word).__name__}")
         if not _NAME.fullmatch(word):
             raise ValueError(f"{word!r} can't be declared: a name begins with a letter and has at most 128 characters")
-    vocabulary.update(words)
+    vocabulary.update(words, map("agent.{}".format, words))
