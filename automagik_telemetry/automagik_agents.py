@@ -1,7 +1,7 @@
 """The names by which Automagik Agents knows its own `automagik.tracing`, so that it runs unmodified on this package.
 
-The application imports them from `decorators`, `middleware` and `performance`, which hold nothing else. Applications
-that are written anew use what stands behind them: `track_cli_command`, `TelemetryMiddleware` and the sampler.
+The application imports them from `decorators`, `middleware` and `performance` (a sampling decision), which hold nothing
+else. Applications that are written anew use what stands behind them: `track_cli_command` and `TelemetryMiddleware`.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import sys
-from dataclasses import dataclass
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -60,15 +59,6 @@ def trace_cli_command(
 
 
 trace_async_cli_command = trace_cli_command
-
-
-@dataclass(frozen=True, slots=True)
-class SamplingDecision:
-    """Whether a trace is kept, why, and the share of such traces that are, from 0 to 1."""
-
-    should_sample: bool
-    reason: str
-    sample_rate: float = 1.0
 
 
 def stand_in_for(name: str) -> None:

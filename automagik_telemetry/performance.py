@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from automagik_telemetry.automagik_agents import SamplingDecision
+from automagik_telemetry.observability.sampler import SamplingDecision
 
 __all__ = ["SamplingDecision"]

@@ -32,7 +32,7 @@ class SamplingDecision(NamedTuple):
 
     should_sample: bool
     reason: str
-    sample_rate: float
+    sample_rate: float = 1.0
 
 
 _decided: ContextVar[tuple[SamplingDecision, str] | None] = ContextVar("automagik_telemetry_decided", default=None)
