@@ -47,7 +47,7 @@ def test_example_runs(tmp_path: Path, page: Path, number: int, code: str, on: bo
 
 def test_there_are_examples() -> None:
     """The pages do hold examples, so that the test above tests something."""
-    assert {page.name for page, _, _ in EXAMPLES} >= {"README.md", "integrate.md"}
+    assert {page.name for page, _, _ in EXAMPLES} >= {"README.md", "integrate.md", "logging.md"}
 
 
 def test_generated_pages_are_current(tmp_path: Path) -> None:
