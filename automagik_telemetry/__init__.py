@@ -10,6 +10,7 @@ from automagik_telemetry.delivery.chain import ChainFormatter
 from automagik_telemetry.delivery.handler import BatchQueueHandler
 from automagik_telemetry.logging_config import ConfigurationError
 from automagik_telemetry.manager import TracingManager, configure, get_tracing_manager
+from automagik_telemetry.sinks.langwatch import langwatch_handler
 from automagik_telemetry.sinks.telemetry import otlp, telemetry_handler
 from automagik_telemetry.structlog_setup import emit_event
 from automagik_telemetry.telemetry.anonymize import anonymize
@@ -28,6 +29,7 @@ __all__ = [
     "declare",
     "emit_event",
     "get_tracing_manager",
+    "langwatch_handler",
     "otlp",
     "sample",
     "telemetry_handler",

@@ -60,13 +60,26 @@ def _chosen(settings: Settings, saved: choice.Choice) -> Consent:
 
 
 def decide_observability(settings: Settings, environ: Mapping[str, str] | None = None) -> Consent:
-    """Return how much may go to the user's own LangWatch account: opted into by an API key, off by any switch."""
-    environ = os.environ if environ is None else environ
-    if rule := _off_switch(settings, environ):
+    """Return whether full traces may go to the user's own accounts: opted into by an API key, off by any switch."""
+    if rule := _off_switch(settings, os.environ if environ is None else environ):
         return Consent(OFF, rule)
-    if not environ.get("LANGWATCH_API_KEY"):
-        return Consent(OFF, "not opted in: LANGWATCH_API_KEY is not set")
-    return Consent(LEVELS["DEBUG"], "LANGWATCH_API_KEY is set")
+    if settings.observability_enabled is False:
+        return Consent(OFF, "AUTOMAGIK_OBSERVABILITY_ENABLED is false")
+    if settings.langwatch_api_key is not None:
+        return Consent(LEVELS["DEBUG"], "LANGWATCH_API_KEY is set")
+    if settings.observability_enabled:
+        return Consent(LEVELS["DEBUG"], "AUTOMAGIK_OBSERVABILITY_ENABLED is true")
+    return Consent(OFF, "not opted in: LANGWATCH_API_KEY is not set")
+
+
+def decide_langwatch(settings: Settings, environ: Mapping[str, str] | None = None) -> Consent:
+    """Return whether full traces may go to the user's own LangWatch project, which takes its key."""
+    decision = decide_observability(settings, environ)
+    if decision.given and settings.langwatch_api_key is None:
+        return Consent(OFF, "LANGWATCH_API_KEY is not set")
+    if decision.given and settings.langwatch_endpoint is None:
+        return Consent(OFF, "LANGWATCH_ENDPOINT is no usable URL")
+    return decision
 
 
 def _off_switch(settings: Settings, environ: Mapping[str, str]) -> str | None:

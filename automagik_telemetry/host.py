@@ -6,6 +6,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from automagik_telemetry.delivery.handler import BatchQueueHandler
+from automagik_telemetry.sinks.langwatch import TraceHandler
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -66,7 +67,7 @@ class HostHandler(logging.Handler):
 def sinks() -> dict[str, BatchQueueHandler]:
     """Return the sinks that are attached, whoever attached them, by name."""
     found: dict[str, BatchQueueHandler] = {}
-    for name in (LOGGER, EVENT_LOGGER):
+    for name in (LOGGER, EVENT_LOGGER, TRACE_LOGGER):
         logger: logging.Logger | None = logging.getLogger(name)
         while logger is not None:
             for handler in logger.handlers:
@@ -76,19 +77,25 @@ def sinks() -> dict[str, BatchQueueHandler]:
     return found
 
 
-def reset_event_logger() -> None:
-    """Undo what an earlier configuration did to the logger of `track_*`."""
-    logger = logging.getLogger(EVENT_LOGGER)
-    for handler in list(logger.handlers):
-        logger.removeHandler(handler)
-    logger.propagate = True
-    logger.setLevel(logging.NOTSET)
+def reset_own_loggers() -> None:
+    """Undo what an earlier configuration did to the loggers of `track_*` and of traces."""
+    for name in (EVENT_LOGGER, TRACE_LOGGER):
+        logger = logging.getLogger(name)
+        for handler in list(logger.handlers):
+            logger.removeHandler(handler)
+        logger.propagate = True
+        logger.setLevel(logging.NOTSET)
 
 
 def attach(handlers: Iterable[BatchQueueHandler]) -> None:
-    """Attach sinks to the logger `automagik`, which keeps the level and handlers that the host gave it."""
+    """Attach sinks to the logger `automagik`, which keeps the level and handlers that the host gave it.
+
+    Sinks for traces go to the logger of traces, and that one hands nothing on.
+    """
+    given = list(handlers)
+    attach_for_traces(handler for handler in given if isinstance(handler, TraceHandler))
+    handlers = [handler for handler in given if not isinstance(handler, TraceHandler)]
     logger = logging.getLogger(LOGGER)
-    handlers = list(handlers)
     if handlers and not logger.level:
         # No higher than it was, or the host would lose lines that it asked for.
         logger.setLevel(min(logger.getEffectiveLevel(), *(handler.level for handler in handlers)))
@@ -96,4 +103,13 @@ def attach(handlers: Iterable[BatchQueueHandler]) -> None:
             logger.addHandler(HostHandler(logger, logger.level))
             logger.propagate = False
     for handler in handlers:
+        logger.addHandler(handler)
+
+
+def attach_for_traces(handlers: Iterable[logging.Handler]) -> None:
+    """Attach handlers to the logger of traces, which hands nothing on: no other handler is to see what users say."""
+    logger = logging.getLogger(TRACE_LOGGER)
+    for handler in handlers:
+        logger.propagate = False
+        logger.setLevel(logging.INFO)
         logger.addHandler(handler)

@@ -11,11 +11,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from automagik_telemetry import consent, host, logging_config
+from automagik_telemetry.observability import recording
 from automagik_telemetry.settings import OFF, Settings
+from automagik_telemetry.sinks.langwatch import TraceHandler
 from automagik_telemetry.structlog_setup import configure_structlog
 from automagik_telemetry.telemetry.collector import TelemetryCollector
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from automagik_telemetry.delivery.handler import BatchQueueHandler
     from automagik_telemetry.observability.manager import ObservabilityManager
 
@@ -28,9 +32,12 @@ class TracingManager:
         settings = Settings.from_environ()
         self.consent = consent.decide_telemetry(settings)
         self.telemetry: TelemetryCollector | None = None
-        self.observability: ObservabilityManager | None = None
+        observed = consent.decide_observability(settings).given
+        found = _sinks(settings, telemetry=self.consent.given, traces=observed)
+        self.observability = _observability(settings, found) if observed else None
+        if self.observability is None:
+            recording.record_with(None)
         if self.consent.given:
-            found = host.sinks() or _build_sinks(settings)
             if "telemetry" in found:
                 self._handler = found["telemetry"]
                 self.telemetry = TelemetryCollector(self._sink)
@@ -42,17 +49,22 @@ class TracingManager:
         """Ship all that is queued; whether all was settled within `timeout` seconds."""
         deadline = time.monotonic() + timeout
         settled = [sink.force_flush(max(0.0, deadline - time.monotonic())) for sink in host.sinks().values()]
+        if self.observability is not None:
+            settled.append(self.observability.flush(max(0.0, deadline - time.monotonic())))
         return all(settled)
 
     def shutdown(self) -> None:
         """Stop shipping; what is queued waits on disk for the next process. The next event starts it again."""
         for sink in host.sinks().values():
             sink.close()
+        if self.observability is not None:
+            self.observability.shutdown()
 
     def hold_back(self, rule: str) -> None:
-        """Send and record nothing in this process from now on, for the reason that `rule` gives."""
+        """Send and record no usage in this process from now on, for the reason that `rule` gives."""
         for sink in host.sinks().values():
-            sink.setLevel(OFF)
+            if not isinstance(sink, TraceHandler):
+                sink.setLevel(OFF)
         self.consent = consent.Consent(OFF, rule)
         self.telemetry = None
         self.config = dataclasses.replace(self.config, telemetry_enabled=False)
@@ -96,7 +108,7 @@ def configure(path: str | os.PathLike[str] | None = None) -> TracingManager:
         builder.handler(name)
     with _lock:
         before = host.sinks().values()
-        host.reset_event_logger()
+        host.reset_own_loggers()
         builder.configure_loggers()
         after = host.sinks().values()
         for sink in before:
@@ -107,12 +119,29 @@ def configure(path: str | os.PathLike[str] | None = None) -> TracingManager:
         return _manager
 
 
-def _build_sinks(settings: Settings) -> dict[str, BatchQueueHandler]:
-    """Build and attach the sinks of logging.yaml, and nothing else that stands in it."""
+def _sinks(settings: Settings, *, telemetry: bool, traces: bool) -> dict[str, BatchQueueHandler]:
+    """Return the sinks that are attached; else attach those of logging.yaml that may send, and nothing else in it."""
+    if not telemetry and not traces:
+        return {}
+    if found := host.sinks():
+        return found
     builder = logging_config.Builder(logging_config.load(logging_config.find(settings)))
     built = [handler for name in builder.names() if (handler := builder.sink(name)) is not None]
-    host.attach(built)
+    host.attach([sink for sink in built if (traces if isinstance(sink, TraceHandler) else telemetry)])
     return host.sinks()
+
+
+def _observability(settings: Settings, found: Mapping[str, BatchQueueHandler]) -> ObservabilityManager | None:
+    """Return the manager of all providers that are configured; None if there are none."""
+    # A process that traces nothing need not import this.
+    from automagik_telemetry.observability import providers  # noqa: PLC0415 - see above
+    from automagik_telemetry.observability.manager import ObservabilityManager, sampler_of  # noqa: PLC0415 - see above
+
+    others = providers.installed()
+    host.attach_for_traces(others.values())
+    sinks = {name: sink for name, sink in found.items() if isinstance(sink, TraceHandler) and sink.level < OFF}
+    handlers: dict[str, logging.Handler] = {**sinks, **others}
+    return ObservabilityManager(handlers, sampler_of(settings)) if handlers else None
 
 
 def _after_fork_in_child() -> None:

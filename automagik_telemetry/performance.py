@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from automagik_telemetry.observability.sampler import SamplingDecision
+from automagik_telemetry.observability.sampler import AdaptiveSampler, SamplingDecision
 
-__all__ = ["SamplingDecision"]
+__all__ = ["AdaptiveSampler", "SamplingDecision"]

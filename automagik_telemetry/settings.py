@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 DEFAULT_ENDPOINT = "https://telemetry.namastex.ai/v1/traces"
+DEFAULT_LANGWATCH = "https://app.langwatch.ai"
 
 OFF = 60
 """The level at which nothing leaves: above `logging.CRITICAL`."""
@@ -82,6 +83,47 @@ def _rate(text: str) -> float:
     return number
 
 
+def _milliseconds(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not 0 <= number < math.inf:
+        raise ValueError("a number of milliseconds from 0")
+    return number
+
+
+class Secret:
+    """A text that no log, repr or error shows; `reveal` returns it."""
+
+    __slots__ = ("_text",)
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def reveal(self) -> str:
+        """Return the text itself."""
+        return self._text
+
+    def __repr__(self) -> str:
+        return "Secret('***')"
+
+    def __reduce__(self) -> tuple[type[Secret], tuple[str]]:
+        """Stand for nothing where it would be written down."""
+        return Secret, ("***",)
+
+
+def _secret(text: str) -> Secret:
+    """Return a secret that a header can hold: a line break in it would begin another header."""
+    return Secret(_header(text))
+
+
+def _header(text: str) -> str:
+    if not (text.isascii() and text.isprintable() and " " not in text):
+        raise ValueError("a text of visible ASCII characters")
+    return text
+
+
 def _level(text: str) -> int:
     try:
         return LEVELS[text.upper()]
@@ -116,7 +158,10 @@ _TYPE_NAMES: dict[Callable[[str], object], str] = {
     _any_but_zero: "switch",
     _positive_int: "integer",
     _seconds: "seconds",
+    _milliseconds: "milliseconds",
     _rate: "rate",
+    _secret: "secret",
+    _header: "text",
     _level: "level",
     check_endpoint: "URL",
     _path: "path",
@@ -200,6 +245,39 @@ class Settings:
         "AUTOMAGIK_ERROR_SAMPLING_RATE", _rate, None, "The same for events of failures."
     )
 
+    observability_enabled: bool | None = _row(
+        "AUTOMAGIK_OBSERVABILITY_ENABLED",
+        _switch,
+        None,
+        "Switches full traces off, or on without LANGWATCH_API_KEY for providers that have been installed.",
+        on_error=False,
+    )
+    langwatch_api_key: Secret | None = _row(  # noqa: RUF009 - a field, as all others
+        "LANGWATCH_API_KEY", _secret, None, "Opts in to full traces, content included, in your own LangWatch project."
+    )
+    langwatch_endpoint: str | None = _row(
+        "LANGWATCH_ENDPOINT",
+        check_endpoint,
+        DEFAULT_LANGWATCH,
+        "Where LangWatch is: its base URL, or the URL of its OTLP endpoint.",
+        on_error=None,
+    )
+    langwatch_project_id: str | None = _row(
+        "LANGWATCH_PROJECT_ID",
+        _header,
+        None,
+        "The project that traces belong to, for keys that do not say it themselves.",
+    )
+    slow_threshold_ms: float = _row(
+        "AUTOMAGIK_SLOW_THRESHOLD_MS", _milliseconds, 5_000.0, "From which duration on a trace is slow, and kept."
+    )
+    traces_per_minute: int = _row(
+        "AUTOMAGIK_TRACES_PER_MINUTE",
+        _positive_int,
+        60,
+        "How many traces of one type are kept in a minute, about, at most; errors and slow ones besides.",
+    )
+
     @classmethod
     def from_environ(cls, environ: Mapping[str, str] | None = None) -> Settings:
         """Read the settings from `environ`, by default the process's; an empty variable counts as unset."""
@@ -216,7 +294,7 @@ def _read(row: Mapping[str, Any], text: str) -> object:
     try:
         value: object = row["parse"](text)
     except ValueError as error:
-        _warn_once(row["variable"], text, str(error), row["on_error"])
+        _warn_once(row["variable"], "***" if row["parse"] is _secret else text, str(error), row["on_error"])
         return row["on_error"]
     return value
 

@@ -37,10 +37,10 @@ class Span:
             self._bound["parent_span_id"] = parent
 
     @classmethod
-    def part_of(cls, trace_id: str, parent_span_id: str | None) -> Self:
+    def part_of(cls, trace_id: str, parent_span_id: str | None, span_id: str | None = None) -> Self:
         """Return a new span of a known trace, whatever is bound here."""
         span = cls.__new__(cls)
-        span.span_id = f"{_random.getrandbits(64) or 1:016x}"
+        span.span_id = span_id or f"{_random.getrandbits(64) or 1:016x}"
         bound = {"trace_id": trace_id, "span_id": span.span_id}
         span._bound = bound | {"parent_span_id": parent_span_id} if parent_span_id else bound  # noqa: SLF001 - our own
         return span

@@ -77,6 +77,11 @@ class OpenTrace:
         """Whether spans can still be added: it is not logged yet, and not that of a parent process."""
         return not self.complete and self.pid_generation == _generation
 
+    @property
+    def root(self) -> OpenSpan | None:
+        """The first span, while the trace is open."""
+        return self.spans[0] if self.spans else None
+
     def __del__(self) -> None:
         """Count a trace whose root nobody has ended."""
         if self.recorder is not None and self.mine:
@@ -161,12 +166,12 @@ class Recorder:
         )
         trace.decision = decision
         if not decision.should_sample:
-            self._count(decision.reason)
+            self.count(decision.reason)
             return
         try:
             self._log(trace, spans, ended, decision)
         except Exception:  # noqa: BLE001 - nothing of ours reaches the host as an exception
-            self._count("failed")
+            self.count("failed")
 
     def metrics(self) -> dict[str, int]:
         """Return how many traces are open and were logged, and how many of what was cut or dropped, by reason."""
@@ -178,7 +183,8 @@ class Recorder:
         self.open_traces -= 1
         self.characters -= trace.characters
 
-    def _count(self, reason: str, number: int = 1) -> None:
+    def count(self, reason: str, number: int = 1) -> None:
+        """Count what was dropped or cut, by reason."""
         with self.lock:
             self.counts[reason] += number
 
@@ -187,7 +193,7 @@ class Recorder:
         oldest = time.time() - self.limits.max_age
         young = [span.rendered(plain, ended) for span in spans if span.start >= oldest]
         if len(young) < len(spans):
-            self._count("expired_spans", len(spans) - len(young))
+            self.count("expired_spans", len(spans) - len(young))
         event = {
             "trace_id": trace.trace_id,
             "sample_rate": decision.sample_rate,

@@ -53,9 +53,9 @@ class OpenSpan:
     __slots__ = (
         *_CONTENT,
         "_began",
-        "_is_root",
         "ended",
         "error",
+        "is_root",
         "name",
         "parent_span_id",
         "recorded",
@@ -86,9 +86,14 @@ class OpenSpan:
         self.attributes: dict[str, Any] | None = None
         self.error: dict[str, Any] | None = None
         self.ended: float | None = None
-        self._is_root = False
+        self.is_root = False
         self.start = time.time()
         self._began = time.perf_counter()
+
+    @property
+    def traceparent(self) -> str:
+        """The W3C header that makes another process's work a part of this span."""
+        return f"00-{self.trace.trace_id}-{self.span.span_id}-01"
 
     @property
     def span_id(self) -> str:
@@ -98,6 +103,11 @@ class OpenSpan:
     def within(self) -> Within:
         """Return a block in which what begins is part of this span."""
         return Within(self)
+
+    def backdate(self, seconds: float) -> None:
+        """Say that the span began earlier than it was opened."""
+        self.start -= seconds
+        self._began -= seconds
 
     def fail(self, error: BaseException) -> None:
         """Mark the span as failed."""
@@ -117,7 +127,7 @@ class OpenSpan:
                 self.fail(error)
             if self.trace.mine:
                 self.output = recorder.hold(self.trace, self.output)
-                if self._is_root:
+                if self.is_root:
                     recorder.complete(self.trace, self)
 
     def rendered(self, plain: Plain, ended: float) -> dict[str, Any]:
@@ -177,13 +187,17 @@ def open_span(
     """
     outer = _current.get()
     if outer is not None and outer.trace.mine:
-        span = span or Span.part_of(outer.trace.trace_id, outer.span.span_id)
-        opened = OpenSpan(name, type, span, outer.trace, outer.span.span_id)
-        if outer.trace.recorder is not None:
-            opened.recorded = outer.trace.recorder.add(outer.trace, opened)
-    else:
-        opened = _first(name, type, span, outer)
-    return fill(opened, input=input, **values)
+        return child_of(outer, name, type, span=span, input=input, **values)
+    return fill(_first(name, type, span, outer), input=input, **values)
+
+
+def child_of(outer: OpenSpan, name: str, type: str = "span", *, span: Span | None = None, **values: Any) -> OpenSpan:  # noqa: A002, ANN401 - see `open_span`
+    """Return a new open span that is part of `outer`, wherever it is called."""
+    span = span or Span.part_of(outer.trace.trace_id, outer.span.span_id)
+    opened = OpenSpan(name, type, span, outer.trace, outer.span.span_id)
+    if outer.trace.recorder is not None:
+        opened.recorded = outer.trace.mine and outer.trace.recorder.add(outer.trace, opened)
+    return fill(opened, **values)
 
 
 def fill(opened: OpenSpan, **values: Any) -> OpenSpan:  # noqa: ANN401 - see OpenSpan
@@ -218,7 +232,7 @@ def _first(name: str, type: str, span: Span | None, outer: OpenSpan | None) -> O
     if outer is not None and (decision := outer.trace.decision) is not None and decision.should_sample:
         trace.decision = decision
     opened = OpenSpan(name, type, span, trace, parent)
-    opened._is_root = True  # noqa: SLF001 - of this module
+    opened.is_root = True
     if trace.recorder is not None:
         recorder.add(trace, opened)
     return opened

@@ -16,6 +16,7 @@ import structlog
 
 from automagik_processors.ids import ForkSafeRandom, is_id
 from automagik_telemetry import host_trace
+from automagik_telemetry.observability import recording
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -88,8 +89,14 @@ class AdaptiveSampler:
     ) -> SamplingDecision:
         """Return the decision for a run of `trace_type` that is about to begin, or has ended in `duration_ms`.
 
-        The trace that is started next in this context gets the id that was decided by, and the rate.
+        The trace that is started next in this context gets the id that was decided by, and the rate. What is part of
+        an open trace shares its fate.
         """
+        if (outer := recording.current_span()) is not None and outer.trace.recorder is not None:
+            earlier = outer.trace.decision
+            return SamplingDecision(
+                should_sample=True, reason="parent", sample_rate=earlier.sample_rate if earlier else 1.0
+            )
         bound = structlog.contextvars.get_contextvars().get("trace_id") or host_trace.current().get("trace_id")
         trace_id = bound if is_id(bound, _TRACE_ID) else f"{self._random(128) or 1:032x}"
         decision = self.decide(trace_type, trace_id, is_error=is_error, duration_ms=duration_ms)

@@ -77,9 +77,7 @@ class OTLPHTTPExporter:
         self._answered = False
         if self._transport is None:
             with importing():
-                from automagik_telemetry.sinks.transport import open_transport  # noqa: PLC0415 - imports httpx
-
-                self._transport = open_transport(self.url)
+                self._transport = self._open()
         self._transport.deadline = deadline
         request = httpx.Request("POST", self.url, headers=self._headers, content=compressed)
         response = self._transport.handle_request(request)
@@ -89,6 +87,12 @@ class OTLPHTTPExporter:
             response.close()
         self._answered = True
         return classify(response.status_code, response.headers, reply, time.time())
+
+    def _open(self) -> DeadlineTransport:
+        """Return a new transport to `url`."""
+        from automagik_telemetry.sinks.transport import open_transport  # noqa: PLC0415 - imports httpx
+
+        return open_transport(self.url)
 
     def abandon(self) -> None:
         """Close our copy of the connection without a word on it: in the child of a fork it is the parent's."""

@@ -13,6 +13,7 @@ import pytest
 import structlog
 
 from automagik_telemetry import host, identity, manager, settings
+from automagik_telemetry.observability import recording
 from automagik_telemetry.telemetry.vocabulary import vocabulary
 
 if TYPE_CHECKING:
@@ -28,7 +29,6 @@ class Receiver:
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
-            disable_nagle_algorithm = True  # else each answer, in two writes, would take 40 ms
 
             def do_POST(self) -> None:
                 body = gzip.decompress(self.rfile.read(int(self.headers["Content-Length"])))
@@ -120,7 +120,8 @@ def fresh_process() -> Iterator[None]:
     yield
     for sink in host.sinks().values():
         sink.close()
-    for name in (host.LOGGER, host.EVENT_LOGGER, "automagik.agents"):
+    recording.record_with(None)
+    for name in (host.LOGGER, host.EVENT_LOGGER, host.TRACE_LOGGER, "automagik.agents"):
         logger = logging.getLogger(name)
         logger.handlers.clear()
         logger.propagate = True

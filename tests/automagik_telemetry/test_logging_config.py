@@ -33,7 +33,7 @@ MISTAKES = [
      ["formatters.telemetry.processors[3]", "merge_context", "OTLPSpan or OTLPLogRecord"]),
     ("(): automagik_telemetry.telemetry_handler", "(): automagik_telemetry.telemetry_handler\n    endpoint: nowhere",
      ["handlers.telemetry", "endpoint", "'nowhere'", "http"]),
-    ("handlers: [telemetry, langwatch, console]", "handlers: [telemetry, konsole]",
+    ("handlers: [telemetry, console]", "handlers: [telemetry, konsole]",
      ["loggers.automagik.handlers", "'konsole'"]),
     ("version: 1", "version: 2", ["version", "2", "1"]),
     ("version: 1", "version: 1\nhandler: {}", ["handler", "handlers"]),
@@ -122,7 +122,7 @@ def test_local_file_is_off_until_listed(opted_in: Any, tmp_path: Path, monkeypat
     logging.getLogger("automagik.agents").info("agent.run", extra={"agent_name": "simple"})
     assert not (tmp_path / "automagik-events.jsonl").exists()
     path = tmp_path / "mine.yaml"
-    text = SHIPPED.read_text(encoding="utf-8").replace("[telemetry, langwatch, console]", "[telemetry, file]", 1)
+    text = SHIPPED.read_text(encoding="utf-8").replace("[telemetry, console]", "[telemetry, file]", 1)
     path.write_text(text, encoding="utf-8")
     configure(path)
     logging.getLogger("automagik.agents").info("agent.run", extra={"agent_name": "simple"})

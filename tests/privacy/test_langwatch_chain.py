@@ -16,23 +16,23 @@ SHIPPED = Path(__file__).parent.parent.parent / "logging.yaml"
 
 
 def sent(path: Path, **fields: Any) -> dict[str, Any]:
-    """Return the span that the file's chain makes of an event, its attributes as a dict."""
+    """Return the attributes of the span that the file's chain makes of a trace, texts as what they hold."""
     formatter = Builder(load(path)).handler("langwatch").formatter
     assert formatter is not None
-    record = logging.makeLogRecord({"msg": "llm.call", "levelno": logging.INFO, **fields})
-    span: dict[str, Any] = json.loads(formatter.format(record))
-    span["attributes"] = {each["key"]: each["value"] for each in span["attributes"]}
-    return span
+    span = {"span_id": "a" * 16, "name": "llm.call", "type": "llm", "start": 1.0, "end": 2.0, **fields}
+    record = logging.makeLogRecord({"msg": "trace", "levelno": logging.INFO, "trace_id": "b" * 32, "spans": [span]})
+    encoded = json.loads(formatter.format(record))
+    assert encoded["name"] == "llm.call"
+    return {each["key"]: next(iter(each["value"].values())) for each in encoded["attributes"]}
 
 
 def test_secrets_become_a_mark() -> None:
     """What the shipped file sends holds the content, and no password, key or token."""
     headers = {"Authorization": "Bearer abc", "Accept": "text/html"}
-    span = sent(SHIPPED, input="my api_key=abc123 is old", headers=headers, total_tokens=5)
-    assert span["name"] == "llm.call"
-    assert span["attributes"]["input"] == {"stringValue": "my api_key=[scrubbed] is old"}
-    assert span["attributes"]["total_tokens"] == {"intValue": "5"}
-    assert "text/html" in str(span)
+    span = sent(SHIPPED, input="my api_key=abc123 is old", output={"headers": headers}, model="m")
+    assert json.loads(span["langwatch.input"])["value"] == "my api_key=[scrubbed] is old"
+    assert span["gen_ai.request.model"] == "m"
+    assert "text/html" in span["langwatch.output"]
     assert "abc" not in str(span)
 
 
@@ -41,9 +41,9 @@ def test_lists_are_extended_in_the_file(tmp_path: Path) -> None:
     path = tmp_path / "mine.yaml"
     text = SHIPPED.read_text(encoding="utf-8").replace("extra_keys: []", "extra_keys: [badge number]")
     path.write_text(text.replace("extra_patterns: []", r"extra_patterns: ['EMP-\d+']"), encoding="utf-8")
-    span = sent(path, badgeNumber="17", input="EMP-42 asks", password="x")  # noqa: S106 - it is planted
-    assert span["attributes"]["badgeNumber"] == span["attributes"]["password"] == {"stringValue": "[scrubbed]"}
-    assert span["attributes"]["input"] == {"stringValue": "[scrubbed] asks"}
+    span = sent(path, input="EMP-42 asks", output={"badgeNumber": "17", "password": "x"})
+    assert json.loads(span["langwatch.output"])["value"] == {"badgeNumber": "[scrubbed]", "password": "[scrubbed]"}
+    assert json.loads(span["langwatch.input"])["value"] == "[scrubbed] asks"
 
 
 def test_processor_can_be_removed_in_the_file(tmp_path: Path) -> None:
@@ -51,7 +51,7 @@ def test_processor_can_be_removed_in_the_file(tmp_path: Path) -> None:
     path = tmp_path / "mine.yaml"
     lines = SHIPPED.read_text(encoding="utf-8").splitlines(keepends=True)
     path.write_text("".join(line for line in lines if "Scrub" not in line and "extra_" not in line), encoding="utf-8")
-    assert sent(path, password="x")["attributes"]["password"] == {"stringValue": "x"}  # noqa: S106 - it is planted
+    assert json.loads(sent(path, output={"password": "x"})["langwatch.output"])["value"] == {"password": "x"}
 
 
 @pytest.mark.parametrize(
@@ -68,5 +68,5 @@ def test_mistake_is_one_clear_error(tmp_path: Path, old: str, new: str, expected
     path.write_text(SHIPPED.read_text(encoding="utf-8").replace(old, new), encoding="utf-8")
     with pytest.raises(ConfigurationError) as caught:
         configure(path)
-    for part in ["formatters.langwatch.processors[1]", *expected]:
+    for part in ["formatters.langwatch.processors[0]", *expected]:
         assert part in str(caught.value)

@@ -55,5 +55,5 @@ def logged() -> Iterator[Logged]:
 @pytest.fixture
 def keeping_all(logged: Logged) -> Iterator[ObservabilityManager]:
     """Record everything, and keep it."""
-    yield ObservabilityManager(AdaptiveSampler(base_rate=1.0))
+    yield ObservabilityManager(sampler=AdaptiveSampler(base_rate=1.0))
     recording.record_with(None)

@@ -190,7 +190,7 @@ def test_bad_input_is_counted_and_not_raised(logged: Logged, keeping_all: Observ
 def test_limits_cut_and_say_so(logged: Logged) -> None:
     """Beyond its limits a trace loses spans and values, and more traces are not begun; all of it is counted."""
     limits = TraceLimits(max_spans=3, max_open_traces=1, max_trace_characters=1_000)
-    manager = ObservabilityManager(AdaptiveSampler(base_rate=1.0), limits)
+    manager = ObservabilityManager(sampler=AdaptiveSampler(base_rate=1.0), limits=limits)
     root = open_span("root")
     with root.within():
         open_span("short", input="x" * 900).end()
