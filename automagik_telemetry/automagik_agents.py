@@ -1,7 +1,7 @@
 """The names by which Automagik Agents knows its own `automagik.tracing`, so that it runs unmodified on this package.
 
-The application imports them from `decorators`, `middleware` and `performance`, which hold nothing else. Applications
-that are written anew use what stands behind them: `track_cli_command`, `TelemetryMiddleware` and the sampler.
+The application imports them from `decorators`, `middleware` and `performance` (a sampling decision), which hold nothing
+else. Applications that are written anew use what stands behind them: `track_cli_command` and `TelemetryMiddleware`.
 """
 
 from __future__ import annotations

@@ -13,6 +13,9 @@ from automagik_telemetry.cli import main as main_command
 from automagik_telemetry.settings import describe
 from automagik_telemetry.telemetry.events import EVENTS
 
+sys.path.append(str(Path(__file__).parent.parent))
+from tests.faults import matrix
+
 INTRODUCTION = """\
 These events and fields can be sent, and no others. A **word** leaves as it is only if it was declared beforehand, and
 else as `custom-` and a keyed hash; a **flag** is true or false; a **count** is a whole number and a **duration** a
@@ -85,7 +88,18 @@ def commands() -> str:
     return "\n".join(page)
 
 
-PAGES = {"commands.md": commands, "events.md": events, "settings.md": settings}
+def faults() -> str:
+    """Return the matrix of faults."""
+    text = (
+        "Each row is shown by the tests that it names, with real servers, processes, signals, forks and file systems.\n"
+        "They hold every event to account: what was delivered, dropped (by reason) and is still on disk is what\n"
+        "was logged; no id is twice in a store that knows the ids; and the host's stderr stays empty. How long the\n"
+        "end of a process takes is measured and printed. As a whole: [what is promised](delivery.md).\n"
+    )
+    return "\n".join(["# Sixty faults\n", NOTE + text, matrix.table()]) + "\n"
+
+
+PAGES = {"commands.md": commands, "events.md": events, "faults.md": faults, "settings.md": settings}
 
 
 def main(folder: Path) -> None:

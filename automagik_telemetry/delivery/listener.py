@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import sys
 import threading
 import time
 from collections import deque
@@ -85,6 +86,8 @@ class BatchQueueListener:
 
     def start(self) -> bool:
         """Start the thread, if it does not run; False if the interpreter no longer allows one."""
+        if sys.is_finalizing():  # before Python 3.12 it would be started, and never run
+            return False
         with self._starting:
             if self.running is None:
                 token = object()

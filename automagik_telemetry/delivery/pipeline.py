@@ -39,7 +39,7 @@ class Pipeline:
         self.ledger = ledger
         self.limits = limits
         self._spool = spool
-        self._ended = False
+        self._ended = _exiting
         self.listener = BatchQueueListener(
             exporter=exporter,
             breaker=CircuitBreaker(clock),
@@ -115,10 +115,14 @@ class Pipeline:
 
 
 _pipelines: weakref.WeakSet[Pipeline] = weakref.WeakSet()
+_exiting = False
+"""Whether the process is ending: a pipeline that is made then ships nothing any more."""
 
 
 def _at_exit() -> None:
     """Stop all listeners at once, so that the end of the process waits for the slowest and not for the sum."""
+    global _exiting  # noqa: PLW0603 - one process, one end
+    _exiting = True
     pipelines = list(_pipelines)
     for pipeline in pipelines:
         pipeline.listener.stop()

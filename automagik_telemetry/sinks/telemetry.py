@@ -100,7 +100,7 @@ def otlp(prefix: str = "event.", endpoint: str | None = None) -> OTLPSpan | OTLP
 
 
 def _endpoint(settings: Settings, configured: str | None) -> str:
-    if configured is not None and "AUTOMAGIK_TELEMETRY_ENDPOINT" not in os.environ:
+    if configured is not None and not os.environ.get("AUTOMAGIK_TELEMETRY_ENDPOINT", "").strip():
         return configured
     return settings.telemetry_endpoint or ""
 

@@ -91,6 +91,7 @@ def test_changed_catalogue_shows_it_again(tmp_path: Path) -> None:
     assert queued(home) == 0
 
 
+@pytest.mark.fault(60)
 @pytest.mark.parametrize("terminal", [False, True])
 def test_ci_is_silent(tmp_path: Path, terminal: bool) -> None:
     """In CI nothing is printed, and nothing sent; with explicit consent in the environment it is sent, still silent."""

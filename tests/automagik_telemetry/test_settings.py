@@ -62,6 +62,7 @@ BAD = [
 ]
 
 
+@pytest.mark.fault(58)
 @pytest.mark.parametrize(("variable", "text", "name", "value"), GOOD)
 def test_good_value_is_read(
     variable: str, text: str, name: str, value: object, caplog: pytest.LogCaptureFixture

@@ -118,6 +118,7 @@ def test_resource_says_who_sends(opted_in: Any) -> None:
     }
 
 
+@pytest.mark.fault(52)
 def test_context_is_the_calling_threads(opted_in: Any, fields: Any) -> None:
     """What is bound with contextvars is sent as it was where and when the event was logged."""
     manager = configure()

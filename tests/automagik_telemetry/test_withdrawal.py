@@ -7,6 +7,8 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -52,6 +54,7 @@ def withdraw(home: Path, variables: dict[str, str], *command: str) -> None:
     subprocess.run(arguments, cwd=home, env=variables, check=True, capture_output=True, timeout=60)
 
 
+@pytest.mark.fault(35)
 def test_disable_reaches_running_processes(tmp_path: Path, receiver: Any) -> None:
     """Three processes with queued events: after `disable` none sends anything, and nothing stays on disk."""
     home = tmp_path / "somebody"
@@ -72,6 +75,7 @@ def test_disable_reaches_running_processes(tmp_path: Path, receiver: Any) -> Non
     assert list(home.rglob("queue/*/*.json")) == []
 
 
+@pytest.mark.fault(35)
 def test_stricter_level_reaches_running_processes(tmp_path: Path, receiver: Any) -> None:
     """After `level error` usage that was already queued is purged, and no more is taken."""
     home = tmp_path / "somebody"

@@ -9,6 +9,8 @@ import textwrap
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
+from hypothesis import settings
+
 from automagik_processors.hashing import KeyedHash
 from automagik_telemetry import identity
 from tests.faults.sending import ids
@@ -31,6 +33,11 @@ def log(number):
 def say(word):
     os.write(1, f"{word}\\n".encode())
 """
+
+
+def many(usual: int, long: int) -> int:
+    """Return how often a test repeats what may go wrong at any moment: more often in `make test-long`."""
+    return long if settings.default is not None and settings.default.max_examples > 1000 else usual
 
 
 def sent(*numbers: int) -> list[str]:
@@ -58,10 +65,10 @@ def environ(url: str, **variables: str) -> dict[str, str]:
     }
 
 
-def start(url: str, code: str, **variables: str) -> subprocess.Popen[str]:
+def start(url: str, code: str, prelude: str = PRELUDE, **variables: str) -> subprocess.Popen[str]:
     """Start a process that runs `code` after the prelude."""
     return subprocess.Popen(
-        [sys.executable, "-c", PRELUDE + textwrap.dedent(code)],
+        [sys.executable, "-c", prelude + textwrap.dedent(code)],
         env=environ(url, **variables),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -70,9 +77,9 @@ def start(url: str, code: str, **variables: str) -> subprocess.Popen[str]:
     )
 
 
-def run(url: str, code: str, **variables: str) -> Ended:
+def run(url: str, code: str, prelude: str = PRELUDE, **variables: str) -> Ended:
     """Run `code` after the prelude to its end, and check that it printed nothing on stderr."""
-    with start(url, code, **variables) as process:
+    with start(url, code, prelude, **variables) as process:
         assert process.stdout is not None
         assert process.stderr is not None
         lines, last = [], time.monotonic()

@@ -35,6 +35,7 @@ def small(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", place], check=True)
 
 
+@pytest.mark.fault(30)
 def test_a_full_disk(small: Path) -> None:
     """Preallocation fails, so events stay in memory and are shipped from there."""
     with Endpoint() as endpoint:
@@ -43,6 +44,7 @@ def test_a_full_disk(small: Path) -> None:
     assert len(endpoint.accepted) == 2
 
 
+@pytest.mark.fault(30)
 def test_a_disk_that_fills_up_under_a_segment(tmp_path: Path, small: Path) -> None:
     """What was preallocated can be written, whatever others do: no signal, no loss."""
     assert tmp_path in small.parents
@@ -67,6 +69,7 @@ def test_a_disk_that_fills_up_under_a_segment(tmp_path: Path, small: Path) -> No
     assert len(set(endpoint.accepted)) == len(endpoint.accepted) == 2500
 
 
+@pytest.mark.fault(30)
 @pytest.mark.parametrize("state", ["/proc/nowhere", "/dev/null/state"])
 def test_no_writable_place(state: str) -> None:
     """Events are shipped from memory."""
@@ -76,6 +79,7 @@ def test_no_writable_place(state: str) -> None:
     assert len(endpoint.accepted) == 1
 
 
+@pytest.mark.fault(34)
 def test_a_place_that_is_open_to_others(tmp_path: Path) -> None:
     """It is refused, and nothing is written there."""
     place = tmp_path / "open"
@@ -88,6 +92,7 @@ def test_a_place_that_is_open_to_others(tmp_path: Path) -> None:
     assert list(place.iterdir()) == []
 
 
+@pytest.mark.fault(30)
 def test_a_file_system_that_cannot_be_mapped() -> None:
     """Its segments are buffered, and an event is on disk at the end of the process, a request under way or not."""
     code = """

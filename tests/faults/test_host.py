@@ -13,6 +13,7 @@ assert tracer["queued"] == tracer["processed"] + tracer["dropped"] + tracer["pen
 """
 
 
+@pytest.mark.fault(41)
 def test_logging_after_logging_shutdown() -> None:
     """It closes our handler; the next event starts it again."""
     code = """
@@ -26,6 +27,7 @@ def test_logging_after_logging_shutdown() -> None:
     assert sorted(endpoint.accepted) == sorted(sent(0, 1))
 
 
+@pytest.mark.fault(40, 41)
 def test_logging_while_the_process_ends() -> None:
     """In an atexit function that runs after ours, and in a finalizer at the very end: silent, and on disk."""
     code = """
@@ -50,6 +52,7 @@ def test_logging_while_the_process_ends() -> None:
     assert sorted(endpoint.accepted) == sorted(sent(0, 1, 2))
 
 
+@pytest.mark.fault(44)
 def test_the_hosts_dict_config_closes_our_handler() -> None:
     """Run after ours it closes every handler; while ours is attached, the next event goes on."""
     code = """
@@ -66,7 +69,61 @@ def test_the_hosts_dict_config_closes_our_handler() -> None:
     assert sorted(endpoint.accepted) == sorted(sent(0, 1))
 
 
+@pytest.mark.fault(44, 45)
 def test_dict_config_races_with_events() -> None:
+    """A host that configures logging again and again, our handler included, while it logs: no deadlock, no loss."""
+    code = """
+        import logging.config
+        from automagik_telemetry.delivery.handler import BatchQueueHandler
+
+        emit, seen, made = BatchQueueHandler.emit, [], []
+        def watched(handler, record):
+            emit(handler, record)
+            seen.append(record.span_id)
+            if not made or made[-1] is not handler:
+                made.append(handler)  # so that none is lost with what it counted
+        BatchQueueHandler.emit = watched
+        chain = {
+            "()": "automagik_telemetry.ChainFormatter",
+            "processors": [{"()": "automagik_telemetry.anonymize"}, {"()": "automagik_telemetry.otlp"}],
+        }
+        config = {
+            "version": 1,
+            "disable_existing_loggers": False,
+            "formatters": {"chain": chain},
+            "handlers": {"usage": {"()": "automagik_telemetry.telemetry_handler", "formatter": "chain"}},
+            "loggers": {"automagik": {"level": "INFO", "handlers": ["usage"]}},
+        }
+
+        def configure():
+            for _ in range(30):
+                logging.config.dictConfig(config)
+            done.set()
+
+        done = threading.Event()
+        configuring = threading.Thread(target=configure)
+        configuring.start()
+        number = 0
+        while not done.is_set() or number < 1000:
+            log(number)
+            number += 1
+            time.sleep(0)
+        configuring.join()
+        say(len(seen))
+        say(all(handler.metrics()["tracer"]["dropped"] == 0 for handler in made))
+        for each in seen:
+            say(each)
+    """
+    with Endpoint() as endpoint:
+        count, kept, *seen = run(endpoint.url, code).lines
+        deliver(endpoint)
+    assert (int(count), kept) == (len(seen), "True")
+    assert len(seen) >= 1000
+    assert sorted(endpoint.accepted) == sorted(sent(*(int(each, 16) - 1 for each in seen)))
+
+
+@pytest.mark.fault(45)
+def test_closing_races_with_events() -> None:
     """Closing and logging at the same time neither blocks nor loses an event."""
     code = """
         (handler,) = [each for each in logging.getLogger("automagik").handlers if hasattr(each, "force_flush")]
@@ -88,6 +145,7 @@ def test_dict_config_races_with_events() -> None:
     assert sorted(set(endpoint.accepted)) == sorted(sent(*range(2000)))
 
 
+@pytest.mark.fault(43)
 def test_a_finalizer_or_a_signal_handler_logs_while_an_event_is_queued() -> None:
     """At any instruction: no deadlock, and every event is delivered or counted."""
     code = """
@@ -126,6 +184,7 @@ def test_a_finalizer_or_a_signal_handler_logs_while_an_event_is_queued() -> None
         assert len(endpoint.accepted) == int(ended.lines[1]) >= 3000
 
 
+@pytest.mark.fault(43)
 def test_a_signal_handler_shuts_down() -> None:
     """Closing from a handler that interrupts a logging call does not wait for that call."""
     code = """
@@ -147,6 +206,7 @@ def test_a_signal_handler_shuts_down() -> None:
     assert sorted(set(endpoint.accepted)) == sorted(sent(*range(2000)))
 
 
+@pytest.mark.fault(46)
 def test_a_processor_that_raises() -> None:
     """The event is dropped and counted, the host unharmed and warned once; the next event is fine."""
     code = """
@@ -178,6 +238,7 @@ def test_a_processor_that_raises() -> None:
     assert endpoint.accepted == sent(2)
 
 
+@pytest.mark.fault(42)
 def test_no_feedback_loop() -> None:
     """The root logger at DEBUG with our handler, and an endpoint that is down: what we log is not an event."""
     code = """
@@ -193,6 +254,7 @@ def test_no_feedback_loop() -> None:
     assert ended.lines == ["False", "1"]
 
 
+@pytest.mark.fault(35)
 @pytest.mark.parametrize("switch", ["DO_NOT_TRACK", "AUTOMAGIK_DISABLE_ALL_TRACING"])
 def test_consent_withdrawn_between_processes(switch: str) -> None:
     """A process that may not send leaves what was queued alone or purges it; in no case it is sent."""

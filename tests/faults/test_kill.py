@@ -14,6 +14,7 @@ from tests.faults.server import Endpoint, black_hole, closed_port, reply
 KILLS = 10
 
 
+@pytest.mark.fault(28)
 def test_sigkill_in_a_loop_of_logging_calls() -> None:
     """Killed at ten moments while the endpoint is down: what had returned is delivered by the next process, once."""
     returned: set[str] = set()
@@ -39,6 +40,7 @@ def test_sigkill_in_a_loop_of_logging_calls() -> None:
     assert len(endpoint.accepted) == len(set(endpoint.accepted)) <= len(returned) + KILLS
 
 
+@pytest.mark.fault(27, 28)
 @pytest.mark.parametrize(
     "end",
     [
@@ -58,6 +60,7 @@ def test_a_sudden_end(end: str) -> None:
     assert endpoint.accepted == sent(0, 1)
 
 
+@pytest.mark.fault(27)
 def test_ctrl_c() -> None:
     """SIGINT ends the process as Python does, and nothing is lost."""
     # A job in the background of a shell is born with SIGINT ignored.
@@ -70,6 +73,7 @@ def test_ctrl_c() -> None:
     assert endpoint.accepted == sent(0)
 
 
+@pytest.mark.fault(26)
 def test_a_process_that_ends_at_once_waits_for_nothing() -> None:
     """Its one event is the next process's to send."""
     with Endpoint() as endpoint:
@@ -81,6 +85,7 @@ def test_a_process_that_ends_at_once_waits_for_nothing() -> None:
     assert endpoint.accepted == sent(0)
 
 
+@pytest.mark.fault(2)
 @pytest.mark.parametrize("busy", [True, False])
 def test_exit_while_the_endpoint_is_a_black_hole(*, busy: bool) -> None:
     """With or without a request under way, the end waits a moment for an answer and not for its timeout."""
@@ -95,6 +100,7 @@ def test_exit_while_the_endpoint_is_a_black_hole(*, busy: bool) -> None:
     assert endpoint.accepted == sent(0)
 
 
+@pytest.mark.fault(1)
 @pytest.mark.parametrize("busy", [True, False])
 def test_exit_while_the_endpoint_refuses(*, busy: bool) -> None:
     """Tried or not, the event is delivered when someone listens again."""
@@ -108,6 +114,7 @@ def test_exit_while_the_endpoint_refuses(*, busy: bool) -> None:
     assert endpoint.accepted == sent(0)
 
 
+@pytest.mark.fault(9)
 def test_retry_after_outlives_the_process() -> None:
     """A process that ends hands the server's wish on: the next one does not even ask before the time."""
     with Endpoint(reply(429, b"", retry_after="3600")) as endpoint:

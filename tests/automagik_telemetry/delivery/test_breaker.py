@@ -39,6 +39,7 @@ def test_states() -> None:
     assert (breaker.failures, breaker.remaining()) == (0, 0.0)
 
 
+@pytest.mark.fault(4)
 @given(st.integers(0, 100), st.floats(0, 1))
 def test_the_delay_doubles_between_bounds(failures: int, chance: float) -> None:
     """It is between half and all of `initial * 2**n`, and of the maximum at most."""
@@ -49,11 +50,13 @@ def test_the_delay_doubles_between_bounds(failures: int, chance: float) -> None:
     assert full / 2 <= breaker.failed() <= full
 
 
+@pytest.mark.fault(4)
 def test_clients_that_failed_together_do_not_come_back_together() -> None:
     """The delay is random."""
     assert len({CircuitBreaker(Clock()).failed() for _ in range(20)}) > 1
 
 
+@pytest.mark.fault(7)
 @given(st.floats(0, 86_400))
 def test_retry_after_is_a_minimum(retry_after: float) -> None:
     """A server's wish lengthens the delay and never shortens it."""

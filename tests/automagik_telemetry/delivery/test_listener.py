@@ -62,6 +62,7 @@ def test_a_batch_is_full_by_bytes_too(bench: Callable[..., Bench]) -> None:
     assert made.sink.accepted == ids(*range(10))
 
 
+@pytest.mark.fault(4)
 def test_a_batch_is_tried_again_with_the_same_bytes(bench: Callable[..., Bench]) -> None:
     """As often as it takes, each time later, while new events wait behind it."""
     made = bench(RETRY)
@@ -77,6 +78,7 @@ def test_a_batch_is_tried_again_with_the_same_bytes(bench: Callable[..., Bench])
     assert (made.account()["processed"], made.account()["pending_bytes"]) == (9, 0)
 
 
+@pytest.mark.fault(7)
 def test_nothing_is_sent_before_the_delay_is_over(bench: Callable[..., Bench]) -> None:
     """Neither the batch that failed nor a new one."""
     made = bench(ExportResult(Outcome.RETRY, retry_after=100.0), max_export_batch_size=1)
@@ -89,6 +91,7 @@ def test_nothing_is_sent_before_the_delay_is_over(bench: Callable[..., Bench]) -
     assert len(made.sink.attempts) == 2
 
 
+@pytest.mark.fault(5, 13)
 def test_a_rejected_batch_is_dropped(bench: Callable[..., Bench]) -> None:
     """It is counted, and the next one goes out at once."""
     made = bench(REJECTED, max_export_batch_size=2)
@@ -110,6 +113,7 @@ def test_a_server_that_rejects_more_than_it_got_is_not_believed(bench: Callable[
     assert made.account()["dropped_by_reason"] == {"rejected": 2}
 
 
+@pytest.mark.fault(10)
 @pytest.mark.parametrize("offender", [0, 3, 6])
 def test_a_batch_that_is_too_large_is_halved_down_to_the_offender(bench: Callable[..., Bench], offender: int) -> None:
     """Only it is dropped; the others arrive, in their order, once each."""
@@ -122,6 +126,7 @@ def test_a_batch_that_is_too_large_is_halved_down_to_the_offender(bench: Callabl
     assert made.account()["processed"] == 6
 
 
+@pytest.mark.fault(19)
 def test_a_failure_between_the_parts_keeps_the_whole_batch(bench: Callable[..., Bench]) -> None:
     """What was accepted before it comes again with the same ids, for the store to tell."""
     outage = [True]
@@ -164,6 +169,7 @@ def test_a_waiting_batch_takes_no_more_room_than_it_needs(tmp_path: Path) -> Non
     assert max(sizes) <= 8192
 
 
+@pytest.mark.fault(24)
 def test_the_queue_is_bounded_by_count(bench: Callable[..., Bench]) -> None:
     """One more than `max_queue_size` is dropped, and counted."""
     made = bench(RETRY, max_queue_size=5)
@@ -174,6 +180,7 @@ def test_the_queue_is_bounded_by_count(bench: Callable[..., Bench]) -> None:
     assert made.sink.accepted == ids(*range(5))
 
 
+@pytest.mark.fault(31)
 def test_the_queue_is_bounded_by_bytes(bench: Callable[..., Bench]) -> None:
     """The oldest batches make room for new ones; a count is kept of them."""
     made = bench(RETRY, segment_bytes=2048, max_disk_bytes=8192, max_memory_bytes=8192)
@@ -189,6 +196,7 @@ def test_the_queue_is_bounded_by_bytes(bench: Callable[..., Bench]) -> None:
     assert made.sink.accepted == ids(*range(dropped["queue_full"], 200)), "the newest are kept"
 
 
+@pytest.mark.fault(24)
 def test_without_a_listener_the_newest_are_dropped(bench: Callable[..., Bench]) -> None:
     """A queue that nobody empties stays within its bounds."""
     made = bench(segment_bytes=2048, max_disk_bytes=8192, max_memory_bytes=8192)
@@ -198,6 +206,7 @@ def test_without_a_listener_the_newest_are_dropped(bench: Callable[..., Bench]) 
     assert counted["dropped_by_reason"] == {"queue_full": 200 - counted["pending"]}
 
 
+@pytest.mark.fault(11)
 def test_an_event_that_is_too_large_is_refused(bench: Callable[..., Bench]) -> None:
     """Whether a segment has room for it or not."""
     made = bench(max_event_bytes=400)
@@ -209,6 +218,7 @@ def test_an_event_that_is_too_large_is_refused(bench: Callable[..., Bench]) -> N
     assert made.sink.accepted == ids(1)
 
 
+@pytest.mark.fault(11)
 def test_an_event_that_no_segment_can_hold_is_refused(bench: Callable[..., Bench]) -> None:
     """Even if the limits would allow it."""
     made = bench(segment_bytes=1024)
@@ -219,6 +229,7 @@ def test_an_event_that_no_segment_can_hold_is_refused(bench: Callable[..., Bench
     assert made.sink.accepted == ids(1)
 
 
+@pytest.mark.fault(31, 49)
 def test_a_batch_expires(bench: Callable[..., Bench]) -> None:
     """After `max_age` it is dropped, and counted; by a clock that does not jump with the time of day."""
     made = bench(RETRY, max_age=3600.0)
@@ -230,6 +241,7 @@ def test_a_batch_expires(bench: Callable[..., Bench]) -> None:
     assert made.account()["dropped_by_reason"] == {"expired": 2}
 
 
+@pytest.mark.fault(35)
 def test_withdrawn_consent_purges(bench: Callable[..., Bench]) -> None:
     """Nothing more is sent, and nothing is left."""
     given = [True]

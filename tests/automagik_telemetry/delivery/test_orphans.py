@@ -64,6 +64,7 @@ def test_one_that_cannot_be_sent_waits(leave: Callable[..., None], tmp_path: Pat
     assert made.sink.accepted == ids(0)
 
 
+@pytest.mark.fault(9)
 def test_a_server_that_asked_to_wait_is_left_alone(tmp_path: Path) -> None:
     """Retry-After is kept with the segment: no later process sends anything before."""
     first = Bench(tmp_path / "state", Sink(ExportResult(Outcome.RETRY, retry_after=500.0)))
@@ -81,6 +82,7 @@ def test_a_server_that_asked_to_wait_is_left_alone(tmp_path: Path) -> None:
     assert sorted(second.sink.accepted) == ids(0, 1)
 
 
+@pytest.mark.fault(49)
 def test_a_time_beyond_reason_is_not_believed(leave: Callable[..., None], tmp_path: Path) -> None:
     """A clock that jumped must not hold events back for years."""
     leave(0)
@@ -91,6 +93,7 @@ def test_a_time_beyond_reason_is_not_believed(leave: Callable[..., None], tmp_pa
     assert made.sink.accepted == ids(0)
 
 
+@pytest.mark.fault(31)
 def test_they_expire(leave: Callable[..., None], tmp_path: Path) -> None:
     """By the time in their name."""
     leave(0)
@@ -102,6 +105,7 @@ def test_they_expire(leave: Callable[..., None], tmp_path: Path) -> None:
     assert made.account()["dropped_by_reason"] == {"expired": 1}
 
 
+@pytest.mark.fault(31)
 def test_they_are_bounded(leave: Callable[..., None], tmp_path: Path) -> None:
     """The oldest are dropped until the rest has room; what live processes hold does not count against them."""
     for number in range(6):
@@ -128,6 +132,7 @@ def test_what_killed_processes_had_allocated_does_not_count(tmp_path: Path) -> N
     assert made.sink.accepted == ids(*range(20))
 
 
+@pytest.mark.fault(29)
 def test_corrupt_events_are_counted(leave: Callable[..., None], tmp_path: Path) -> None:
     """Once, and the rest is sent."""
     leave(0, 1)
@@ -156,6 +161,7 @@ def test_what_this_process_left_is_not_counted_twice(tmp_path: Path) -> None:
     assert (made.account()["queued"], made.account()["pending"]) == (2, 0)
 
 
+@pytest.mark.fault(35)
 def test_withdrawn_consent_purges_them(leave: Callable[..., None], tmp_path: Path) -> None:
     """Nobody else may be there to do it."""
     leave(0)

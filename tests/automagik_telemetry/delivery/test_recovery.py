@@ -62,6 +62,7 @@ def test_a_sealed_segment_is_read_back_unchanged(
     assert (segment.body(), segment.events, segment.corrupt) == (body, EVENTS, 0)
 
 
+@pytest.mark.fault(29)
 @pytest.mark.parametrize(("envelope", "fragments"), BODIES)
 @pytest.mark.parametrize("preallocated", [True, False])
 def test_every_cut(
@@ -79,6 +80,7 @@ def test_every_cut(
             assert span_ids(segment.body()) == ids(*range(whole))
 
 
+@pytest.mark.fault(29)
 @pytest.mark.parametrize(("envelope", "fragments"), BODIES)
 @pytest.mark.parametrize("mask", [0x01, 0x20, 0xFF])
 def test_every_byte_flipped(
@@ -101,12 +103,14 @@ def test_every_byte_flipped(
         assert segment.events + segment.corrupt == EVENTS, (position, found)
 
 
+@pytest.mark.fault(29)
 def test_a_head_of_another_kind_is_replaced(read: Read) -> None:
     """Spans under the head of log records would be lost at the endpoint."""
     segment = read(join(LOGS, [fragment(0)]))
     assert segment.body() == join(ENVELOPE, [fragment(0)])
 
 
+@pytest.mark.fault(29)
 @pytest.mark.parametrize("content", [b"", b"\0" * 4096, b"\n" * 100, b"[" * 100_000, b"{}\n{}\n{}", bytes(range(256))])
 def test_what_is_no_segment_has_no_events(read: Read, content: bytes) -> None:
     """Nothing is sent of it and nothing raised."""

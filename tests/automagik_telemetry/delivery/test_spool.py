@@ -26,6 +26,7 @@ def spool(tmp_path: Path) -> Spool:
     return Spool(str(tmp_path / "state" / "queue"))
 
 
+@pytest.mark.fault(34)
 def test_files_and_folders_are_private(tmp_path: Path) -> None:
     """0700 and 0600, whatever the umask allows."""
     before = os.umask(0)
@@ -41,6 +42,7 @@ def test_files_and_folders_are_private(tmp_path: Path) -> None:
     assert all(mode == (0o700 if path.is_dir() else 0o600) for path, mode in modes.items())
 
 
+@pytest.mark.fault(33, 34)
 @pytest.mark.parametrize("level", ["state", "state/queue"])
 @pytest.mark.parametrize("fault", ["loose", "link", "foreign", "file"])
 def test_a_directory_that_is_not_ours_alone_is_refused(tmp_path: Path, level: str, fault: str) -> None:
@@ -63,6 +65,7 @@ def test_a_directory_that_is_not_ours_alone_is_refused(tmp_path: Path, level: st
     assert list((tmp_path / "elsewhere").iterdir()) == []
 
 
+@pytest.mark.fault(34)
 def test_a_link_with_a_slash_behind_it_is_refused(tmp_path: Path) -> None:
     """A slash at the end would follow the link."""
     (tmp_path / "elsewhere").mkdir(mode=0o700)
@@ -77,6 +80,7 @@ def test_a_relative_directory_is_refused() -> None:
         private_directory("state")
 
 
+@pytest.mark.fault(32, 33)
 def test_a_segment_is_held_until_it_is_closed(spool: Spool) -> None:
     """Neither this process nor another one can lock it meanwhile."""
     file = spool.create()
@@ -93,6 +97,7 @@ def test_a_segment_is_held_until_it_is_closed(spool: Spool) -> None:
     assert spool.names() == []
 
 
+@pytest.mark.fault(33)
 def test_a_child_that_holds_the_descriptor_does_not_hold_the_lock(spool: Spool) -> None:
     """A process that was forked without our hooks has the descriptor too; letting go must not wait for its end."""
     file = spool.create()
@@ -104,6 +109,7 @@ def test_a_child_that_holds_the_descriptor_does_not_hold_the_lock(spool: Spool) 
         child.communicate()
 
 
+@pytest.mark.fault(34)
 @pytest.mark.parametrize("fault", ["hard link", "symbolic link", "loose", "directory", "fifo"])
 def test_a_file_that_is_not_a_segment_of_ours_is_refused(spool: Spool, tmp_path: Path, fault: str) -> None:
     """Whatever it is called; and opening it does not block."""

@@ -262,6 +262,7 @@ def test_nested_runs_are_one_trace(opted_in: Any) -> None:
     assert Counter(span["parentSpanId"] for span in features) == dict.fromkeys((c["spanId"] for c in children), 1)
 
 
+@pytest.mark.fault(52)
 def test_hundreds_of_runs_at_once_never_mix(opted_in: Any, fields: Any) -> None:
     """Interleaved over tasks, threads and executors, each event carries its own run's trace."""
 

@@ -204,6 +204,7 @@ def test_everything_inside_is_part_of_the_request(opted_in: Any) -> None:
     assert PARENT not in str(opted_in.requests)
 
 
+@pytest.mark.fault(53)
 def test_websocket(opted_in: Any, fields: Any) -> None:
     """A websocket is one event, with its template, and what runs in it are its children."""
     app = application()
@@ -225,6 +226,7 @@ def test_websocket(opted_in: Any, fields: Any) -> None:
     assert sent(opted_in, fields, "agent.error") == []
 
 
+@pytest.mark.fault(52)
 def test_concurrent_requests_do_not_mix(opted_in: Any, fields: Any) -> None:
     """Hundreds of interleaved requests each keep their own trace, and leave nothing bound."""
     app = FastAPI()

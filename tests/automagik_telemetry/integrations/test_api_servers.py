@@ -65,6 +65,7 @@ def ask_until_all_served(url: str, workers: int) -> tuple[int, set[int]]:
     return asked, pids
 
 
+@pytest.mark.fault(37)
 @pytest.mark.skipif(sys.platform == "win32", reason="gunicorn and signals are POSIX's")
 @pytest.mark.parametrize("server", SERVERS)
 def test_every_worker_delivers(server: str, tmp_path: Path) -> None:

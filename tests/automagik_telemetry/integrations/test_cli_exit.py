@@ -55,6 +55,7 @@ def seconds(script: Path, kind: str, url: str) -> float:
     return ended - started
 
 
+@pytest.mark.fault(26)
 @pytest.mark.parametrize("network", ["accepting", "refusing", "black hole"])
 def test_exit_waits_for_nobody(network: str, tmp_path: Path) -> None:
     """In any state of the network the command ends like its twin, and the next runs send what it left."""

@@ -91,6 +91,7 @@ def flush(variables: dict[str, str]) -> None:
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.fault(38)
 @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
 def test_multiprocessing(method: str, tmp_path: Path) -> None:
     """Of pools, whose workers are terminated, and of processes nothing is lost, and nothing comes twice."""
@@ -106,6 +107,7 @@ def test_multiprocessing(method: str, tmp_path: Path) -> None:
     assert len(endpoint.accepted) == len(set(endpoint.accepted)) == 2 * (1 + 4 + 1)
 
 
+@pytest.mark.fault(37)
 def test_celery(tmp_path: Path) -> None:
     """Tasks in Celery's prefork workers, which set logging up for themselves, deliver while the worker runs."""
     (tmp_path / "application.py").write_text(LOGGING)

@@ -6,10 +6,7 @@ import contextlib
 import gzip
 import os
 import re
-import shutil
 import socket
-import ssl
-import subprocess
 import threading
 import time
 import zlib
@@ -80,6 +77,7 @@ def test_a_connection_is_kept() -> None:
     assert len({request.connection for request in endpoint.requests}) == 1
 
 
+@pytest.mark.fault(1)
 def test_refused() -> None:
     """No one listens, so later."""
     result = export(f"http://127.0.0.1:{closed_port()}")
@@ -87,12 +85,14 @@ def test_refused() -> None:
     assert "ConnectError" in result.detail
 
 
+@pytest.mark.fault(21)
 def test_an_unknown_host() -> None:
     """The name is one that tests make unknown: DNS has no answer, so later."""
     result = export("http://telemetry.namastex.ai/v1/traces")
     assert (result.outcome, "ConnectError" in result.detail) == (Outcome.RETRY, True)
 
 
+@pytest.mark.fault(2)
 def test_no_address_takes_the_others_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """A host with an address that never answers, and one that does, gets its events within the deadline."""
     look_up = socket.getaddrinfo
@@ -120,6 +120,7 @@ def deaf(host: str, port: int) -> Iterator[None]:
         yield
 
 
+@pytest.mark.fault(2, 3)
 @pytest.mark.parametrize(
     "answer",
     [
@@ -140,6 +141,7 @@ def test_one_deadline_for_the_whole_exchange(answer: Answer) -> None:
     assert "Timeout" in result.detail
 
 
+@pytest.mark.fault(3)
 def test_an_answer_that_is_always_announced_and_never_given() -> None:
     """Interim answers (1xx) without end do not reset the deadline."""
 
@@ -151,6 +153,7 @@ def test_an_answer_that_is_always_announced_and_never_given() -> None:
         assert export(endpoint.url, timeout=0.3).outcome is Outcome.RETRY
 
 
+@pytest.mark.fault(2)
 def test_a_server_that_does_not_read() -> None:
     """Writing has the same deadline."""
     with socket.socket() as server:
@@ -190,6 +193,7 @@ class Flood:
             self.done.set()
 
 
+@pytest.mark.fault(12)
 @pytest.mark.parametrize("bomb", [False, True])
 def test_a_reply_without_measure_is_not_read(*, bomb: bool) -> None:
     """At most 4 MiB of it, decompressed; the batch was accepted, and the next request has a new connection."""
@@ -204,6 +208,7 @@ def test_a_reply_without_measure_is_not_read(*, bomb: bool) -> None:
     assert flood.taken <= MAX_REPLY_BYTES // 1024**2 + buffers
 
 
+@pytest.mark.fault(13)
 def test_a_compressed_reply_is_understood() -> None:
     """Although we do not ask for one."""
     partial = gzip.compress(b'{"partialSuccess":{"rejectedSpans":"2","errorMessage":"no"}}')
@@ -211,6 +216,7 @@ def test_a_compressed_reply_is_understood() -> None:
         assert export(endpoint.url) == ExportResult(Outcome.SUCCESS, rejected=2, detail="partial success: no")
 
 
+@pytest.mark.fault(15)
 def test_a_redirect_is_not_followed() -> None:
     """Neither with what we know nor without."""
     with Endpoint() as elsewhere, Endpoint(reply(302, b"", location=elsewhere.url)) as endpoint:
@@ -218,12 +224,14 @@ def test_a_redirect_is_not_followed() -> None:
     assert (len(endpoint.requests), elsewhere.requests) == (1, [])
 
 
+@pytest.mark.fault(16)
 def test_a_web_page_is_no_success() -> None:
     """A captive portal's 200."""
     with Endpoint(reply(200, b"<html>Log in</html>", content_type="text/html")) as endpoint:
         assert export(endpoint.url).outcome is Outcome.RETRY
 
 
+@pytest.mark.fault(20)
 @pytest.mark.parametrize("end", [hang_up, reset])
 def test_a_kept_connection_that_has_died_is_replaced_at_once(end: Answer) -> None:
     """One immediate attempt on a new one, no failure."""
@@ -235,6 +243,7 @@ def test_a_kept_connection_that_has_died_is_replaced_at_once(end: Answer) -> Non
     assert len({request.connection for request in endpoint.requests}) == 2
 
 
+@pytest.mark.fault(18)
 @pytest.mark.parametrize("end", [hang_up, reset])
 def test_a_new_connection_that_dies_is_a_failure(end: Answer) -> None:
     """No second attempt at once: the next one comes later, with the same ids."""
@@ -248,6 +257,7 @@ def test_a_new_connection_that_dies_is_a_failure(end: Answer) -> None:
     assert endpoint.accepted == ids(0, 1, 2)
 
 
+@pytest.mark.fault(19)
 def test_a_lost_answer_is_a_failure() -> None:
     """The server accepted and could not say so: the same ids come again, so that a store can tell."""
     with Endpoint(accept_and(reset), reply()) as endpoint:
@@ -270,54 +280,6 @@ def test_what_is_no_http_is_a_failure(garbage: bytes) -> None:
 
     with Endpoint(talk) as endpoint:
         assert export(endpoint.url).outcome is Outcome.RETRY
-
-
-@pytest.fixture
-def certificate(tmp_path: Path) -> tuple[str, str]:
-    """Return the paths of a fresh certificate for 127.0.0.1, signed by itself, and of its key."""
-    if (openssl := shutil.which("openssl")) is None:
-        pytest.skip("the command openssl makes the certificate")
-    paths = str(tmp_path / "certificate.pem"), str(tmp_path / "key.pem")
-    arguments = [
-        "req",
-        "-x509",
-        "-newkey",
-        "ec",
-        "-pkeyopt",
-        "ec_paramgen_curve:prime256v1",
-        "-nodes",
-        "-days",
-        "1",
-        "-subj",
-        "/CN=127.0.0.1",
-    ]
-    names = ["-addext", "subjectAltName=IP:127.0.0.1", "-out", paths[0], "-keyout", paths[1]]
-    subprocess.run([openssl, *arguments, *names], check=True, capture_output=True)
-    return paths
-
-
-@pytest.fixture
-def secure(certificate: tuple[str, str]) -> Iterator[Endpoint]:
-    """Provide an endpoint with that certificate."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(*certificate)
-    with Endpoint(tls=context) as endpoint:
-        yield endpoint
-
-
-def test_a_certificate_that_nobody_vouches_for_is_refused(secure: Endpoint) -> None:
-    """Nothing is sent, and nothing is sent in the clear instead."""
-    result = export(secure.url)
-    assert (result.outcome, "CERTIFICATE_VERIFY_FAILED" in result.detail) == (Outcome.RETRY, True)
-    assert secure.requests == []
-
-
-def test_a_certificate_that_the_host_trusts_is_accepted(
-    secure: Endpoint, certificate: tuple[str, str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """SSL_CERT_FILE names whom to trust, as everywhere."""
-    monkeypatch.setenv("SSL_CERT_FILE", certificate[0])
-    assert export(secure.url) == SUCCESS
 
 
 @pytest.mark.parametrize("variable", ["http_proxy", "all_proxy"])

@@ -18,6 +18,7 @@ JSON = {"content-type": "application/json"}
 HTML = {"content-type": "text/html; charset=utf-8"}
 
 
+@pytest.mark.fault(4, 5, 6, 15)
 @pytest.mark.parametrize(
     ("status", "outcome"),
     [
@@ -36,6 +37,7 @@ def test_status(status: int, outcome: Outcome) -> None:
     assert (str(status) in result.detail) == (outcome is not Outcome.SUCCESS)
 
 
+@pytest.mark.fault(16)
 @pytest.mark.parametrize(
     ("headers", "body"),
     [
@@ -51,6 +53,7 @@ def test_a_web_page_is_no_success(headers: dict[str, str], body: bytes) -> None:
     assert classify(200, headers, body, NOW).outcome is Outcome.RETRY
 
 
+@pytest.mark.fault(17)
 @pytest.mark.parametrize("headers", [{}, {"content-type": "text/plain"}, {"content-type": "application/x-protobuf"}])
 @pytest.mark.parametrize("body", [b"", b"{}", b"ok", b"null", b"[]", b"\xff", b'{"partialSuccess":{}}', b"[" * 10_000])
 def test_an_odd_success_is_a_success(headers: dict[str, str], body: bytes) -> None:
@@ -58,6 +61,7 @@ def test_an_odd_success_is_a_success(headers: dict[str, str], body: bytes) -> No
     assert classify(200, headers, body, NOW) == ExportResult(Outcome.SUCCESS)
 
 
+@pytest.mark.fault(13, 14)
 @pytest.mark.parametrize(
     ("partial", "rejected"),
     [
@@ -80,6 +84,7 @@ def date(seconds: float) -> str:
     return format_datetime(dt.datetime.fromtimestamp(NOW + seconds, dt.UTC), usegmt=True)
 
 
+@pytest.mark.fault(7, 8)
 @pytest.mark.parametrize(
     ("value", "seconds"),
     [
@@ -109,6 +114,7 @@ def test_retry_after(value: str | None, seconds: float) -> None:
     assert retry_after(value, NOW) == pytest.approx(seconds)
 
 
+@pytest.mark.fault(8)
 @given(st.text())
 def test_retry_after_never_fails(value: str) -> None:
     """Whatever a server says."""
