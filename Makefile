@@ -39,6 +39,10 @@ test: $(READY) ## Run the tests
 test-long: $(READY) ## Run the tests with many more generated examples
 	@$(PYTEST) --hypothesis-profile=long --timeout=1800 $(ARGS)
 
+.PHONY: soak
+soak: $(READY) ## Run processes that are killed against an endpoint that fails, for two minutes, and account for every event
+	@$(BIN)/python -m tests.faults.soak $(ARGS)
+
 .PHONY: check
 check: $(READY) ## Lint, check format, types and import directions
 	@failed=0; \

@@ -1,0 +1,10 @@
+"""The soak runs: a few seconds of what `make soak` does for minutes."""
+
+from __future__ import annotations
+
+from tests.faults import soak
+
+
+def test_a_few_seconds() -> None:
+    """Every event is accounted for, although processes are killed and the endpoint fails."""
+    assert soak.main(["--seconds", "2", "--processes", "2", "--rate", "50"]) == 0
