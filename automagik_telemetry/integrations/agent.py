@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 Function = TypeVar("Function")
 
+_IDS = (("thread_id", "session_id"), ("user_id", "user_id"))
+
 
 def track_agent(agent_name: str | None = None, framework: str | None = None) -> Callable[[Function], Function]:
     """Track every call of an agent's run: a function or method, sync or async, or a generator of either kind.
@@ -32,7 +34,8 @@ def track_agent(agent_name: str | None = None, framework: str | None = None) -> 
     def decorate(function: Function) -> Function:
         if not callable(function) or isinstance(function, type):
             raise TypeError(f"track_agent decorates an agent's run, a function; this is {_described(function)}")
-        return cast("Function", _wrap(function, functools.partial(_begin, agent_name, framework)))
+        begin = functools.partial(_begin, agent_name, framework, _is_method(function))
+        return cast("Function", _wrap(function, begin))
 
     return decorate
 
@@ -60,7 +63,11 @@ class TrackedAgent:
 
 
 def _begin(
-    agent_name: str | None, framework: str | None, arguments: tuple[Any, ...], options: dict[str, Any]
+    agent_name: str | None,
+    framework: str | None,
+    is_method: bool,  # noqa: FBT001 - for `partial`
+    arguments: tuple[Any, ...],
+    options: dict[str, Any],
 ) -> AgentRun | None:
     """Return the run that a call is, begun; None for a call within a run of the same agent."""
     agent = arguments[0] if arguments else None
@@ -78,7 +85,27 @@ def _begin(
         agent=agent,
     )
     run.begin()
+    if run.traced is not None:
+        run.tell(input=_asked(arguments[is_method:], options), **_who(options))
     return run
+
+
+def _is_method(function: Any) -> bool:  # noqa: ANN401 - any callable
+    """Return whether a function's first argument is the agent, and not what it is asked."""
+    code = getattr(inspect.unwrap(function), "__code__", None)
+    return code is not None and code.co_varnames[:1] in (("self",), ("cls",), ("_self",))
+
+
+def _asked(arguments: tuple[Any, ...], options: dict[str, Any]) -> object:
+    """Return what a run was asked: what it was called with, if that is one thing, else all of it by its names."""
+    if len(arguments) == 1:
+        return arguments[0]
+    return {**{str(number): value for number, value in enumerate(arguments)}, **options} or None
+
+
+def _who(options: dict[str, Any]) -> dict[str, str]:
+    """Return the ids of conversation and user, where they are passed under their usual names."""
+    return {name: str(options[key]) for name, key in _IDS if options.get(key) is not None}
 
 
 def _wrap(function: Call, begin: Begin) -> Call:

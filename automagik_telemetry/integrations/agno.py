@@ -7,7 +7,7 @@ import contextlib
 import functools
 import math
 import time
-from typing import TYPE_CHECKING, Any, SupportsIndex, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 try:
     from agno import exceptions
@@ -20,9 +20,13 @@ except ImportError as error:
     ) from error
 
 from automagik_telemetry.host_trace import joined
+from automagik_telemetry.integrations import prices
 from automagik_telemetry.integrations.agent_run import AgentRun
-from automagik_telemetry.integrations.current import telemetry
+from automagik_telemetry.integrations.agno_messages import prompt
+from automagik_telemetry.integrations.agno_model import Request, track_model
+from automagik_telemetry.integrations.current import observability, telemetry
 from automagik_telemetry.integrations.driving import called
+from automagik_telemetry.integrations.subclass import subclass, unsubclass
 from automagik_telemetry.telemetry.events import ToolExecutionEvent
 from automagik_telemetry.telemetry.vocabulary import declare
 
@@ -36,7 +40,6 @@ AnyAgent = TypeVar("AnyAgent", bound=Agent)
 
 _METHODS = ("run", "arun", "continue_run", "acontinue_run")
 _MEDIA = ("audio", "images", "videos", "files")
-_PLAIN = "_automagik_telemetry_plain_class"
 # The error of a run that agno ended in one without saying which: when it doesn't stream, it keeps the text alone.
 _UNNAMED = "AgentRunError"
 
@@ -50,16 +53,18 @@ def instrument(agent: AnyAgent) -> AnyAgent:
     Raises TypeError for what is no agent.
     """
     _check(agent)
-    if _PLAIN not in type(agent).__dict__:
-        declare(*_exception_names())
-        agent.__class__ = cast("type[AnyAgent]", _tracked_class(cast("Any", type(agent))))
+    declare(*_exception_names())
+    if observability() is not None:
+        prices.prepare()
+    subclass(agent, dict.fromkeys(_METHODS, _tracked))
     return agent
 
 
 def uninstrument(agent: AnyAgent) -> AnyAgent:
     """Undo `instrument`, if it was done; return the agent. Raises TypeError for what is no agent."""
     _check(agent)
-    agent.__class__ = type(agent).__dict__.get(_PLAIN, type(agent))
+    unsubclass(agent)
+    unsubclass(agent.model)
     return agent
 
 
@@ -69,38 +74,34 @@ def _check(agent: object) -> None:
         raise TypeError(f"instrument takes an agno.agent.Agent; this is {described}")
 
 
-@functools.cache
-def _tracked_class(kind: Any) -> Any:  # noqa: ANN401 - any class of agents
-    """Return the subclass whose runs are tracked."""
-    members = {name: _tracked(getattr(kind, name)) for name in _METHODS}
-    looks = {name: getattr(kind, name) for name in ("__module__", "__qualname__", "__doc__")}
-    return type(kind)(kind.__name__, (kind,), {**members, **looks, "__reduce_ex__": _reduce, _PLAIN: kind})
-
-
-def _reduce(agent: Agent, protocol: SupportsIndex) -> Any:  # noqa: ANN401 - as pickle has it
-    """Pickle and copy as an agent that nothing was done to; agno's own `deep_copy` gives a tracked one."""
-    kind: Any = type(agent)
-    reduced: Any = super(kind, agent).__reduce_ex__(protocol)
-    function, arguments, *state = reduced
-    return (function, tuple(getattr(kind, _PLAIN) if one is kind else one for one in arguments), *state)
-
-
 class _Run(AgentRun):
     """A run, with what agno tells about it: the tools, and how it ended, for agno seldom raises."""
 
     def __init__(self, agent: Agent, options: dict[str, Any], *, continues: bool, earlier: RunOutput | None) -> None:
         super().__init__(agent.name or "agent", "agno", has_multimodal=any(options.get(kind) for kind in _MEDIA))
+        self.requests: list[Request] = []
         self._ran = agent
         self._hides = not options.get("yield_run_output")
         # One that continues an earlier run, of which agno has the account and we don't, tells of both as one.
         self._counts = earlier is not None or not continues
         self._since = time.time()
-        self._earlier_tokens = _tokens(earlier)
+        self._earlier = _tokens(earlier)
         self._tools = {_key(tool) for tool in (earlier.tools if earlier else None) or () if _was_executed(tool)}
         self._failure: BaseException | None = None
 
+    def ask(self, asked: object, options: dict[str, Any]) -> None:
+        """Take in what the run was asked, by whom, and in which conversation."""
+        with contextlib.suppress(Exception):
+            self.tell(
+                input=prompt(asked, options),
+                thread_id=options.get("session_id") or self._ran.session_id,
+                user_id=options.get("user_id") or self._ran.user_id,
+            )
+
     def end(self, error: BaseException | None = None) -> None:
         """End the run; as a failed one too if agno said so."""
+        for request in self.requests:
+            request.complete()
         super().end(error or self._failure)
 
     def see(self, told: object) -> bool:
@@ -116,7 +117,7 @@ class _Run(AgentRun):
 
     def _take(self, told: object) -> None:
         if isinstance(told, RunOutput):
-            self.token_count = _tokens(told) - self._earlier_tokens if self._counts else None
+            self._take_output(told)
             for tool in told.tools or ():
                 self._see_tool(tool)
             if told.status == RunStatus.error:
@@ -130,15 +131,25 @@ class _Run(AgentRun):
         elif isinstance(told, ToolCallCompletedEvent | ToolCallErrorEvent) and told.tool is not None:
             self._see_tool(told.tool)
 
+    def _take_output(self, output: RunOutput) -> None:
+        event = self.event
+        if self._counts:
+            event.token_count, event.input_tokens, event.output_tokens = (
+                now - before for now, before in zip(_tokens(output), self._earlier, strict=True)
+            )
+        if self.traced is not None:
+            self.traced.output = output.content
+            self.traced.thread_id = self.traced.thread_id or output.session_id
+
     def _see_tool(self, tool: ToolExecution) -> None:
         """Log a tool that was executed in this run, once: an event may tell of it, and the output again."""
-        collector, metrics = telemetry(), tool.metrics
-        if collector is None or not _was_executed(tool) or _key(tool) in self._tools or _key(tool)[1] < self._since:
+        metrics = tool.metrics
+        if not _was_executed(tool) or _key(tool) in self._tools or _key(tool)[1] < self._since:
             return
         self._tools.add(_key(tool))
         success = not tool.tool_call_error
         duration_ms = None if metrics is None or metrics.duration is None else metrics.duration * 1000
-        collector.track_event(ToolExecutionEvent(tool.tool_name or "", self.agent_name, success, duration_ms))
+        self.log_tool(ToolExecutionEvent(tool.tool_name or "", success=success, duration_ms=duration_ms))
 
 
 def _was_executed(tool: ToolExecution) -> bool:
@@ -158,20 +169,26 @@ def _tracked(method: Method) -> Method:
     @functools.wraps(method)
     def tracked(self: Agent, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - the method's own
         stream = self.stream if kwargs.get("stream") is None else kwargs["stream"]
-        if telemetry() is None or (kwargs.get("background") and not stream):
+        off = telemetry() is None and observability() is None
+        if off or (kwargs.get("background") and not stream):
             return method(self, *args, **kwargs)  # agno tells nothing of what it does in the background
         earlier = kwargs.get("run_response", args[0] if args else None)
         run = _Run(self, kwargs, continues=continues, earlier=earlier if isinstance(earlier, RunOutput) else None)
+        track_model(self.model)
         with joined():
             run.begin()
+        if run.traced is not None:
+            run.ask(None if continues else kwargs.get("input", args[0] if args else None), kwargs)
         options = {**kwargs, "yield_run_output": True} if stream else kwargs
         return called(run, lambda: method(self, *args, **options))
 
     return cast("Method", tracked)
 
 
-def _tokens(output: RunOutput | None) -> int:
-    return output.metrics.total_tokens if output is not None and output.metrics is not None else 0
+def _tokens(output: RunOutput | None) -> tuple[int, int, int]:
+    """Return the tokens in all, those read and those written."""
+    metrics = output.metrics if output is not None else None
+    return (0, 0, 0) if metrics is None else (metrics.total_tokens, metrics.input_tokens, metrics.output_tokens)
 
 
 def _named(error_type: str) -> Exception:

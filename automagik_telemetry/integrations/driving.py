@@ -5,14 +5,16 @@ from __future__ import annotations
 import contextlib
 import functools
 import inspect
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
     from contextlib import AbstractContextManager
 
     Call = Callable[..., Any]
     Begin = Callable[[tuple[Any, ...], dict[str, Any]], "Run | None"]
+
+Result = TypeVar("Result")
 
 
 class Run(Protocol):
@@ -45,7 +47,7 @@ def called(run: Run, call: Callable[[], Any]) -> Any:  # noqa: ANN401 - here and
     return _seen(run, result)
 
 
-async def awaited(run: Run, coroutine: Coroutine[Any, Any, Any]) -> Any:  # noqa: ANN401
+async def awaited(run: Run, coroutine: Awaitable[Result]) -> Result:
     """Return what a coroutine returns."""
     try:
         with run.step():
@@ -129,7 +131,7 @@ def driving(function: Call, begin: Begin) -> Call:
     return asynchronous
 
 
-def _seen(run: Run, result: object) -> Any:  # noqa: ANN401
+def _seen(run: Run, result: Result) -> Result:
     with run.step():
         run.see(result)
     run.end()

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 try:
     from pydantic_ai import Agent, exceptions
     from pydantic_ai.agent import WrapperAgent
     from pydantic_ai.capabilities import AbstractCapability, CombinedCapability
-    from pydantic_ai.messages import is_multi_modal_content
+    from pydantic_ai.messages import ToolReturn, is_multi_modal_content
 except ImportError as error:
     raise ImportError(
         "automagik_telemetry.integrations.pydantic_ai needs pydantic-ai: pip install 'automagik-telemetry[pydantic-ai]'"
@@ -18,14 +19,33 @@ except ImportError as error:
 
 from automagik_telemetry.host_trace import joined
 from automagik_telemetry.integrations.agent_run import AgentRun
-from automagik_telemetry.integrations.current import telemetry
+from automagik_telemetry.integrations.agent_step import Step
+from automagik_telemetry.integrations.current import observability, telemetry
+from automagik_telemetry.integrations.driving import awaited
+from automagik_telemetry.integrations.pydantic_ai_messages import Conversation, prompt
 from automagik_telemetry.telemetry.events import ToolExecutionEvent
 from automagik_telemetry.telemetry.vocabulary import declare
 
+try:
+    from pydantic_ai._instrumentation import model_response_span_capture
+except ImportError:  # it is what their own instrumentation uses, and may move
+
+    def model_response_span_capture(*_: object) -> Any:  # type: ignore[misc]  # noqa: ANN401 - as theirs
+        """Capture nothing."""
+        return contextlib.nullcontext()
+
+
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from pydantic_ai import RunContext
-    from pydantic_ai.capabilities import ValidatedToolArgs, WrapRunHandler, WrapToolExecuteHandler
-    from pydantic_ai.messages import ModelResponse, ToolCallPart
+    from pydantic_ai.capabilities import (
+        ValidatedToolArgs,
+        WrapModelRequestHandler,
+        WrapRunHandler,
+        WrapToolExecuteHandler,
+    )
+    from pydantic_ai.messages import ModelMessage, ModelResponse, ToolCallPart
     from pydantic_ai.models import ModelRequestContext
     from pydantic_ai.run import AgentRunResult
     from pydantic_ai.tools import ToolDefinition
@@ -35,7 +55,11 @@ AnyAgent = TypeVar("AnyAgent", bound="Agent[Any, Any] | WrapperAgent[Any, Any]")
 # A tool that waits for an approval, or for somebody else to run it, has not been executed.
 _DEFERRALS = (exceptions.CallDeferred, exceptions.ApprovalRequired)
 
-_run: ContextVar[AgentRun | None] = ContextVar("automagik_telemetry_pydantic_ai_run", default=None)
+_RETRIES = ("retry-prompt", "retry-feedback")
+_COUNTS = ("input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens")
+_CALL_ID = "gen_ai.tool.call.id"
+
+_run: ContextVar[_Run | None] = ContextVar("automagik_telemetry_pydantic_ai_run", default=None)
 
 
 def instrument(agent: AnyAgent) -> AnyAgent:
@@ -61,29 +85,61 @@ def uninstrument(agent: AnyAgent) -> AnyAgent:
     return agent
 
 
+class _Run(AgentRun):
+    """A run, with the conversation that it leads."""
+
+    def __init__(self, ctx: RunContext[Any]) -> None:
+        name = (ctx.agent.name if ctx.agent is not None else None) or "agent"
+        super().__init__(name, "pydantic_ai", has_multimodal=_is_multimodal(ctx.prompt))
+        self.conversation = Conversation()
+
+    def ask(self, ctx: RunContext[Any]) -> None:
+        """Take in what the run was asked, by whom, and in which conversation."""
+        with contextlib.suppress(Exception):
+            said = ctx.metadata or {}
+            self.tell(
+                input=prompt(ctx.prompt),
+                thread_id=said.get("session_id") or said.get("thread_id") or ctx.conversation_id,
+                user_id=said.get("user_id"),
+            )
+
+    def see(self, told: object) -> bool:
+        """Take in the result."""
+        if self.traced is not None:
+            self.traced.output = getattr(told, "output", None)
+        return False
+
+
 class _Tracker(AbstractCapability[Any]):
     """Looks on at runs, tools and the models' answers, and hands everything on as it is."""
 
     async def wrap_run(self, ctx: RunContext[Any], *, handler: WrapRunHandler) -> AgentRunResult[Any]:
         """Track a run, with what is logged inside it as its part."""
-        if telemetry() is None:
+        if telemetry() is None and observability() is None:
             return await handler()
-        name = (ctx.agent.name if ctx.agent is not None else None) or "agent"
-        run = AgentRun(name, "pydantic_ai", has_multimodal=_is_multimodal(ctx.prompt))
+        run = _Run(ctx)
         with joined():
             run.begin()
+        if run.traced is not None:
+            run.ask(ctx)
         token = _run.set(run)
         try:
-            with run.step():
-                result = await handler()
-        except BaseException as error:
-            run.end(error)
-            raise
-        else:
-            run.end()
-            return result
+            return await awaited(run, handler())
         finally:
             _run.reset(token)
+
+    async def wrap_model_request(
+        self, ctx: RunContext[Any], *, request_context: ModelRequestContext, handler: WrapModelRequestHandler
+    ) -> ModelResponse:
+        """Track a request to a model."""
+        del ctx
+        run = _run.get()
+        if run is None:
+            return await handler(request_context)
+        request = _Request(run, request_context)
+        with model_response_span_capture(request_context, request.take_first_token):
+            response: ModelResponse = await awaited(request, handler(request_context))
+        return response
 
     async def after_model_request(
         self, ctx: RunContext[Any], *, request_context: ModelRequestContext, response: ModelResponse
@@ -91,7 +147,8 @@ class _Tracker(AbstractCapability[Any]):
         """Count the tokens of an answer: here, for `ctx.usage` may be shared with other agents' runs."""
         del ctx, request_context
         if (run := _run.get()) is not None:
-            run.token_count = (run.token_count or 0) + response.usage.total_tokens
+            run.event.token_count = (run.event.token_count or 0) + response.usage.total_tokens
+            run.count_tokens(response.usage.input_tokens, response.usage.output_tokens)
         return response
 
     async def wrap_tool_execute(
@@ -104,33 +161,98 @@ class _Tracker(AbstractCapability[Any]):
         handler: WrapToolExecuteHandler,
     ) -> Any:  # noqa: ANN401 - the tool's own
         """Track an execution; one that asks the model to try again is a failed one."""
-        del ctx, tool_def
+        del tool_def
         run = _run.get()
         if run is None:
             return await handler(args)
-        started = time.perf_counter()
-        success = False
-        deferred = False
-        try:
-            result = await handler(args)
-            success = True
-        except exceptions.SkipToolExecution:
-            success = True
-            raise
-        except _DEFERRALS:
-            deferred = True
-            raise
-        finally:
-            if not deferred:
-                duration_ms = (time.perf_counter() - started) * 1000
-                _log_tool(ToolExecutionEvent(call.tool_name, run.agent_name, success, duration_ms))
-        return result
+        tool = _Tool(run, call, ctx.retry, args)
+        return await awaited(tool, handler(args))
 
 
-def _log_tool(event: ToolExecutionEvent) -> None:
-    collector = telemetry()
-    if collector is not None:
-        collector.track_event(event)
+class _Request(Step):
+    """A request to a model."""
+
+    def __init__(self, run: _Run, context: ModelRequestContext) -> None:
+        model = context.model
+        run.count_request(model.model_name)
+        run.count_retries(_retries(context.messages))
+        self._conversation = run.conversation
+        self._started = time.time()
+        about = {"model": model.model_name, "provider": model.system}
+        super().__init__(run, model.model_name, "llm", lambda: {"input": run.conversation.request(context), **about})
+
+    def see(self, told: object) -> bool:
+        """Take in the model's answer."""
+        self.tell(lambda: self._about(cast("ModelResponse", told)))
+        return False
+
+    def take_first_token(self, _response: object, seconds: float | None) -> None:
+        """Take in how long a stream's first part took, in seconds from the request on."""
+        if seconds is not None:
+            self.tell(lambda: {"first_token_at": self._started + seconds})
+
+    def end(self, error: BaseException | None = None) -> None:
+        """End it; one that another capability has answered instead is no failed one."""
+        super().end(None if isinstance(error, exceptions.SkipModelRequest) else error)
+
+    def _about(self, response: ModelResponse) -> dict[str, Any]:
+        usage = response.usage
+        counts = {name: getattr(usage, name, 0) for name in _COUNTS}
+        counts["reasoning_tokens"] = usage.details.get("reasoning_tokens", 0)
+        return {
+            "output": self._conversation.response(response),
+            "model": response.model_name,
+            "provider": response.provider_name,
+            "usage": {name: count for name, count in counts.items() if count},
+            **_cost(response),
+        }
+
+
+class _Tool(Step):
+    """An execution of a tool."""
+
+    def __init__(self, run: _Run, call: ToolCallPart, retry: int, arguments: ValidatedToolArgs) -> None:
+        super().__init__(
+            run, call.tool_name, "tool", lambda: {"input": arguments, "attributes": {_CALL_ID: call.tool_call_id}}
+        )
+        self._event = ToolExecutionEvent(call.tool_name, retry_count=retry or None)
+        self._started = time.perf_counter()
+
+    def see(self, told: object) -> bool:
+        """Take in what the tool gave."""
+        self.tell(lambda: {"output": told.return_value if isinstance(told, ToolReturn) else told})
+        return False
+
+    def end(self, error: BaseException | None = None) -> None:
+        """End it; one that was skipped was a success, and one that was put off was no execution."""
+        if isinstance(error, (*_DEFERRALS, exceptions.SkipToolExecution)):
+            super().end()
+        else:
+            super().end(error)
+        if isinstance(error, _DEFERRALS):
+            return
+        failed = error is not None and not isinstance(error, exceptions.SkipToolExecution)
+        self._event.success = not failed
+        self._event.error_type = type(error).__name__ if failed else None
+        self._event.duration_ms = (time.perf_counter() - self._started) * 1000
+        self.run.log_tool(self._event)
+
+
+def _retries(messages: Sequence[ModelMessage]) -> int:
+    """Return how many things the last message says were not good, and have to be tried again."""
+    return sum(part.part_kind in _RETRIES for part in messages[-1].parts) if messages else 0
+
+
+def _cost(response: ModelResponse) -> dict[str, Any]:
+    """Return what an answer cost: what its provider told, else pydantic-ai's estimate, which stands in its place."""
+    cost = getattr(response.usage, "cost", None)
+    if cost is None:
+        return {}
+    try:
+        estimated = response.cost().total_price == cost
+    except Exception:  # noqa: BLE001 - the price is not known, so it can't be an estimate
+        estimated = False
+    return {"cost": float(cost), "cost_estimated": estimated}
 
 
 def _innermost(agent: object) -> Agent[Any, Any]:

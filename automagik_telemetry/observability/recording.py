@@ -100,9 +100,9 @@ class OpenSpan:
         """The span's id, 16 hex digits."""
         return self.span.span_id
 
-    def within(self) -> Within:
-        """Return a block in which what begins is part of this span."""
-        return Within(self)
+    def within(self, *, bind: bool = True) -> Within:
+        """Return a block in which what begins is part of this span; unless `bind`, what is logged is not."""
+        return Within(self, bind=bind)
 
     def backdate(self, seconds: float) -> None:
         """Say that the span began earlier than it was opened."""
@@ -155,13 +155,14 @@ class Within:
 
     __slots__ = ("_bound", "_span", "_token")
 
-    def __init__(self, span: OpenSpan) -> None:
+    def __init__(self, span: OpenSpan, *, bind: bool = True) -> None:
         self._span = span
-        self._bound: Bound = span.span.within()
+        self._bound: Bound | None = span.span.within() if bind else None
 
     def __enter__(self) -> OpenSpan:
         """Enter."""
-        self._bound.__enter__()
+        if self._bound is not None:
+            self._bound.__enter__()
         self._token: Token[OpenSpan | None] = _current.set(self._span)
         return self._span
 
@@ -169,8 +170,9 @@ class Within:
         """Leave; a block that is left in another context than it was entered in leaves that one alone."""
         with contextlib.suppress(ValueError):
             _current.reset(self._token)
-        with contextlib.suppress(ValueError):
-            self._bound.__exit__()
+        if self._bound is not None:
+            with contextlib.suppress(ValueError):
+                self._bound.__exit__()
 
 
 def open_span(

@@ -70,6 +70,17 @@ class AgentExecutionEvent(TelemetryEvent):
     duration_ms: float = _field(Duration(), "How long the run took, in milliseconds.")
     has_multimodal: bool = _field(Flag(), "Whether the input held more than text.", default=False)
     token_count: int | None = _field(Count(), "How many tokens the model used in all.", default=None)
+    model: str | None = _field(Word(), "The model, if its name is a public one; the last, of several.", default=None)
+    input_tokens: int | None = _field(Count(), "How many tokens the model read.", default=None)
+    output_tokens: int | None = _field(Count(), "How many tokens the model wrote.", default=None)
+    request_count: int | None = _field(Count(), "How many requests to a model it took.", default=None)
+    retry_count: int | None = _field(
+        Count(),
+        "How many of them were made again, for the model, its call of a tool or its output failed.",
+        default=None,
+    )
+    tool_count: int | None = _field(Count(), "How many times a tool was executed.", default=None)
+    error_type: str | None = _field(Word(), "The class of the exception that it failed of.", default=None)
 
 
 @dataclass(slots=True)
@@ -147,6 +158,8 @@ class ToolExecutionEvent(TelemetryEvent):
     agent_name: str | None = _field(Word(), "The agent that used it.", default=None)
     success: bool = _success("Whether the tool ended without an exception.")
     duration_ms: float | None = _duration()
+    retry_count: int | None = _field(Count(), "How many times it had failed in this run just before.", default=None)
+    error_type: str | None = _field(Word(), "The class of the exception that it failed of.", default=None)
 
 
 @dataclass(slots=True)

@@ -374,7 +374,7 @@ def test_off_changes_nothing() -> None:
     """With telemetry off the agent works as before."""
     assert asyncio.run(Overriding().run()) == "base and more"
     with AgentRun("simple", "agno") as run:
-        run.token_count = 5
+        run.event.token_count = 5
 
 
 @pytest.mark.parametrize("wrong", [None, "run", 5, int])
