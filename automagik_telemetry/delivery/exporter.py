@@ -33,6 +33,9 @@ class Exporter(Protocol):
     def export(self, body: bytes, timeout: float) -> ExportResult:
         """Send `body` within `timeout` seconds. Must not raise for anything that the network does."""
 
+    def prepare(self) -> None:
+        """Import and make what the first request needs, so that it takes less time. Must not raise."""
+
     def abandon(self) -> None:
         """Forget open connections without touching them, in the child of a fork."""
 

@@ -135,6 +135,8 @@ class BatchQueueListener:
         guard.busy = True  # what this thread logs never feeds our own handlers
         if previous is not None:
             previous.join()  # it may still wait for an answer
+        if self._spool is None:
+            self.exporter.prepare()
         while self.running is token:
             try:
                 delay = self.tick()
@@ -146,11 +148,20 @@ class BatchQueueListener:
                 self._progress.notify_all()
             if self.running is token:
                 self._sleep(delay)
+        if self.running is None and self._spool is None:
+            self._ship_last()
         self.exporter.shutdown()
         if self.running is None:
             self.queue.release()
         with self._progress:
             self._progress.notify_all()
+
+    def _ship_last(self) -> None:
+        """Try once to ship what is in memory only, before it is lost; whoever stops us waits but a moment."""
+        with contextlib.suppress(Exception):
+            self.queue.rotate()
+            if self._allowed() and self.breaker.remaining() <= 0 and (segment := self.queue.take()) is not None:
+                self._ship(segment)
 
     def _sleep(self, delay: float) -> None:
         with contextlib.suppress(Empty):

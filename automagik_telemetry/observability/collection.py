@@ -19,6 +19,8 @@ from automagik_telemetry.host import TRACE_LOGGER
 from automagik_telemetry.observability.plain import Plain, weight
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from automagik_telemetry.observability.recording import OpenSpan
     from automagik_telemetry.observability.sampler import AdaptiveSampler, SamplingDecision
 
@@ -91,8 +93,15 @@ class OpenTrace:
 class Recorder:
     """Holds the open traces of a process to their limits, and completes them. Methods are for any thread."""
 
-    def __init__(self, sampler: AdaptiveSampler, limits: TraceLimits | None = None) -> None:
+    def __init__(
+        self,
+        sampler: AdaptiveSampler,
+        limits: TraceLimits | None = None,
+        warm_up: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`warm_up` is called when the first trace of a process begins."""
         self.sampler = sampler
+        self._warm_up = warm_up
         self.limits = limits or TraceLimits()
         self.reset()
         self.counts: Counter[str] = Counter()
@@ -101,6 +110,7 @@ class Recorder:
     def reset(self) -> None:
         """Begin with nothing open and a new lock: at first, and in the child of a fork."""
         self.lock = threading.RLock()  # a finalizer may complete a trace while this thread holds it
+        self._cold = True
         self.open_traces = 0
         self.characters = 0
 
@@ -111,6 +121,9 @@ class Recorder:
                 self.counts["too_many_open_traces"] += 1
                 return OpenTrace(None, trace_id)
             self.open_traces += 1
+            cold, self._cold = self._cold, False
+        if cold:
+            self._warm_up()
         return OpenTrace(self, trace_id, joined=joined)
 
     def add(self, trace: OpenTrace, span: OpenSpan) -> bool:

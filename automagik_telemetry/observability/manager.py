@@ -34,7 +34,7 @@ class ObservabilityManager:
         limits: TraceLimits | None = None,
     ) -> None:
         self.sampler = sampler or AdaptiveSampler()
-        self._recorder = Recorder(self.sampler, limits)
+        self._recorder = Recorder(self.sampler, limits, self._warm_up)
         runs = ToldRuns()
         self.providers = {
             name: TraceProvider(name, handler, self._recorder, runs) for name, handler in (handlers or {}).items()
@@ -68,6 +68,11 @@ class ObservabilityManager:
         """
         accounts = {name: provider.metrics() for name, provider in self.providers.items()}
         return {"traces": self._recorder.metrics(), "providers": accounts}
+
+    def _warm_up(self) -> None:
+        for provider in self.providers.values():
+            if (warm_up := getattr(provider.handler, "warm_up", None)) is not None:
+                warm_up()
 
     def flush(self, timeout: float = 30.0) -> bool:
         """Ship all that is queued; whether all was settled within `timeout` seconds."""

@@ -6,13 +6,14 @@ client and headers do; it is never set up, and no tracer provider is touched.
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from automagik_processors import envelope
 from automagik_telemetry import consent, identity
 from automagik_telemetry.delivery.handler import BatchQueueHandler
-from automagik_telemetry.settings import DEFAULT_LANGWATCH, Secret, Settings, check_endpoint
+from automagik_telemetry.settings import DEFAULT_LANGWATCH, OFF, Secret, Settings, check_endpoint
 from automagik_telemetry.version import __version__
 
 if TYPE_CHECKING:
@@ -35,6 +36,12 @@ class TraceHandler(BatchQueueHandler):
     def handle(self, record: logging.LogRecord) -> bool:
         """Emit the record if it is a trace."""
         return "spans" in record.__dict__ and super().handle(record)
+
+    def warm_up(self) -> None:
+        """Start what will ship the trace that has just begun, so that it can leave as soon as it ends."""
+        if self.level < OFF:
+            with contextlib.suppress(Exception):
+                (self._pipeline or self._start()).listener.start()
 
 
 def langwatch_handler(

@@ -6,6 +6,7 @@ follow the host's netrc, log every request at INFO and read proxies for itself.
 
 from __future__ import annotations
 
+import contextlib
 import time
 import zlib
 from typing import TYPE_CHECKING
@@ -87,6 +88,11 @@ class OTLPHTTPExporter:
             response.close()
         self._answered = True
         return classify(response.status_code, response.headers, reply, time.time())
+
+    def prepare(self) -> None:
+        """Import httpx and make the transport; nothing is connected yet."""
+        with contextlib.suppress(Exception), importing():
+            self._transport = self._transport or self._open()
 
     def _open(self) -> DeadlineTransport:
         """Return a new transport to `url`."""

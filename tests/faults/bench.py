@@ -38,6 +38,9 @@ class Sink:
             self.accepted += found
         return result
 
+    def prepare(self) -> None:
+        """Be ready."""
+
     def abandon(self) -> None:
         """Do nothing."""
 
