@@ -30,6 +30,9 @@ class ExportResult(NamedTuple):
 class Exporter(Protocol):
     """Delivers request bodies to one destination. Called by one listener thread only."""
 
+    under_way: bool
+    """Whether a request is on its way, so that the end of the process may wait a moment for its answer."""
+
     def export(self, body: bytes, timeout: float) -> ExportResult:
         """Send `body` within `timeout` seconds. Must not raise for anything that the network does."""
 

@@ -29,5 +29,5 @@ class Limits:
     """Seconds after which an undelivered batch is dropped as `expired`."""
     write_interval: float = 0.1
     """Seconds after which a buffered segment is written to its file."""
-    exit_timeout: float = 0.15
-    """Seconds that the end of the process may wait for what is being sent; with the rest of our end less than 0.2."""
+    exit_timeout: float = 0.1
+    """Seconds that the end of the process may wait for the answer to a request that is on its way."""

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from automagik_telemetry.delivery.segment import Envelope
     from automagik_telemetry.delivery.spool import Spool
 
+_MOMENT = 0.02
+"""Seconds that a thread may take to end that is not waiting for an answer."""
+
 
 class Pipeline:
     """What a handler needs from its first event on. Made then, and not before: making it opens the state directory."""
@@ -86,7 +89,9 @@ class Pipeline:
 
     def end(self, deadline: float) -> None:
         """Close for good, until `deadline` (of `time.monotonic()`) at most: from now on events only go to disk."""
-        self.close(max(0.0, deadline - time.monotonic()))
+        # Only an answer is worth waiting for: a thread that imports, looks up a name or computes is left behind.
+        patience = deadline - time.monotonic() if self.listener.exporter.under_way else _MOMENT
+        self.close(max(0.0, patience))
         self._ended = True
 
     def metrics(self) -> dict[str, Any]:

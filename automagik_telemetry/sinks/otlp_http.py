@@ -47,6 +47,7 @@ class OTLPHTTPExporter:
         }
         self._transport: DeadlineTransport | None = None
         self._answered = False
+        self.under_way = False
 
     def export(self, body: bytes, timeout: float) -> ExportResult:
         """Send `body` within `timeout` seconds, connecting, sending and reading included."""
@@ -67,6 +68,8 @@ class OTLPHTTPExporter:
             return self._post(compressed, deadline)
         except httpx.HTTPError as error:
             self.shutdown()
+            if "CERTIFICATE" in str(error):
+                _forget_trust()
             return ExportResult(Outcome.RETRY, detail=f"{type(error).__name__}: {error}"[:300])
         except Exception as error:  # noqa: BLE001 - a library's surprise must not end all shipping
             self.shutdown()
@@ -81,11 +84,15 @@ class OTLPHTTPExporter:
                 self._transport = self._open()
         self._transport.deadline = deadline
         request = httpx.Request("POST", self.url, headers=self._headers, content=compressed)
-        response = self._transport.handle_request(request)
+        self.under_way = True
         try:
-            reply = _read(response)
+            response = self._transport.handle_request(request)
+            try:
+                reply = _read(response)
+            finally:
+                response.close()
         finally:
-            response.close()
+            self.under_way = False
         self._answered = True
         return classify(response.status_code, response.headers, reply, time.time())
 
@@ -113,6 +120,13 @@ class OTLPHTTPExporter:
         self._answered = False
         if transport is not None:
             transport.close()
+
+
+def _forget_trust() -> None:
+    """Read anew, at the next connection, whom the host trusts: it may have been told better meanwhile."""
+    from automagik_telemetry.sinks.transport import trusted  # noqa: PLC0415 - imports httpx
+
+    trusted.cache_clear()
 
 
 def _compress(body: bytes) -> bytes:

@@ -23,6 +23,8 @@ SUCCESS = ExportResult(Outcome.SUCCESS)
 class Sink:
     """An exporter that answers as told, and keeps the ids of what it accepted and of every attempt."""
 
+    under_way = False
+
     def __init__(self, answer: Callable[[list[str]], ExportResult] | ExportResult = SUCCESS) -> None:
         self.answer = answer
         self.attempts: list[list[str]] = []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import ssl
 import subprocess
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,11 +14,10 @@ from automagik_telemetry.delivery.exporter import ExportResult, Outcome
 from automagik_telemetry.delivery.segment import join
 from automagik_telemetry.sinks.otlp_http import OTLPHTTPExporter
 from tests.faults.sending import ENVELOPE, fragment
-from tests.faults.server import PATIENCE, Endpoint
+from tests.faults.server import PATIENCE, Endpoint, hang_up
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     Certify = Callable[..., tuple[str, str]]
 
@@ -97,3 +97,36 @@ def test_an_endpoint_that_speaks_in_the_clear_is_not_believed() -> None:
     with Endpoint() as plain:
         assert export(plain.url.replace("http:", "https:")).outcome is Outcome.RETRY
         assert plain.requests == []
+
+
+def test_trust_is_read_anew_after_a_refusal(certify: Certify, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A certificate that the host comes to trust while the process runs is accepted at the next attempt."""
+    other = Path(certify("DNS:elsewhere.test")[0])
+    bundle = other.with_name("trusted.pem")
+    shutil.copy(other, bundle)
+    paths = certify()
+    monkeypatch.setenv("SSL_CERT_FILE", str(bundle))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*paths)
+    with Endpoint(tls=context) as endpoint:
+        assert export(endpoint.url).outcome is Outcome.RETRY
+        shutil.copy(paths[0], bundle)
+        assert export(endpoint.url) == ExportResult(Outcome.SUCCESS)
+
+
+def test_failures_cost_no_memory() -> None:
+    """Every attempt after a failure has a new connection; what whom to trust takes is read for none in the clear."""
+    with Endpoint(hang_up) as endpoint:
+        exporter = OTLPHTTPExporter(endpoint.url)
+        for _ in range(20):
+            exporter.export(BODY, PATIENCE)
+        before = resident()
+        for _ in range(60):
+            exporter.export(BODY, PATIENCE)
+        assert resident() - before < 8 * 1024, "KiB; half a megabyte for each would be 30,000"
+
+
+def resident() -> int:
+    """Return this process's memory in KiB."""
+    status = Path("/proc/self/status").read_text(encoding="ascii")
+    return int(status.partition("VmRSS:")[2].split()[0])
