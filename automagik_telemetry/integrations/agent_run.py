@@ -11,6 +11,7 @@ from automagik_telemetry.integrations.current import observability, telemetry
 from automagik_telemetry.observability.recording import OpenSpan, fill, open_span
 from automagik_telemetry.span import Span
 from automagik_telemetry.telemetry.events import AgentExecutionEvent, ToolExecutionEvent
+from automagik_telemetry.telemetry.vocabulary import vocabulary
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -89,7 +90,7 @@ class AgentRun:
     def count_request(self, model: str | None = None) -> None:
         """Count a request to a model, of that name."""
         self.event.request_count = (self.event.request_count or 0) + 1
-        self.event.model = model or self.event.model
+        self.event.model = _public(model) if model else self.event.model
 
     def count_retries(self, number: int = 1) -> None:
         """Count that something had to be tried again."""
@@ -141,6 +142,19 @@ class AgentRun:
             self.event.error_type = type(error).__name__
             collector.track_error(self.event.error_type, f"agent.{self.event.agent_name}")
         collector.track_event(self.event, span_id=self._span.span_id)
+
+
+def know_models() -> None:
+    """Let the names of public models leave verbatim: once something tells them, for there are two thousand."""
+    from automagik_telemetry.telemetry.model_names import MODEL_NAMES  # noqa: PLC0415 - see above
+
+    vocabulary.update(MODEL_NAMES)
+
+
+def _public(model: str) -> str:
+    """Return a model's name without who serves it: `gpt-4o` of `openai/gpt-4o:batch`, if that is a public one."""
+    bare = model.rpartition("/")[2].partition(":")[0]
+    return bare if bare in vocabulary else model
 
 
 def _whole(items: list[object]) -> object:

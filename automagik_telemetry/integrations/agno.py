@@ -21,7 +21,7 @@ except ImportError as error:
 
 from automagik_telemetry.host_trace import joined
 from automagik_telemetry.integrations import prices
-from automagik_telemetry.integrations.agent_run import AgentRun
+from automagik_telemetry.integrations.agent_run import AgentRun, know_models
 from automagik_telemetry.integrations.agno_messages import prompt
 from automagik_telemetry.integrations.agno_model import Request, track_model
 from automagik_telemetry.integrations.current import observability, telemetry
@@ -54,6 +54,7 @@ def instrument(agent: AnyAgent) -> AnyAgent:
     """
     _check(agent)
     declare(*_exception_names())
+    know_models()
     if observability() is not None:
         prices.prepare()
     subclass(agent, dict.fromkeys(_METHODS, _tracked))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import time
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from automagik_telemetry.integrations import agno_messages
@@ -14,7 +16,7 @@ from automagik_telemetry.integrations.prices import estimate
 from automagik_telemetry.integrations.subclass import subclass
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from agno.models.base import Model
     from agno.tools.function import FunctionCall
@@ -25,6 +27,9 @@ _REQUESTS = ("invoke", "ainvoke", "invoke_stream", "ainvoke_stream")
 _TOOLS = ("run_function_call", "arun_function_call")
 _COUNTS = ("input_tokens", "output_tokens", "reasoning_tokens", "cache_read_tokens", "cache_write_tokens")
 _CALL_ID = "gen_ai.tool.call.id"
+
+
+_asking: ContextVar[object] = ContextVar("automagik_telemetry_agno_model", default=None)
 
 
 class ModelRun(Protocol):
@@ -54,6 +59,16 @@ class Request(Step):
         super().__init__(
             run, model.id, "llm", lambda: {"input": agno_messages.chat(options.get("messages") or ()), **about}
         )
+
+    @contextlib.contextmanager
+    def step(self) -> Iterator[None]:
+        """Return a block in which what the model asks of itself is part of this."""
+        token = _asking.set(self._model)
+        try:
+            with super().step():
+                yield
+        finally:
+            _asking.reset(token)
 
     def see(self, told: object) -> bool:
         """Take in the answer, or a part of it."""
@@ -126,7 +141,7 @@ def _request(method: Call) -> Call:
     @functools.wraps(method)
     def tracked(self: Model, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - the method's own
         run = current_run()
-        if run is None or not hasattr(run, "requests"):
+        if run is None or not hasattr(run, "requests") or _asking.get() is self:
             return method(self, *args, **kwargs)
         requests = cast("ModelRun", run).requests
         run.count_retries(bool(requests and requests[-1].failed))

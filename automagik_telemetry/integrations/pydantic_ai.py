@@ -18,7 +18,7 @@ except ImportError as error:
     ) from error
 
 from automagik_telemetry.host_trace import joined
-from automagik_telemetry.integrations.agent_run import AgentRun
+from automagik_telemetry.integrations.agent_run import AgentRun, know_models
 from automagik_telemetry.integrations.agent_step import Step
 from automagik_telemetry.integrations.current import observability, telemetry
 from automagik_telemetry.integrations.driving import awaited
@@ -71,6 +71,7 @@ def instrument(agent: AnyAgent) -> AnyAgent:
     inner = _innermost(agent)
     if not _trackers(inner):
         declare(*_exception_names())
+        know_models()
         # As the agent itself adds the listeners of `on_event`: whatever the root holds stays as it is.
         inner._root_capability = CombinedCapability([_Tracker(), inner._root_capability])  # noqa: SLF001 - there is no public way after construction
     return agent
@@ -240,7 +241,8 @@ class _Tool(Step):
 
 def _retries(messages: Sequence[ModelMessage]) -> int:
     """Return how many things the last message says were not good, and have to be tried again."""
-    return sum(part.part_kind in _RETRIES for part in messages[-1].parts) if messages else 0
+    parts = messages[-1].parts if messages else ()
+    return sum(part.part_kind in _RETRIES or getattr(part, "retry", None) is not None for part in parts)
 
 
 def _cost(response: ModelResponse) -> dict[str, Any]:

@@ -1,13 +1,18 @@
-"""What the tests of the integrations share: the level."""
+"""What the tests of the integrations share: the level, and full traces towards the receiver."""
 
 from __future__ import annotations
 
+import json
 import logging
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from automagik_telemetry import get_tracing_manager, host
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 @pytest.fixture
@@ -16,3 +21,54 @@ def to_the_last_detail(opted_in: Any) -> None:
     get_tracing_manager()
     host.sinks()["telemetry"].setLevel(logging.DEBUG)
     logging.getLogger(host.LOGGER).setLevel(logging.DEBUG)
+
+
+@dataclass
+class Traced:
+    """A span that arrived: its input and output as their typed values, and what else it says, JSON read."""
+
+    name: str
+    type: str
+    parent: str | None
+    input: Any
+    output: Any
+    said: dict[str, Any]
+    raw: dict[str, Any]
+
+    @property
+    def id(self) -> str:
+        """The span's id."""
+        span_id: str = self.raw["spanId"]
+        return span_id
+
+
+@pytest.fixture
+def to_langwatch(monkeypatch: pytest.MonkeyPatch, receiver: Any) -> Any:
+    """Opt in to full traces towards the receiver, and to nothing else; every trace is kept."""
+    monkeypatch.setenv("LANGWATCH_API_KEY", "sk-lw-key")
+    monkeypatch.setenv("LANGWATCH_ENDPOINT", receiver.url)
+    monkeypatch.setenv("AUTOMAGIK_ENABLE_TRACING_IN_CI", "true")
+    monkeypatch.setenv("AUTOMAGIK_SAMPLING_RATE", "1.0")
+    return receiver
+
+
+@pytest.fixture
+def traced(to_langwatch: Any, fields: Any) -> Callable[[], list[Traced]]:
+    """Flush, and return every span that arrived at LangWatch's path, in the order of their begins."""
+
+    def spans() -> list[Traced]:
+        assert get_tracing_manager().flush(10)
+        bodies = [body for path, _, body in to_langwatch.requests if path == "/api/otel/v1/traces"]
+        found = [span for body in bodies for span in body["resourceSpans"][0]["scopeSpans"][0]["spans"]]
+        # In a stable order: of two that began in the same microsecond the trace's own order counts.
+        return [_read(span, fields(span)) for span in sorted(found, key=lambda span: int(span["startTimeUnixNano"]))]
+
+    return spans
+
+
+def _read(span: dict[str, Any], said: dict[str, Any]) -> Traced:
+    for key in ("langwatch.metrics", "langwatch.timestamps", "metadata"):
+        if key in said:
+            said[key] = json.loads(said[key])
+    took, gave = (json.loads(said.pop(f"langwatch.{key}", '{"value": null}'))["value"] for key in ("input", "output"))
+    return Traced(span["name"], said.pop("langwatch.span.type"), span.get("parentSpanId"), took, gave, said, span)

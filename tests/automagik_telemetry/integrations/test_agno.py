@@ -33,6 +33,9 @@ def test_success(opted_in: Any, fields: Any, way: str) -> None:
     assert run["event.has_multimodal"] is False
     assert run["event.duration_ms"] > 0
     assert run["event.token_count"] == 10
+    assert (run["event.input_tokens"], run["event.output_tokens"]) == (6, 4)
+    assert (run["event.request_count"], run["event.tool_count"], run["event.retry_count"]) == (2, 1, 0)
+    assert run["event.model"].startswith("custom-")
     (executed,) = named(opted_in, fields, "tool.executed")
     assert (executed["event.agent_name"], executed["event.success"]) == ("simple", True)
     assert executed["event.tool_name"].startswith("custom-")
@@ -61,6 +64,7 @@ def test_failing_model(opted_in: Any, fields: Any, way: str) -> None:
     (run,) = named(opted_in, fields, "agent.run")
     assert run["event.success"] is False
     (error,) = named(opted_in, fields, "agent.error")
+    assert run["event.error_type"] == error["event.error_type"]
     assert error["event.error_type"] == ("AgentRunError" if way in ("run", "arun") else "ValueError")
     assert error["event.component"] == "agent.simple"
     assert "secret" not in str(opted_in.requests)
@@ -118,7 +122,8 @@ def test_retries(opted_in: Any, fields: Any, way: str) -> None:
         return Agent(model=Once(), name="simple", telemetry=False, retries=1, delay_between_retries=0)
 
     assert WAYS[way](instrument(retrying())) == WAYS[way](retrying())
-    assert [run["event.success"] for run in named(opted_in, fields, "agent.run")] == [True]
+    (run,) = named(opted_in, fields, "agent.run")
+    assert (run["event.success"], run["event.request_count"], run["event.retry_count"]) == (True, 2, 1)
     assert named(opted_in, fields, "agent.error") == []
 
 

@@ -33,7 +33,9 @@ def test_success(opted_in: Any, fields: Any, way: str) -> None:
     assert run["event.success"] is True
     assert run["event.has_multimodal"] is False
     assert run["event.duration_ms"] > 0
-    assert run["event.token_count"] == tokens
+    assert run["event.token_count"] == tokens == run["event.input_tokens"] + run["event.output_tokens"]
+    assert (run["event.request_count"], run["event.tool_count"], run["event.retry_count"]) == (2, 1, 0)
+    assert run["event.model"].startswith("custom-")
     (tool,) = named(opted_in, fields, "tool.executed")
     assert (tool["event.agent_name"], tool["event.success"]) == ("simple", True)
     assert tool["event.tool_name"].startswith("custom-")
@@ -109,10 +111,12 @@ def test_retries(opted_in: Any, fields: Any, tries: int) -> None:
             return type(error), str(error)
 
     assert outcome(instrument(make())) == outcome(make())
-    executed = [tool["event.success"] for tool in named(opted_in, fields, "tool.executed")]
+    tools = named(opted_in, fields, "tool.executed")
+    executed = [tool["event.success"] for tool in tools]
+    assert [tool.get("event.retry_count", 0) for tool in tools] == list(range(len(tools)))
     (run,) = named(opted_in, fields, "agent.run")
     if tries == 2:
-        assert (executed, run["event.success"]) == ([False, True], True)
+        assert (executed, run["event.success"], run["event.retry_count"]) == ([False, True], True, 1)
     else:
         assert (executed, run["event.success"]) == ([False] * 4, False)
         assert len(named(opted_in, fields, "agent.error")) == 1
@@ -220,3 +224,14 @@ def test_output_of_a_tool_call(opted_in: Any, fields: Any) -> None:
     assert run_sync(instrument(agent), "secret").output == 5
     assert named(opted_in, fields, "tool.executed") == []
     assert len(named(opted_in, fields, "agent.run")) == 1
+
+
+@pytest.mark.parametrize("name", ["gpt-4o", "openai/gpt-4o", "openai/gpt-4o:batch"])
+def test_public_models_are_told_by_name(opted_in: Any, fields: Any, name: str) -> None:
+    """The name of a public model leaves as it is, without who serves it."""
+
+    def answer(_messages: Any, _info: AgentInfo) -> ModelResponse:
+        return ModelResponse([TextPart("so")])
+
+    run_sync(instrument(adding(FunctionModel(answer, model_name=name))), "secret")
+    assert [run["event.model"] for run in named(opted_in, fields, "agent.run")] == ["gpt-4o"]

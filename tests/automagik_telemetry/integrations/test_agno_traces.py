@@ -1,0 +1,197 @@
+"""agno: a run becomes a trace of its messages, requests, tools, tokens and cost, where that is asked for."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from agno.agent import Agent
+from agno.exceptions import ModelProviderError
+from agno.media import Image
+from agno.metrics import MessageMetrics
+from opentelemetry.sdk.trace import TracerProvider
+
+from automagik_telemetry.integrations.agno import instrument
+from tests.automagik_telemetry.integrations.agno_agents import WAYS, Offline, look, make, outcome
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from agno.models.response import ModelResponse
+
+    from tests.automagik_telemetry.integrations.conftest import Traced
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_run_becomes_a_trace(traced: Callable[[], list[Traced]], way: str) -> None:
+    """However it is started: the agent's span, one for each request, and one for the tool, with what they held."""
+    assert WAYS[way](instrument(make(description="be short"))) == WAYS[way](make(description="be short"))
+    agent, first, tool, second = traced()
+    final = "done indeed" if " " in way else "done"
+    assert (agent.name, agent.type, agent.input, agent.output) == ("simple", "agent", "secret", final)
+    assert agent.said["langwatch.thread.id"]
+    assert (tool.name, tool.type, tool.input, tool.output) == ("look", "tool", {}, "secret")
+    assert {span.parent for span in (first, tool, second)} == {agent.id}
+    assert len({span.raw["traceId"] for span in (agent, first, tool, second)}) == 1
+    for request in (first, second):
+        assert (request.name, request.type, request.said["gen_ai.request.model"]) == ("offline", "llm", "offline")
+        assert request.said["langwatch.metrics"].items() >= {"prompt_tokens": 3, "completion_tokens": 2}.items()
+    call = {"id": "0", "type": "function", "function": {"name": "look", "arguments": "{}"}}
+    assert [message["role"] for message in first.input] == ["system", "user"]
+    assert first.output == [{"role": "assistant", "content": None, "tool_calls": [call]}]
+    assert second.input[:2] == first.input
+    assert second.input[3] == {"role": "tool", "content": "secret", "tool_call_id": "0", "name": "look"}
+    assert second.output == [{"role": "assistant", "content": final}]
+    if " " in way:
+        times = second.said["langwatch.timestamps"]
+        assert times["started_at"] <= times["first_token_at"] <= times["finished_at"]
+
+
+def test_who_and_where(traced: Callable[[], list[Traced]]) -> None:
+    """The session and the user that the run is told of are the trace's."""
+    instrument(make()).run("hello", session_id="a session", user_id="a user")
+    agent = traced()[0]
+    assert (agent.said["langwatch.thread.id"], agent.said["langwatch.user.id"]) == ("a session", "a user")
+
+
+@pytest.mark.parametrize("way", ["run", "arun"])
+def test_failing_tool(traced: Callable[[], list[Traced]], way: str) -> None:
+    """A tool's exception stands in its span; the run goes on, and its own span is no failed one."""
+
+    def fail() -> None:
+        """Fail."""
+        raise KeyError("no such key")
+
+    WAYS[way](instrument(make(fail)))
+    agent, _, tool, _ = traced()
+    assert (tool.raw["status"]["code"], agent.raw["status"]["code"]) == (2, 1)
+    assert "no such key" in tool.raw["status"]["message"]
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_failing_model(traced: Callable[[], list[Traced]], way: str) -> None:
+    """An exception of the model stands in its request with its class, and the run has failed."""
+    WAYS[way](instrument(make(failure=ValueError("no such model"))))
+    agent, *others = traced()
+    assert agent.raw["status"]["code"] == 2
+    failed = [span for span in others if span.raw["status"]["code"] == 2]
+    assert [(span.type, span.said["error.type"]) for span in failed] == [("llm", "ValueError")]
+
+
+def test_retries(traced: Callable[[], list[Traced]]) -> None:
+    """Each try of a request is a span of its own."""
+
+    class Once(Offline):
+        tried = False
+
+        def _answer(self, messages: list[Any], tools: list[Any] | None) -> ModelResponse:
+            if not self.tried:
+                self.tried = True
+                raise ModelProviderError("busy", status_code=503)
+            return super()._answer(messages, tools)
+
+    model = Once(retries=1, delay_between_retries=0)
+    instrument(Agent(model=model, name="simple", telemetry=False)).run("hello")
+    assert [(span.type, span.raw["status"]["code"]) for span in traced()] == [("agent", 1), ("llm", 2), ("llm", 1)]
+
+
+def test_images_by_reference(traced: Callable[[], list[Traced]]) -> None:
+    """Of an image its address is sent, or its size, and never itself."""
+    images = [Image(url="https://example.com/cat.png"), Image(content=b"hidden bytes", mime_type="image/png")]
+    instrument(make()).run("what is this", images=images)
+    agent, first, *_ = traced()
+    pieces = [
+        {"type": "text", "text": "what is this"},
+        {"type": "image_url", "image_url": {"url": "https://example.com/cat.png"}},
+        {"type": "text", "text": "[image/png: 12 bytes]"},
+    ]
+    assert agent.input == [{"role": "user", "content": pieces}]
+    assert first.input[-1] == agent.input[0]
+    assert "hidden" not in str([span.raw for span in traced()])
+
+
+@pytest.mark.parametrize(("told", "cost", "estimated"), [(None, 2.5001, True), (0.5, 0.5, False)])
+def test_cost(traced: Callable[[], list[Traced]], told: Any, cost: float, estimated: bool) -> None:
+    """A cost that the model tells is sent as it is; else it is estimated from the price list, and marked."""
+
+    class Priced(Offline):
+        def _answer(self, messages: list[Any], tools: list[Any] | None) -> ModelResponse:
+            response = super()._answer(messages, tools)
+            metrics = MessageMetrics(input_tokens=1_000_000, output_tokens=10, total_tokens=1_000_010, cost=told)
+            response.response_usage = metrics
+            return response
+
+    model = Priced(id="gpt-4o", provider="OpenAI")
+    instrument(Agent(model=model, name="simple", telemetry=False)).run("hello")
+    (request,) = [span for span in traced() if span.type == "llm"]
+    assert request.said["langwatch.metrics"]["cost"] == pytest.approx(cost)
+    assert request.said.get("automagik.cost_estimated", False) == estimated
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_nested_agents_are_one_trace(traced: Callable[[], list[Traced]], way: str) -> None:
+    """An agent in another's tool is a span of the tool, in the same trace, and each holds its own requests."""
+    inner = instrument(make())
+
+    def ask() -> str:
+        """Ask another agent."""
+        return str(inner.run("x").content)
+
+    WAYS[way](instrument(make(ask, name="genie")))
+    spans = traced()
+    assert len({span.raw["traceId"] for span in spans}) == 1
+    (genie,) = [span for span in spans if span.name == "genie"]
+    (tool,) = [span for span in spans if span.name == "ask"]
+    (agent,) = [span for span in spans if span.name == "simple"]
+    assert (genie.parent, tool.parent, agent.parent) == (None, genie.id, tool.id)
+    assert sorted(span.type for span in spans if span.parent == genie.id) == ["llm", "llm", "tool"]
+    assert sorted(span.type for span in spans if span.parent == agent.id) == ["llm", "llm", "tool"]
+
+
+def test_model_shared_with_an_agent_that_nobody_tracks(traced: Callable[[], list[Traced]]) -> None:
+    """A model that another agent uses too is as it was there, and looks like itself everywhere."""
+    model = Offline()
+    instrument(Agent(model=model, name="simple", telemetry=False)).run("hello")
+    twin = Offline()
+    assert (repr(type(model)), repr(model), model.to_dict()) == (repr(Offline), repr(twin), twin.to_dict())
+    other = Agent(model=model, name="stan", telemetry=False)
+    assert outcome(other.run("hello")) == outcome(Agent(model=twin, name="stan", telemetry=False).run("hello"))
+    assert [span.name for span in traced()] == ["simple", "offline"]
+
+
+def test_joins_the_hosts_trace(traced: Callable[[], list[Traced]]) -> None:
+    """A run is a child of the host's OpenTelemetry span."""
+    with TracerProvider().get_tracer("host").start_as_current_span("request") as span:
+        instrument(make()).run("hello")
+    context = span.get_span_context()
+    assert {one.raw["traceId"] for one in traced()} == {f"{context.trace_id:032x}"}
+    assert traced()[0].parent == f"{context.span_id:016x}"
+
+
+def test_runs_at_once_never_mix(traced: Callable[[], list[Traced]]) -> None:
+    """Of interleaved runs each has its own trace, with its own question, requests and tool."""
+    agent = instrument(make())
+
+    async def crowd() -> None:
+        await asyncio.gather(*(agent.arun(f"question {n}", session_id=f"session {n}") for n in range(20)))
+
+    asyncio.run(crowd())
+    traces: dict[str, list[Traced]] = {}
+    for span in traced():
+        traces.setdefault(span.raw["traceId"], []).append(span)
+    assert len(traces) == 20
+    for root, first, tool, second in traces.values():
+        number = root.input.removeprefix("question ")
+        assert root.said["langwatch.thread.id"] == f"session {number}"
+        assert first.input[-1]["content"] == root.input
+        assert (tool.type, second.input[-1]["role"]) == ("tool", "tool")
+
+
+def test_only_telemetry_touches_no_content(opted_in: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without observability nothing is made of the messages: not one is even looked at."""
+    for name in ("chat", "answer", "prompt"):
+        monkeypatch.setattr(f"automagik_telemetry.integrations.agno_messages.{name}", pytest.fail)
+    monkeypatch.setattr("automagik_telemetry.integrations.agno.prompt", pytest.fail)
+    monkeypatch.setattr("automagik_telemetry.integrations.agent_step.open_span", pytest.fail)
+    assert instrument(make(look)).run("hello").content == "done"
