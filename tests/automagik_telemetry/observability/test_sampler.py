@@ -1,0 +1,172 @@
+"""Sampling: what matters is kept, the rest by its share, alike everywhere, and so that counts can be made up for."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from statistics import fmean, stdev
+from typing import TYPE_CHECKING
+
+import pytest
+
+from automagik_telemetry.observability import sampler as module
+from automagik_telemetry.observability.manager import ObservabilityManager, sampler_of
+from automagik_telemetry.observability.recording import open_span
+from automagik_telemetry.observability.sampler import AdaptiveSampler
+from automagik_telemetry.settings import Settings
+from automagik_telemetry.span import Span, traceparent
+
+if TYPE_CHECKING:
+    from tests.automagik_telemetry.observability.conftest import Logged
+
+RUNS = 400
+
+
+class Clock:
+    """A clock that is set."""
+
+    now = 0.0
+
+    def __call__(self) -> float:
+        """Return the time in seconds."""
+        return self.now
+
+
+def trace_ids(seed: int, count: int) -> list[str]:
+    """Return random trace ids, the same for the same seed."""
+    source = random.Random(seed)
+    return [f"{source.getrandbits(128) or 1:032x}" for _ in range(count)]
+
+
+def test_errors_slow_runs_and_firsts_are_kept() -> None:
+    """Of ten thousand, all that failed, were slow, or came first are kept, and about a tenth of the rest."""
+    sampler = AdaptiveSampler(max_per_minute=1_000_000)
+    reasons: Counter[str] = Counter()
+    for number, trace_id in enumerate(trace_ids(1, 10_000)):
+        decision = sampler.decide(
+            f"agent.{number % 5}", trace_id, is_error=number % 100 == 7, duration_ms=6_000 if number % 100 == 8 else 5
+        )
+        reasons[decision.reason] += 1
+        assert decision.should_sample == (decision.reason != "not_sampled")
+        assert decision.sample_rate == (0.1 if decision.reason in ("sampled", "not_sampled") else 1.0)
+    assert (reasons["error"], reasons["slow"], reasons["first_occurrence"]) == (100, 100, 5)
+    assert 850 < reasons["sampled"] < 1_150
+
+
+def test_head_decisions_of_the_guide() -> None:
+    """`should_sample` as the guide calls it: errors and slow runs are kept, the rest by its share."""
+    sampler = AdaptiveSampler(base_rate=0.0)
+    assert sampler.should_sample(trace_type="agent.a", is_error=True, attributes={"x": 1}) == (True, "error", 1.0)
+    assert sampler.should_sample(trace_type="agent.a", duration_ms=60_000) == (True, "slow", 1.0)
+    assert sampler.should_sample("agent.a") == (False, "not_sampled", 0.0)
+
+
+def estimate(seed: int, limit: float) -> float:
+    """Return the number of runs that the kept ones stand for, of which a burst, then a trickle, has come."""
+    clock = Clock()
+    sampler = AdaptiveSampler(0.5, max_per_minute=limit, clock=clock)
+    total = 0.0
+    for number, trace_id in enumerate(trace_ids(seed, RUNS)):
+        clock.now += 0.01 if number < RUNS // 2 else 2.0
+        decision = sampler.decide("agent", trace_id)
+        assert 0 < decision.sample_rate <= 1
+        total += 1 / decision.sample_rate if decision.should_sample else 0.0
+    return total
+
+
+@pytest.mark.parametrize("limit", [20, 1_000_000], ids=["limited", "unlimited"])
+def test_reweighted_count_is_unbiased(limit: float) -> None:
+    """Counted by 1 / rate, the kept runs come to the true number on average, rate-limited or not."""
+    estimates = [estimate(seed, limit) for seed in range(400)]
+    error = stdev(estimates) / len(estimates) ** 0.5
+    assert abs(fmean(estimates) - RUNS) < 4 * error
+    assert error < RUNS * 0.05
+
+
+def test_a_type_that_comes_too_often_is_kept_less_often() -> None:
+    """In a burst of a thousand a second about as many are kept as the limit says, and other types lose nothing."""
+    clock = Clock()
+    sampler = AdaptiveSampler(1.0, max_per_minute=60, clock=clock)
+    kept = 0
+    for trace_id in trace_ids(2, 20_000):
+        clock.now += 0.001
+        decision = sampler.decide("burst", trace_id)
+        kept += decision.should_sample
+        assert decision.sample_rate > 0
+    assert 40 < kept < 150  # 60 that were saved up, and 20 more in the 20 s that it took
+    assert sampler.decide("calm", "f" * 32).reason == "first_occurrence"
+    clock.now += 120
+    assert sampler.decide("burst", "f" * 32) == (True, "sampled", 1.0)
+
+
+def test_types_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An application that makes types up gets no first of each without end."""
+    monkeypatch.setattr(module, "MAX_TYPES", 3)
+    sampler = AdaptiveSampler(0.1)
+    reasons = [sampler.decide(f"agent.{number}", "0" * 31 + "1").reason for number in range(6)]
+    assert reasons == ["first_occurrence"] * 3 + ["sampled"] * 3
+
+
+def test_processes_that_share_a_trace_decide_alike() -> None:
+    """What a caller's traceparent joins is kept exactly if the caller's part is, once its first of a type is past."""
+    caller, callee = AdaptiveSampler(0.3, max_per_minute=10**9), AdaptiveSampler(0.3, max_per_minute=10**9)
+    caller.decide("agent", "f" * 32)
+    decisions = []
+    for trace_id in trace_ids(3, 200):
+        decisions.append(caller.decide("agent", trace_id).should_sample)
+        assert callee.decide("tool server", trace_id, joined=True).should_sample == decisions[-1]
+    assert 0 < sum(decisions) < 200
+
+
+def test_processes_are_joined_by_the_header(logged: Logged) -> None:
+    """The header of a run's span makes another process's run a part of it, kept exactly if it is."""
+    manager = ObservabilityManager(sampler=AdaptiveSampler(0.5, max_per_minute=10**9))
+    open_span("agent").end()
+    for _ in range(40):
+        before = len(logged.events)
+        root = open_span("agent")
+        header = root.traceparent
+        root.end()
+        remote = traceparent([(b"traceparent", header.encode())])
+        assert remote is not None
+        served = open_span("served", span=Span(remote))
+        served.end()
+        mine = logged.events[before:]
+        assert len(mine) in (0, 2)
+        assert {event["trace_id"] for event in mine} <= {root.span.trace_id}
+        assert all(event["spans"][0]["parent_span_id"] in (None, root.span_id) for event in mine)
+    assert 2 < len(logged.events) < 82
+    assert manager.get_metrics()["traces"]["not_sampled"] == 81 - len(logged.events)
+
+
+def test_nested_runs_share_one_decision(logged: Logged) -> None:
+    """A run inside a run is a part of its trace: both are kept, or neither; an error of the inner keeps both."""
+    ObservabilityManager(sampler=AdaptiveSampler(0.0))
+    for failed in (False, True):
+        outer = open_span("outer", "agent")
+        with outer.within():
+            open_span("inner", "agent").end(ValueError() if failed else None)
+        outer.end()
+    assert {span["name"] for span in logged.only()["spans"]} == {"outer", "inner"}
+    assert logged.only()["sample_reason"] == "error"
+
+
+def test_settings_decide() -> None:
+    """The environment says the rates, what is slow, and how many of a type."""
+    plain = sampler_of(Settings.from_environ({}))
+    assert (plain.base_rate, plain.error_rate, plain.slow_threshold_ms, plain.max_per_minute) == (0.1, 1.0, 5_000, 60)
+    environ = {
+        "AUTOMAGIK_SAMPLING_RATE": "0.25",
+        "AUTOMAGIK_ERROR_SAMPLING_RATE": "0.5",
+        "AUTOMAGIK_SLOW_THRESHOLD_MS": "1000",
+        "AUTOMAGIK_TRACES_PER_MINUTE": "7",
+    }
+    given = sampler_of(Settings.from_environ(environ))
+    assert (given.base_rate, given.error_rate, given.slow_threshold_ms, given.max_per_minute) == (0.25, 0.5, 1_000, 7)
+
+
+@pytest.mark.parametrize("options", [{"base_rate": 1.5}, {"error_rate": -1}, {"max_per_minute": 0}])
+def test_bad_option_is_said(options: dict[str, float]) -> None:
+    """A rate outside [0, 1] and a limit below 1 are errors of the caller's."""
+    with pytest.raises(ValueError, match=next(iter(options))):
+        AdaptiveSampler(**options)  # type: ignore[arg-type] # they are numbers all
