@@ -19,6 +19,9 @@ _CLIENT_LEFT = 499
 _ACCEPTED, _DENIED = 101, 403
 """What a client sees of a websocket that was accepted, and of one that was closed instead (ASGI, "Close")."""
 
+_STARTS = frozenset({"http.response.start", "websocket.http.response.start"})
+_BODIES = frozenset({"http.response.body", "websocket.http.response.body", "http.response.zerocopysend"})
+
 
 class Exchange:
     """Passes messages on unchanged, and calls `done` once: at the last byte, or when the application ends without.
@@ -26,6 +29,19 @@ class Exchange:
     `status` is the one that was sent, 499 if the client left before the end, and 500 if there was none; a websocket's
     is 101, or the one that it was denied with. `duration_ms` is the time to the end.
     """
+
+    __slots__ = (
+        "_done",
+        "_receive",
+        "_send",
+        "_sent",
+        "_started",
+        "_trailers",
+        "duration_ms",
+        "failed",
+        "is_over",
+        "left",
+    )
 
     def __init__(self, receive: Receive, send: Send, done: Callable[[Exchange], None]) -> None:
         self._receive = receive
@@ -63,7 +79,7 @@ class Exchange:
     async def send(self, message: Message) -> None:
         """Pass a message to the server."""
         kind = message["type"]
-        if kind in ("http.response.start", "websocket.http.response.start"):
+        if kind in _STARTS:
             self._sent = message["status"]
             self._trailers = bool(message.get("trailers"))
         elif kind == "websocket.accept":
@@ -75,7 +91,7 @@ class Exchange:
         except OSError:  # so servers tell that the client has gone (ASGI, "Disconnected Client")
             self.left = self.left or not self.is_over
             raise
-        if not self.is_over and self._is_last(message):
+        if kind not in _STARTS and not self.is_over and self._is_last(message):
             self._end()
 
     def end(self, error: BaseException | None) -> None:
@@ -87,7 +103,7 @@ class Exchange:
 
     def _is_last(self, message: Message) -> bool:
         kind = message["type"]
-        if kind in ("http.response.body", "websocket.http.response.body", "http.response.zerocopysend"):
+        if kind in _BODIES:
             return not message.get("more_body") and not self._trailers
         if kind == "http.response.trailers":
             return not message.get("more_trailers")

@@ -80,12 +80,15 @@ class CommandRun:
         duration_ms = (time.perf_counter() - self.started) * 1000
         if not self.is_counted:
             return
-        with contextlib.suppress(Exception), self._span.within():
+        try:
             if self._outer is None and is_crash(error):
-                self._telemetry.track_error(type(error).__name__, "cli", unhandled=True)
+                with self._span.within():
+                    self._telemetry.track_error(type(error).__name__, "cli", unhandled=True)
             code = exit_code(error)
             event = CLICommandEvent(self.name, code == 0, duration_ms, _count(self.name, result), code)
-            self._telemetry.track_event(event, span_id=self._span.span_id)
+            self._telemetry.track_event(event, ids=self._span.ids)
+        except Exception:  # noqa: BLE001, S110 - nothing of ours shows in the host
+            pass
 
 
 def begin(name: str | Callable[[], str]) -> CommandRun | None:

@@ -19,7 +19,7 @@ from automagik_telemetry.telemetry.events import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from automagik_telemetry.delivery.handler import BatchQueueHandler
 
@@ -48,8 +48,14 @@ class TelemetryCollector:
         """The random id of this process."""
         return identity.session_id()
 
-    def track_event(self, event: TelemetryEvent, *, span_id: str | None = None) -> None:
-        """Log an event of the catalogue; `span_id` (16 hex digits) if it stands for a span that others are part of."""
+    def track_event(
+        self, event: TelemetryEvent, *, span_id: str | None = None, ids: Mapping[str, str] | None = None
+    ) -> None:
+        """Log an event of the catalogue.
+
+        If it stands for a span that others are part of, `ids` are that span's, see `Span.ids`, or `span_id` (16 hex
+        digits) is its own id, and the trace is the one that is bound.
+        """
         sink = self._sink()
         if type(event) not in EVENTS:
             sink.ledger.refuse("unknown_event")
@@ -62,6 +68,8 @@ class TelemetryCollector:
             fields = event.as_fields()
             if span_id is not None:
                 fields["span_id"] = span_id
+            if ids is not None:
+                fields.update(ids)
             events.handle(events.makeRecord(events.name, level, "", 0, event.name, (), None, extra=fields))
 
     def track_agent_run(self, agent_type: str, framework: str, success: bool, duration_ms: float) -> None:  # noqa: FBT001 - the name and order that applications call it with

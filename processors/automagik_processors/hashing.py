@@ -23,28 +23,31 @@ class KeyedHash:
     def __init__(self, key: bytes | Callable[[], bytes]) -> None:
         self._make_key = key if callable(key) else None
         self._key = b"" if callable(key) else _checked(key)
+        self._keyed: dict[bytes, blake2b] = {}
         self._cached = lru_cache(_MOST_CACHED)(self._digest)
 
     def word(self, text: str) -> str:
         """Return 16 hex digits that stand for a word."""
-        return self._hex(text, 8, b"")
+        hashed = self._cached if len(text) <= _LONGEST_CACHED else self._digest
+        return hashed(text, 8, b"")
 
     def trace_id(self, text: str) -> str:
         """Return a trace id, 32 hex digits, that stands for another."""
-        return self._hex(text, 16, b"trace_id")
+        return self._digest(text, 16, b"trace_id")
 
     def span_id(self, text: str) -> str:
         """Return a span id, 16 hex digits, that stands for another."""
-        return self._hex(text, 8, b"span_id")
-
-    def _hex(self, text: str, size: int, purpose: bytes) -> str:
-        hashed = self._cached if len(text) <= _LONGEST_CACHED else self._digest
-        return hashed(text, size, purpose)
+        return self._digest(text, 8, b"span_id")
 
     def _digest(self, text: str, size: int, purpose: bytes) -> str:
-        key = self._key or self._first_key()
-        # The purpose keeps a word and an id of the same text apart.
-        return blake2b(text.encode("utf-8", "surrogatepass"), key=key, digest_size=size, person=purpose).hexdigest()
+        # The purpose keeps a word and an id of the same text apart. What has taken in the key is copied, not made anew.
+        keyed = self._keyed.get(purpose)
+        if keyed is None:
+            keyed = blake2b(key=self._key or self._first_key(), digest_size=size, person=purpose)
+            self._keyed[purpose] = keyed
+        hashed = keyed.copy()
+        hashed.update(text.encode("utf-8", "surrogatepass"))
+        return hashed.hexdigest()
 
     def _first_key(self) -> bytes:
         # No lock: a fork would copy it locked. Of two threads that race here both may call, and one key stays.
