@@ -12,7 +12,7 @@ from automagik_telemetry.version import __version__
 
 # In the order of their use: what a user asks first, then what a maintainer runs.
 _COMMANDS = (
-    *("status", "enable", "disable", "level", "events", "preview", "flush", "purge", "reset-id", "settings"),
+    *("status", "doctor", "enable", "disable", "level", "events", "preview", "flush", "purge", "reset-id", "settings"),
     *("collector", "report", "demo"),
 )
 

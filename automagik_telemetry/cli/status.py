@@ -11,6 +11,8 @@ import click
 from automagik_telemetry import choice, consent, logging_config
 from automagik_telemetry.cli.failure import Failure
 from automagik_telemetry.cli.purge import queues
+from automagik_telemetry.cli.told_lines import told_lines
+from automagik_telemetry.delivery.told import read_told
 from automagik_telemetry.settings import LEVELS, OFF, Settings
 
 if TYPE_CHECKING:
@@ -36,6 +38,9 @@ def command(as_json: bool) -> None:  # noqa: FBT001 - click's way to give flags
         click.echo(f"  decided by  {sink['rule']}")
         click.echo(f"  sends to    {sink['endpoint'] or '-'}")
     click.echo(f"queued on disk: {described['queued_bytes']:,} bytes in {described['queued_batches']} batches")
+    for told in described["deliveries"]:
+        for line in told_lines(told):
+            click.echo(line)
     for label, key in (("configuration", "configuration"), ("saved choice", "saved_choice"), ("state", "state")):
         click.echo(f"{label}: {described[key]}")
 
@@ -49,6 +54,7 @@ def status() -> dict[str, Any]:
         "sinks": [_telemetry(settings, path), _langwatch(settings)],
         "queued_batches": len(segments),
         "queued_bytes": sum(_size(file) for file in segments),
+        "deliveries": [told for folder in queues() if (told := read_told(str(folder)))],
         "configuration": str(path),
         "saved_choice": str(choice.path()) if choice.path().exists() else "none",
         "state": str(queues()[0].parent.parent) if queues() else "none",

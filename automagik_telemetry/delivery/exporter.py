@@ -30,6 +30,7 @@ class ExportResult(NamedTuple):
 class Exporter(Protocol):
     """Delivers request bodies to one destination. Called by one listener thread only."""
 
+    url: str
     under_way: bool
     """Whether a request is on its way, so that the end of the process may wait a moment for its answer."""
 

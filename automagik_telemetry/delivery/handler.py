@@ -145,6 +145,10 @@ class BatchQueueHandler(logging.Handler):
             raise TypeError(f"sink {self.sink!r} needs a ChainFormatter, not {type(self.formatter).__name__}")
         return self.formatter
 
+    def build(self, ledger: Ledger) -> Pipeline:
+        """Return new machinery that would ship this sink's events, at rest; for whoever only looks at it."""
+        return self._build(self.chain, ledger, self.permitted)
+
     def _start(self) -> Pipeline:
         # Several may build in turn, and the first wins: a child of a fork must find nothing half made.
         with importing():

@@ -20,12 +20,14 @@ from automagik_telemetry.delivery.guard import guard
 from automagik_telemetry.delivery.recovery import AdoptedSegment
 from automagik_telemetry.delivery.segment import join, split
 from automagik_telemetry.delivery.spool import created
+from automagik_telemetry.delivery.told import Teller, Told
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from automagik_telemetry.delivery.breaker import CircuitBreaker
     from automagik_telemetry.delivery.exporter import Exporter
+    from automagik_telemetry.delivery.ledger import Ledger
     from automagik_telemetry.delivery.limits import Limits
     from automagik_telemetry.delivery.queue import BatchQueue
     from automagik_telemetry.delivery.segment import Envelope, Segment
@@ -54,6 +56,7 @@ class BatchQueueListener:
         allowed: Callable[[], bool] = lambda: True,
     ) -> None:
         self.queue: BatchQueue
+        self.ledger: Ledger
         self.exporter = exporter
         self.breaker = breaker
         self._limits = limits
@@ -63,6 +66,7 @@ class BatchQueueListener:
         self._allowed = allowed
         self.last_success: float | None = None
         self.last_error: str | None = None
+        self._teller = None if spool is None else Teller(spool.directory)
         self.reset()
 
     def reset(self) -> None:
@@ -79,6 +83,8 @@ class BatchQueueListener:
         self._flushes_done = 0
         self._orphans: deque[str] = deque()
         self._next_scan = self._clock()
+        if self._teller is not None:
+            self._teller.reset()
 
     def wake(self) -> None:
         """Let the thread look at the queue now."""
@@ -192,6 +198,7 @@ class BatchQueueListener:
         segment = self.queue.take() or self._adopt()
         if segment is not None:
             self._ship(segment)
+            self._tell()
             return self.breaker.remaining()
         self._end_flush()
         due = self.queue.due_in()
@@ -226,6 +233,18 @@ class BatchQueueListener:
         if dropped < segment.events:
             self.last_success = time.time()
         self.queue.settle(segment, dropped=dropped, reason="rejected")
+
+    def _tell(self) -> None:
+        """Say on disk how it stands, for `status` and `doctor`, which are processes of their own."""
+        if self._teller is not None:
+            now = Told(
+                endpoint=self.exporter.url.partition("?")[0],
+                last_success=self.last_success,
+                last_error=self.last_error,
+                failures=self.breaker.failures,
+                retry_at=time.time() + self.breaker.remaining(),
+            )
+            self._teller.tell(self.ledger, now)
 
     def _ship_parts(self, body: bytes) -> ExportResult:
         """Send a body that is too large in parts, halved down to single events, of which only an offender is rejected.

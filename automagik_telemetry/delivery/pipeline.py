@@ -41,7 +41,7 @@ class Pipeline:
     ) -> None:
         self.ledger = ledger
         self.limits = limits
-        self._spool = spool
+        self.spool = spool
         self._ended = _exiting
         self.listener = BatchQueueListener(
             exporter=exporter,
@@ -56,6 +56,7 @@ class Pipeline:
             envelope=envelope, ledger=ledger, limits=limits, spool=spool, clock=clock, wake=self.listener.wake
         )
         self.listener.queue = self.queue
+        self.listener.ledger = ledger
         _pipelines.add(self)
 
     def append(self, fragment: bytes) -> None:
@@ -66,7 +67,7 @@ class Pipeline:
 
     def resume(self) -> None:
         """Start the listener if earlier processes left something to ship."""
-        if self._spool is not None and not self._ended and self._spool.names():
+        if self.spool is not None and not self._ended and self.spool.names():
             self.listener.start()
 
     def flush(self, timeout: float) -> bool:

@@ -48,6 +48,8 @@ class OTLPHTTPExporter:
         self._transport: DeadlineTransport | None = None
         self._answered = False
         self.under_way = False
+        self.last_date: str | None = None
+        """The time of day that the last answer said, by the header Date."""
 
     def export(self, body: bytes, timeout: float) -> ExportResult:
         """Send `body` within `timeout` seconds, connecting, sending and reading included."""
@@ -94,6 +96,7 @@ class OTLPHTTPExporter:
         finally:
             self.under_way = False
         self._answered = True
+        self.last_date = response.headers.get("date")
         return classify(response.status_code, response.headers, reply, time.time())
 
     def prepare(self) -> None:

@@ -23,6 +23,7 @@ SUCCESS = ExportResult(Outcome.SUCCESS)
 class Sink:
     """An exporter that answers as told, and keeps the ids of what it accepted and of every attempt."""
 
+    url = "http://endpoint.test/v1/traces"
     under_way = False
 
     def __init__(self, answer: Callable[[list[str]], ExportResult] | ExportResult = SUCCESS) -> None:

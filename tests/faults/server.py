@@ -38,7 +38,7 @@ def span_ids(body: bytes) -> list[str]:
     request = json.loads(body)
     scopes = [
         scope
-        for resource in request.get("resourceSpans") or request["resourceLogs"]
+        for resource in request.get("resourceSpans", request.get("resourceLogs"))
         for scope in resource.get("scopeSpans") or resource["scopeLogs"]
     ]
     return [event["spanId"] for scope in scopes for event in scope.get("spans") or scope["logRecords"]]
