@@ -61,8 +61,16 @@ class AutomagikAgent:
         try:
             if "fail" in text:
                 raise ConnectionError(text)
+            answer = text.upper()
+            if block is not None:
+                for provider in self.tracing.observability.providers.values():
+                    if hasattr(provider, "log_llm_call"):
+                        usage = {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5}
+                        provider.log_llm_call(
+                            model="test", messages=[{"role": "user", "content": text}], response=answer, usage=usage
+                        )
             success = True
-            return text.upper()
+            return answer
         except Exception as error:
             if block is not None:
                 for provider in self.tracing.observability.providers.values():

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from inspect import signature
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -22,18 +23,32 @@ from tests.faults.server import PATIENCE, Endpoint, closed_port
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
+ROOT = Path(__file__).parent.parent.parent.parent
 PRIVATE = "jane.doe@example.com"
 AGENT = "acme-takeover"
 """A name that its user gave it, and nobody declared."""
 
 
+@pytest.fixture
+def langwatch(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> int:
+    """Opt in to all traces, to the port of the user's own LangWatch; they wait on disk, so that none is lost."""
+    configuration = tmp_path / "logging.yaml"
+    configuration.write_text((ROOT / "logging.yaml").read_text().replace("durable: false", "durable: true"))
+    monkeypatch.setenv("AUTOMAGIK_LOGGING_CONFIG", str(configuration))
+    monkeypatch.setenv("AUTOMAGIK_SAMPLING_RATE", "1.0")
+    monkeypatch.setenv("LANGWATCH_API_KEY", "sk-lw-key")
+    port = closed_port()
+    monkeypatch.setenv("LANGWATCH_ENDPOINT", f"http://127.0.0.1:{port}")
+    return port
+
+
 def run(folder: Path, url: str, *arguments: str) -> str:
     """Return what a command of the application prints; it must end by itself, and print no warning."""
     command = [sys.executable, "-m", "automagik.commands", *arguments]
+    environment = environ(url)
     done = subprocess.run(
-        command, cwd=folder, env=environ(url), capture_output=True, text=True, timeout=PATIENCE, check=False
+        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=PATIENCE, check=False
     )
     assert (done.returncode, done.stderr) == (0, "")
     return done.stdout
@@ -41,7 +56,8 @@ def run(folder: Path, url: str, *arguments: str) -> str:
 
 def use(folder: Path, url: str) -> None:
     """Use the application: two runs of an agent in a command, and three requests in another."""
-    assert run(folder, url, "run", "--agent", AGENT, "--session", PRIVATE) == f"HELLO {PRIVATE.upper()}\nsorry\n"
+    ran = run(folder, url, "run", "--agent", AGENT, "--session", PRIVATE)
+    assert ran == f"HELLO {PRIVATE.upper()}\nsorry\n"
     assert run(folder, url, "serve", PRIVATE) == "200 404\n"
 
 
@@ -75,20 +91,23 @@ def events(endpoint: Endpoint) -> dict[str, tuple[str, dict[str, Any]]]:
 
 
 @pytest.mark.parametrize("network", ["accepting", "refusing"])
-def test_application_runs_unmodified(tmp_path: Path, network: str) -> None:
-    """All that it tracks arrives, now or when the network is back; nothing private does, nor lies on disk before."""
+def test_application_runs_unmodified(tmp_path: Path, network: str, langwatch: int) -> None:
+    """All that it tracks arrives, now or when the network is back; what is private does at the user's own LangWatch."""
     lay_out(tmp_path)
     port = closed_port()
     if network == "refusing":
         use(tmp_path, f"http://127.0.0.1:{port}")
-    with Endpoint(port=port) as endpoint:
+    with Endpoint(port=port) as endpoint, Endpoint(port=langwatch) as own:
         if network != "refusing":
             use(tmp_path, endpoint.url)
-        queued = b"".join(path.read_bytes() for path in (tmp_path / "state").rglob("*") if path.is_file())
+        queued = [path.read_bytes() for path in (tmp_path / "state").rglob("*") if path.is_file()]
         flush(endpoint.url)
-    sent = b"".join(request.body for request in endpoint.requests)
-    for text in (PRIVATE, "jane", AGENT, "notes"):
-        assert text.encode() not in sent + queued
+    sent = [request.body for request in endpoint.requests]
+    for body in (*sent, *(body for body in queued if b"langwatch.span.type" not in body)):
+        assert not any(text.encode() in body for text in (PRIVATE, "jane", AGENT, "notes"))
+    traces = events(own)
+    assert sorted(name for name, _ in traces.values()) == [f"agent.{AGENT}"] * 2 + ["agent.simple", "test", "test"]
+    assert PRIVATE.encode() in b"".join(request.body for request in own.requests)
     arrived = events(endpoint)
     assert sorted(endpoint.accepted) == sorted(arrived)
     names = sorted(name for name, _ in arrived.values())
