@@ -97,7 +97,7 @@ def _is_method(function: Any) -> bool:  # noqa: ANN401 - any callable
 
 
 def _asked(arguments: tuple[Any, ...], options: dict[str, Any]) -> object:
-    """Return what a run was asked: what it was called with, if that is one thing, else all of it by its names."""
+    """Return what a run was asked: its one argument without a name, if it has one, else all that it was called with."""
     if len(arguments) == 1:
         return arguments[0]
     return {**{str(number): value for number, value in enumerate(arguments)}, **options} or None

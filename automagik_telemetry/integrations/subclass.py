@@ -22,7 +22,8 @@ def subclass(of: Any, wraps: Mapping[str, Wrap]) -> None:  # noqa: ANN401 - any 
 
 def unsubclass(of: Any) -> None:  # noqa: ANN401 - see above
     """Give the object its own class back."""
-    of.__class__ = type(of).__dict__.get(_PLAIN, type(of))
+    if _PLAIN in type(of).__dict__:
+        of.__class__ = type(of).__dict__[_PLAIN]
 
 
 @functools.cache

@@ -19,7 +19,7 @@ from opentelemetry.sdk.trace import TracerProvider
 
 from automagik_telemetry import get_tracing_manager
 from automagik_telemetry.integrations.agno import instrument, uninstrument
-from tests.automagik_telemetry.integrations.agno_agents import collect, look, make
+from tests.automagik_telemetry.integrations.agno_agents import Offline, collect, look, make
 from tests.automagik_telemetry.integrations.arrived import named, sent
 
 pytestmark = pytest.mark.usefixtures("to_the_last_detail")
@@ -64,9 +64,16 @@ def test_instrumented_twice_is_instrumented_once(opted_in: Any, fields: Any) -> 
     agent.run("secret")
     assert uninstrument(uninstrument(agent)) is agent
     assert type(agent) is Agent
+    assert type(agent.model) is Offline
     agent.run("secret")
     make().run("secret")
     assert len(named(opted_in, fields, "agent.run")) == 1
+
+
+def test_without_a_model() -> None:
+    """An agent that has no model yet can be tracked, and let go."""
+    agent = Agent(telemetry=False)
+    assert type(uninstrument(instrument(agent))) is Agent
 
 
 def test_looks_like_the_agent() -> None:
