@@ -8,12 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from automagik_telemetry import choice, consent, logging_config
+from automagik_telemetry import choice, consent, identity, logging_config
+from automagik_telemetry.cli import explain
 from automagik_telemetry.cli.failure import Failure
 from automagik_telemetry.cli.purge import queues
 from automagik_telemetry.cli.told_lines import told_lines
 from automagik_telemetry.delivery.told import read_told
 from automagik_telemetry.settings import LEVELS, OFF, Settings
+from automagik_telemetry.sinks import langwatch_account
+from automagik_telemetry.sinks.langwatch import traces_url
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -37,6 +40,7 @@ def command(as_json: bool) -> None:  # noqa: FBT001 - click's way to give flags
         click.echo(f"{click.style(sink['sink'], bold=True)}: {state}")
         click.echo(f"  decided by  {sink['rule']}")
         click.echo(f"  sends to    {sink['endpoint'] or '-'}")
+        _echo_account(sink)
     click.echo(f"queued on disk: {described['queued_bytes']:,} bytes in {described['queued_batches']} batches")
     for told in described["deliveries"]:
         for line in told_lines(told):
@@ -45,13 +49,25 @@ def command(as_json: bool) -> None:  # noqa: FBT001 - click's way to give flags
         click.echo(f"{label}: {described[key]}")
 
 
+def _echo_account(sink: dict[str, Any]) -> None:
+    if "key" in sink:
+        click.echo(f"  key         {sink['key']}")
+    if account := sink.get("account"):
+        logged = account["traces"].get("traces", 0)
+        click.echo(f"  {account['days']} days      {logged:,} traces logged, {account['sent']:,} sent")
+        for line in explain.reasons(account):
+            click.echo(f"              {line}")
+        if account["last_error"]:
+            click.echo(f"  last error  {explain.error(account['last_error'])}")
+
+
 def status() -> dict[str, Any]:
     """Return what the command prints. Raises ConfigurationError."""
     settings = Settings.from_environ()
     path = logging_config.find(settings)
     segments = [file for folder in queues() for file in folder.glob("[0-9]*.json")]
     return {
-        "sinks": [_telemetry(settings, path), _langwatch(settings)],
+        "sinks": [_telemetry(settings, path), _langwatch(settings, path)],
         "queued_batches": len(segments),
         "queued_bytes": sum(_size(file) for file in segments),
         "deliveries": [told for folder in queues() if (told := read_told(str(folder)))],
@@ -63,20 +79,32 @@ def status() -> dict[str, Any]:
 
 def _telemetry(settings: Settings, path: Path) -> dict[str, Any]:
     decision = consent.decide_telemetry(settings)
+    return _row("telemetry", _strictest("telemetry", decision, path), settings.telemetry_endpoint)
+
+
+def _langwatch(settings: Settings, path: Path) -> dict[str, Any]:
+    """Return the state of the sink of traces, and what became of them; of the key, whether there is one."""
+    decision = consent.decide_langwatch(settings)
+    # A trace is logged at INFO, or ERROR if anything in it failed; there is nothing below.
+    decision = _strictest("langwatch", decision._replace(level=max(decision.level, LEVELS["INFO"])), path)
+    endpoint = traces_url(settings.langwatch_endpoint) if settings.langwatch_endpoint else None
+    account = langwatch_account.read(identity.state_directory(settings.state_dir))
+    given = os.environ.get("LANGWATCH_API_KEY", "").strip()
+    key = "set" if settings.langwatch_api_key else "unusable" if given else "not set"
+    row = _row("langwatch", decision, endpoint if decision.given else None)
+    return {**row, "key": key, "account": account}
+
+
+def _strictest(sink: str, decision: consent.Consent, path: Path) -> consent.Consent:
+    """Return the stricter of what the user allows and the file says."""
     builder = logging_config.Builder(logging_config.load(path))
-    levels = [sink.configured_level for name in builder.names() if (sink := builder.sink(name)) is not None]
+    built = [handler for name in builder.names() if (handler := builder.sink(name)) is not None]
+    levels = [handler.configured_level for handler in built if handler.sink == sink]
     if not levels:
-        decision = consent.Consent(OFF, f"{path} has no telemetry sink")
-    elif max(levels) > decision.level:
-        decision = consent.Consent(max(levels), f"{path} says {_name(max(levels))}")
-    return _row("telemetry", decision, settings.telemetry_endpoint)
-
-
-def _langwatch(settings: Settings) -> dict[str, Any]:
-    decision = consent.decide_observability(settings)
-    if decision.given:
-        decision = consent.Consent(OFF, "this version has no LangWatch exporter yet")
-    return _row("langwatch", decision, None)
+        return consent.Consent(OFF, f"{path} has no {sink} sink")
+    if max(levels) > decision.level:
+        return consent.Consent(max(levels), f"{path} says {_name(max(levels))}")
+    return decision
 
 
 def _row(sink: str, decision: consent.Consent, endpoint: str | None) -> dict[str, Any]:

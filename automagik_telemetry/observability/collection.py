@@ -104,13 +104,13 @@ class Recorder:
         self._warm_up = warm_up
         self.limits = limits or TraceLimits()
         self.reset()
-        self.counts: Counter[str] = Counter()
         _recorders.add(self)
 
     def reset(self) -> None:
         """Begin with nothing open and a new lock: at first, and in the child of a fork."""
         self.lock = threading.RLock()  # a finalizer may complete a trace while this thread holds it
         self._cold = True
+        self.counts: Counter[str] = Counter()
         self.open_traces = 0
         self.characters = 0
 

@@ -39,6 +39,9 @@ class ObservabilityManager:
         self.providers = {
             name: TraceProvider(name, handler, self._recorder, runs) for name, handler in (handlers or {}).items()
         }
+        for handler in (handlers or {}).values():
+            if hasattr(handler, "recorded"):
+                handler.recorded = self._recorder.metrics
         recording.record_with(self._recorder)
 
     def trace_agent_run(

@@ -6,19 +6,24 @@ client and headers do; it is never set up, and no tracer provider is touched.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
-from typing import TYPE_CHECKING
+import weakref
+from collections import Counter
+from functools import cache
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from automagik_processors import envelope
 from automagik_telemetry import consent, identity
 from automagik_telemetry.delivery.handler import BatchQueueHandler
 from automagik_telemetry.settings import DEFAULT_LANGWATCH, OFF, Secret, Settings, check_endpoint
+from automagik_telemetry.sinks import langwatch_account
 from automagik_telemetry.version import __version__
 
 if TYPE_CHECKING:
     import logging
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from automagik_telemetry.delivery.chain import ChainFormatter
     from automagik_telemetry.delivery.ledger import Ledger
@@ -31,7 +36,16 @@ _MEANING_THE_SAME = ("/api/v1/traces", "/api/collector", PATH, "/api/otel")
 
 
 class TraceHandler(BatchQueueHandler):
-    """A sink that takes whole traces, and leaves every other record alone wherever it is attached."""
+    """A sink that takes whole traces, and leaves every other record alone wherever it is attached.
+
+    `recorded` returns the counts of what was recorded, cut and left out, which join the sink's own in the account that
+    `status` reads.
+    """
+
+    def __init__(self, name: str, **parts: Any) -> None:  # noqa: ANN401 - see BatchQueueHandler
+        super().__init__(name, **parts)
+        self.recorded: Callable[[], Mapping[str, int]] = dict
+        self._told: dict[str, Counter[str]] = {}
 
     def handle(self, record: logging.LogRecord) -> bool:
         """Emit the record if it is a trace."""
@@ -42,6 +56,49 @@ class TraceHandler(BatchQueueHandler):
         if self.level < OFF:
             with contextlib.suppress(Exception):
                 (self._pipeline or self._start()).listener.start()
+
+    def write_account(self) -> None:
+        """Add to the account what is new since the last time. Raises nothing."""
+        with contextlib.suppress(Exception):
+            if self._pipeline is not None and self.level < OFF:
+                self._write_account(self.metrics())
+
+    def _write_account(self, metrics: Mapping[str, Any]) -> None:
+        tracer = metrics["tracer"]
+        counts = {
+            "sent": Counter(sent=tracer["processed"]),
+            "dropped": Counter(tracer["dropped_by_reason"]),
+            "traces": Counter({name: count for name, count in self.recorded().items() if not name.startswith("open_")}),
+        }
+        new = {name: count - self._told.get(name, Counter()) for name, count in counts.items()}
+        if any(new.values()):
+            self._told = counts
+            line = {"sent": new["sent"]["sent"], "dropped": new["dropped"], "traces": new["traces"]}
+            last = {name: metrics[name] for name in ("last_success", "last_error")}
+            langwatch_account.add(identity.state_directory(Settings.from_environ().state_dir), {**line, **last})
+
+    def _start(self) -> Pipeline:
+        _writing_at_exit()  # before the pipeline's own end is registered, to come after it
+        _handlers.add(self)
+        return super()._start()
+
+    def after_fork_in_child(self) -> None:
+        """Begin an account of its own."""
+        self._told = {}
+        super().after_fork_in_child()
+
+
+_handlers: weakref.WeakSet[TraceHandler] = weakref.WeakSet()
+
+
+@cache
+def _writing_at_exit() -> None:
+    atexit.register(_write_accounts)
+
+
+def _write_accounts() -> None:
+    for handler in list(_handlers):
+        handler.write_account()
 
 
 def langwatch_handler(
@@ -71,14 +128,16 @@ def langwatch_handler(
 
     def build(_chain: ChainFormatter, ledger: Ledger, permitted: Callable[[], bool]) -> Pipeline:
         service = {"service.name": service_name, "service.version": service_version}
-        return _build(traces_url(_base(endpoint)), service, ledger, permitted, durable=durable, sdk=sdk)
+        url = traces_url(_base(endpoint))
+        return _build(url, service, ledger, permitted, durable=durable, sdk=sdk, sent=handler.write_account)
 
-    return TraceHandler(
+    handler = TraceHandler(
         "langwatch",
         strictest=lambda: consent.decide_langwatch(Settings.from_environ()).level,
         verify=verify,
         pipeline=build,
     )
+    return handler
 
 
 def traces_url(endpoint: str) -> str:
@@ -102,6 +161,7 @@ def _build(  # noqa: PLR0913 - what is known before the first event
     *,
     durable: bool,
     sdk: bool | None,
+    sent: Callable[[], None],
 ) -> Pipeline:
     """Return what the handler needs from its first trace on."""
     # A process that never logs a trace need not import the machinery.
@@ -122,7 +182,7 @@ def _build(  # noqa: PLR0913 - what is known before the first event
     directory = identity.state_directory(settings.state_dir) if durable else ""
     return Pipeline(
         envelope=Envelope(*envelope("traces", resource, "automagik_telemetry", __version__)),
-        exporter=LangWatchExporter(url, key, settings.langwatch_project_id, sdk=sdk),
+        exporter=LangWatchExporter(url, key, settings.langwatch_project_id, sdk=sdk, sent=sent),
         ledger=ledger,
         limits=Limits(
             max_queue_size=settings.max_queue_size,

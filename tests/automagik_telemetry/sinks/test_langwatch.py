@@ -173,7 +173,7 @@ def test_content_is_on_disk_only_if_it_is_to_be_durable(
     langwatch.answers[:] = [reply(503)]
     open_span("run", input="planted").end()
     state = tmp_path / "state"
-    assert not state.exists()
+    assert not list(state.glob("queue*"))
     path = tmp_path / "mine.yaml"
     text = SHIPPED.read_text(encoding="utf-8").replace("durable: false", "durable: true")
     path.write_text(text, encoding="utf-8")
