@@ -92,7 +92,7 @@ class Pipeline:
         """Close for good, until `deadline` (of `time.monotonic()`) at most: from now on events only go to disk."""
         # Only an answer is worth waiting for: a thread that imports, looks up a name or computes is left behind.
         # What is in memory alone has this one chance.
-        waits = self.listener.exporter.under_way or (self._spool is None and self.queue.pending)
+        waits = self.listener.exporter.under_way or (self.spool is None and self.queue.pending)
         patience = deadline - time.monotonic() if waits else _MOMENT
         self.close(max(0.0, patience))
         self._ended = True
