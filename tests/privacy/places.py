@@ -8,10 +8,7 @@ import io
 import logging
 import multiprocessing
 import threading
-from collections.abc import Callable
 from dataclasses import dataclass
-from enum import Enum
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -26,9 +23,11 @@ from automagik_telemetry.integrations.agent import TrackedAgent, track_agent
 from automagik_telemetry.integrations.api import TelemetryMiddleware
 from automagik_telemetry.integrations.cli import instrument_click, track_cli_command
 from automagik_telemetry.telemetry.events import CATALOGUE, EVENTS, FeatureUsageEvent, TelemetryEvent
+from tests.privacy import framework_places
+from tests.privacy.place import HOLDERS, PLACES, entry, place
 
-Place = Callable[["World", str], None]
-PLACES: dict[str, Place] = {}
+__all__ = ["HOLDERS", "PLACES", "World", "framework_places"]
+
 HARMLESS = {"flag": True, "count": 3, "duration": 12.5, "word": "simple"}
 TRACEPARENT = b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 CARRIED = ("level", "timestamp", "trace_id", "span_id", "parent_span_id", "sample_rate")
@@ -95,21 +94,6 @@ def _command(words: tuple[str, ...], message: str | None, fail: bool) -> None:
     click.echo(repr(local))
     if fail:
         raise click.ClickException(repr(local))
-
-
-def place(name: str) -> Callable[[Place], Place]:
-    """Enter a place into the list."""
-
-    def enter(function: Place) -> Place:
-        PLACES[name] = function
-        return function
-
-    return enter
-
-
-def entry(name: str, function: Place) -> None:
-    """Enter a place that is one expression."""
-    PLACES[name] = function
 
 
 def fail(text: str) -> BaseException:
@@ -344,41 +328,6 @@ entry("name of a header", lambda world, text: world.request(headers=[(text.encod
 entry("body", lambda world, text: world.request(method="POST", body=text))
 entry("address of the client", lambda world, text: world.request(client=(text, 1), server=(text, 80)))
 entry("root path", lambda world, text: world.request(root_path=f"/{text}", path=f"/{text}/agents/x"))
-
-
-class Text(str):
-    """A text with methods of its own."""
-
-    __slots__ = ()
-
-
-class Shown:
-    """An object that shows a text."""
-
-    def __init__(self, text: str) -> None:
-        self.text = text
-
-    def __str__(self) -> str:
-        return self.text
-
-    __repr__ = __str__
-
-
-HOLDERS: tuple[Callable[[str], Any], ...] = (
-    lambda text: text,
-    lambda text: f"agent.{text}",
-    Text,
-    lambda text: Enum("Choice", {"ONE": text}).ONE,  # type: ignore[attr-defined]
-    lambda text: text.encode(),
-    lambda text: [text],
-    lambda text: {text: {"a": text}},
-    lambda text: (1, {text}),
-    ValueError,
-    Shown,
-    lambda text: Path(text.replace("\0", "")),
-    lambda text: int.from_bytes(text.encode()),
-)
-"""In what a field holds the text."""
 
 
 def _event_with(cls: type[TelemetryEvent], field: str, value: Any) -> TelemetryEvent:

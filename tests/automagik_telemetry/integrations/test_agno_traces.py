@@ -195,3 +195,12 @@ def test_only_telemetry_touches_no_content(opted_in: Any, monkeypatch: pytest.Mo
     monkeypatch.setattr("automagik_telemetry.integrations.agno.prompt", pytest.fail)
     monkeypatch.setattr("automagik_telemetry.integrations.agent_step.open_span", pytest.fail)
     assert instrument(make(look)).run("hello").content == "done"
+
+
+def test_content_goes_nowhere_else(opted_in: Any, traced: Callable[[], list[Traced]]) -> None:
+    """With both on, the messages are in the trace, and telemetry gets what it got without it."""
+    instrument(make()).run("secret question")
+    assert traced()[0].input == "secret question"
+    others = [body for path, _, body in opted_in.requests if path != "/api/otel/v1/traces"]
+    assert "agent.run" in str(others)
+    assert "secret" not in str(others)

@@ -221,3 +221,14 @@ def test_only_traces(traced: Callable[[], list[Traced]], to_langwatch: Any) -> N
     run_sync(instrument(adding()), "hello")
     assert len(traced()) == 4
     assert {path for path, _, _ in to_langwatch.requests} == {"/api/otel/v1/traces"}
+
+
+def test_content_goes_nowhere_else(opted_in: Any, traced: Callable[[], list[Traced]], fields: Any) -> None:
+    """With both on, the messages are in the trace, and telemetry gets what it got without it, in the same trace."""
+    run_sync(instrument(adding()), "secret question")
+    root = traced()[0]
+    assert root.input == "secret question"
+    others = [body for path, _, body in opted_in.requests if path != "/api/otel/v1/traces"]
+    assert "secret" not in str(others)
+    runs = [span for span in opted_in.spans() if span["name"] == "agent.run"]
+    assert [fields(run)["event.request_count"] for run in runs] == [2]
