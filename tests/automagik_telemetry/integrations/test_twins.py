@@ -93,7 +93,6 @@ def test_generators(body: list[Any], driver: list[Any]) -> None:
     def run(track: Any) -> list[str]:
         log: list[str] = []
 
-        @track
         def steps() -> Any:
             log.append("begins")
             try:
@@ -111,7 +110,7 @@ def test_generators(body: list[Any], driver: list[Any]) -> None:
             finally:
                 log.append("ends")
 
-        generator = steps()
+        generator = track(steps)()
         for step in driver:
             drive(generator, step, log)
         return log
@@ -127,7 +126,6 @@ def test_asynchronous_generators(body: list[Any], driver: list[Any]) -> None:
     async def run(track: Any) -> list[str]:
         log: list[str] = []
 
-        @track
         async def steps() -> Any:
             log.append("begins")
             try:
@@ -145,7 +143,7 @@ def test_asynchronous_generators(body: list[Any], driver: list[Any]) -> None:
             finally:
                 log.append("ends")
 
-        generator = steps()
+        generator = track(steps)()
         for step in driver:
             await drive_asynchronous(generator, step, log)
         return log
