@@ -9,11 +9,13 @@ from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from automagik_telemetry import identity
+from automagik_telemetry.cli.explain import reasons
 from automagik_telemetry.delivery.exporter import Outcome
 from automagik_telemetry.delivery.ledger import Ledger
 from automagik_telemetry.delivery.spool import created
 from automagik_telemetry.delivery.told import read_told
 from automagik_telemetry.private_files import UnsafeDirectoryError, private_directory
+from automagik_telemetry.sinks import langwatch_account
 
 if TYPE_CHECKING:
     from automagik_telemetry.delivery.exporter import ExportResult
@@ -83,6 +85,16 @@ def account(handler: BatchQueueHandler) -> list[Finding]:
         dropped = ", ".join(f"{count:,} {reason}" for reason, count in sorted(told["dropped"].items()))
         found.append(Finding("note", handler.sink, f"dropped in all: {dropped}."))
     return found
+
+
+def traces(settings: Settings) -> list[Finding]:
+    """Return what the processes of the last days have told of the traces that they recorded."""
+    told = langwatch_account.read(identity.state_directory(settings.state_dir))
+    if not told:
+        return []
+    logged = told["traces"].get("traces", 0)
+    said = f"{logged:,} traces logged and {told['sent']:,} sent in {told['days']} days"
+    return [Finding("note", "langwatch", f"{line}.") for line in (said, *reasons(told))]
 
 
 def endpoint(handler: BatchQueueHandler, timeout: float) -> list[Finding]:

@@ -10,6 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from automagik_telemetry.cli import explain
+from automagik_telemetry.cli.doctor import command as doctor
 from automagik_telemetry.cli.status import command
 from automagik_telemetry.sinks import langwatch_account
 from tests.faults.process import run
@@ -48,6 +49,10 @@ def test_account_of_other_processes(monkeypatch: pytest.MonkeyPatch) -> None:
         for _ in range(2):
             run(langwatch.url, PROGRAM, AUTOMAGIK_TELEMETRY_ENABLED="false", AUTOMAGIK_SAMPLING_RATE="1", **variables)
         printed, sink = status(monkeypatch, **variables)
+        diagnosed = CliRunner().invoke(doctor).output
+    assert "4 objects could not be shown" in diagnosed
+    assert "it does not accept the key (HTTP 401)" in diagnosed
+    assert KEY not in diagnosed
     assert (sink["on"], sink["rule"], sink["key"]) == (True, "LANGWATCH_API_KEY is set", "set")
     assert sink["endpoint"] == f"{langwatch.url}/api/otel/v1/traces"
     account = sink["account"]
