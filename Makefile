@@ -49,6 +49,7 @@ check: $(READY) ## Lint, check format, types and import directions
 	$(BIN)/ruff check --quiet . || failed=1; \
 	$(BIN)/ruff format --check --quiet . || { failed=1; echo "Not formatted; run: make format"; }; \
 	$(BIN)/mypy --no-error-summary || failed=1; \
+	$(BIN)/python -m pip check --quiet || failed=1; \
 	imports=$$($(BIN)/lint-imports --no-logo) || { failed=1; echo "$$imports"; }; \
 	if [ $$failed = 0 ]; then echo "All checks passed."; fi; exit $$failed
 
@@ -76,6 +77,13 @@ lock: ## Renew the pinned versions of all dependencies
 		--universal --python-version 3.11 --generate-hashes --no-annotate --no-emit-index-url --no-emit-find-links \
 		--custom-compile-command 'make lock' --output-file tests/bench/requirements.txt
 	@rm -rf .venv-lock
+
+.PHONY: audit
+audit: ## Ask the advisory database, over the network, whether a pinned dependency has a known weakness
+	@$(PYTHON) -m venv --clear .venv-audit
+	@.venv-audit/bin/python -m pip install -q pip-audit
+	@.venv-audit/bin/pip-audit --strict --disable-pip --require-hashes --requirement .ci/requirements.txt
+	@rm -rf .venv-audit
 
 .PHONY: clean
 clean: ## Remove everything that make has made, the environments too

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Final
 
 import anyio.to_thread
@@ -28,15 +29,19 @@ if TYPE_CHECKING:
 _INVALID_ARGUMENT: Final = 3
 _UNAVAILABLE: Final = 14
 
+DEFAULT_PATIENCE: Final = 30.0
+"""How many seconds the body of a request may take to come."""
+
 _PATHS: Final = "POST /v1/traces, POST /v1/logs, GET /api/report and GET /health"
 
 
-def build(store: Store, limit: int = body.DEFAULT_LIMIT) -> Starlette:
+def build(store: Store, limit: int = body.DEFAULT_LIMIT, patience: float = DEFAULT_PATIENCE) -> Starlette:
     """The receiver as an ASGI application.
 
     Args:
         store: where to keep what comes, and where to ask.
         limit: the largest body taken, in bytes, before and after decompression.
+        patience: how many seconds a body may take to come.
     """
     # One request at a time is parsed and written, off the event loop; so memory is bounded as well.
     one_at_a_time = anyio.CapacityLimiter(1)
@@ -47,7 +52,11 @@ def build(store: Store, limit: int = body.DEFAULT_LIMIT) -> Starlette:
         async def endpoint(request: Request) -> Response:
             media_type = body.content_type(request.headers.get("content-type"))
             encoding = body.content_encoding(request.headers.get("content-encoding"))
-            sent = await body.read(request.stream(), limit)
+            try:
+                async with asyncio.timeout(patience):
+                    sent = await body.read(request.stream(), limit)
+            except TimeoutError:
+                raise BadRequest(408, f"The body did not come within {patience:g} seconds.") from None
 
             def work() -> None:
                 plain = body.decompress(sent, encoding, limit)

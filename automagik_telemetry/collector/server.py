@@ -35,18 +35,29 @@ class Collector:
         host: the address to listen on.
         port: the port to listen on; 0 takes a free one.
         limit: the largest request body taken, in bytes, before and after decompression.
+        patience: how many seconds a body may take to come.
+        connections: how many there may be at a time; who comes beyond gets 503, and so comes again later.
 
     Raises:
         OSError: on entering, when the address is in use or not this machine's.
         StoreError: on entering, when the store cannot be opened.
     """
 
-    def __init__(
-        self, store: str | Path, *, host: str = "127.0.0.1", port: int = 0, limit: int = body.DEFAULT_LIMIT
+    def __init__(  # noqa: PLR0913 - each limit has a name and a default
+        self,
+        store: str | Path,
+        *,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        limit: int = body.DEFAULT_LIMIT,
+        patience: float = app.DEFAULT_PATIENCE,
+        connections: int = 256,
     ) -> None:
         self._path = Path(store)
         self._address = host, port
         self._limit = limit
+        self._patience = patience
+        self._connections = connections
         self._listener: socket.socket
         self._url: str
         self._server: _Server
@@ -84,7 +95,7 @@ class Collector:
         self._url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
         self._server = _Server(
             uvicorn.Config(
-                app.build(self.store, self._limit),
+                app.build(self.store, self._limit, self._patience),
                 loop="asyncio",
                 http="h11",
                 ws="none",
@@ -92,6 +103,7 @@ class Collector:
                 log_config=None,
                 log_level="critical",
                 access_log=False,
+                limit_concurrency=self._connections,
                 server_header=False,
                 timeout_keep_alive=_KEEP_ALIVE_SECONDS,
                 timeout_graceful_shutdown=_GRACE_SECONDS,

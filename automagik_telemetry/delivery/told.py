@@ -58,6 +58,8 @@ class Teller:
             descriptor = open_private(self._path, os.O_RDWR | os.O_CREAT)
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if os.fstat(descriptor).st_nlink != 1:  # it is another file as well
+                    return
                 before = _parse(os.pread(descriptor, _LIMIT, 0))
                 counts = before.get("dropped", {})
                 for reason, count in dropped.items():

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 MAX_REPLY_BYTES = 4 * 1024 * 1024
 _GZIP = 16 + zlib.MAX_WBITS
 _GZIP_LEVEL = 3
+_LEAST_SECRET = 8
+"""Length from which a part of a header may be a secret; "Bearer" is none."""
 
 
 class OTLPHTTPExporter:
@@ -45,6 +47,9 @@ class OTLPHTTPExporter:
             "Accept": "application/json",
             **(headers or {}),
         }
+        self._secrets = [
+            part for value in (headers or {}).values() for part in value.split() if len(part) >= _LEAST_SECRET
+        ]
         self._transport: DeadlineTransport | None = None
         self._answered = False
         self.under_way = False
@@ -53,6 +58,13 @@ class OTLPHTTPExporter:
 
     def export(self, body: bytes, timeout: float) -> ExportResult:
         """Send `body` within `timeout` seconds, connecting, sending and reading included."""
+        result = self._export(body, timeout)
+        detail = result.detail
+        for secret in self._secrets:  # a server may say what it was told
+            detail = detail.replace(secret, "***")
+        return result if detail is result.detail else result._replace(detail=detail)
+
+    def _export(self, body: bytes, timeout: float) -> ExportResult:
         with importing():
             import httpx  # noqa: PLC0415 - a tenth of a second that only a process that sends should pay
 
