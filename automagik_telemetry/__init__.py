@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from automagik_telemetry.delivery.chain import ChainFormatter
 from automagik_telemetry.delivery.handler import BatchQueueHandler
+from automagik_telemetry.integrations.structlog_chain import emit_event
 from automagik_telemetry.logging_config import ConfigurationError
 from automagik_telemetry.manager import TracingManager, configure, get_tracing_manager
 from automagik_telemetry.sinks.langwatch import langwatch_handler
 from automagik_telemetry.sinks.telemetry import otlp, telemetry_handler
-from automagik_telemetry.structlog_setup import emit_event
 from automagik_telemetry.telemetry.anonymize import anonymize
 from automagik_telemetry.telemetry.sample import sample
 from automagik_telemetry.telemetry.vocabulary import declare

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from automagik_telemetry.host import EVENT_LOGGER, LOGGER
-from automagik_telemetry.telemetry.events import CATALOGUE
+from automagik_telemetry.host import LOGGER
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -42,18 +41,3 @@ def to_record(_logger: WrappedLogger, _method_name: str, event_dict: EventDict) 
     event = event_dict.pop("event", "")
     extra = {f"{key}_" if key in _RESERVED else key: value for key, value in event_dict.items()}
     return {"msg": event, "extra": extra, **call}
-
-
-def emit_event(_logger: WrappedLogger, method_name: str, event_dict: EventDict) -> EventDict:
-    """A processor for an application's own structlog chain: logs events of the catalogue to our sinks as well.
-
-    The event goes on through the chain unchanged. Put it where the event's fields are complete and not yet rendered;
-    leave it out if the chain ends in a standard logger below `automagik`, which brings the events already.
-    """
-    name = event_dict.get("event")
-    if type(name) is str and name in CATALOGUE:
-        events = logging.getLogger(EVENT_LOGGER)
-        level = logging.getLevelName("ERROR" if method_name == "exception" else method_name.upper())
-        if type(level) is int and events.isEnabledFor(level):
-            events.handle(events.makeRecord(events.name, level, "", 0, dict(event_dict), (), None))
-    return event_dict

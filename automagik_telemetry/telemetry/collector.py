@@ -72,6 +72,14 @@ class TelemetryCollector:
                 fields.update(ids)
             events.handle(events.makeRecord(events.name, level, "", 0, event.name, (), None, extra=fields))
 
+    def log(self, event_dict: dict[str, Any], level: int) -> None:
+        """Log an event as structlog has it, at a level of `logging`."""
+        self._sink()
+        events = self._events
+        events.disabled = False  # see `track_event`
+        if events.isEnabledFor(level):
+            events.handle(events.makeRecord(events.name, level, "", 0, event_dict, (), None))
+
     def track_agent_run(self, agent_type: str, framework: str, success: bool, duration_ms: float) -> None:  # noqa: FBT001 - the name and order that applications call it with
         """Log that an agent ran; `duration_ms` in milliseconds."""
         self.track_event(AgentExecutionEvent(agent_type, framework, success, duration_ms))

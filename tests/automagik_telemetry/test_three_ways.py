@@ -194,6 +194,30 @@ def test_applications_own_structlog_stays(opted_in: Any) -> None:
     assert manager.telemetry.get_metrics()["tracer"]["dropped"] == 0
 
 
+@pytest.mark.parametrize("on", [True, False])
+def test_processor_needs_nothing_else(opted_in: Any, monkeypatch: pytest.MonkeyPatch, on: bool) -> None:
+    """In a chain that ends in the application's own loggers the one line sends, and shows the application nothing."""
+    monkeypatch.setenv("AUTOMAGIK_TELEMETRY_ENABLED", str(on))
+    structlog.configure(
+        processors=[structlog.stdlib.filter_by_level, emit_event, structlog.processors.KeyValueRenderer()],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+    )
+    seen: list[str] = []
+
+    class Keep(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            seen.append(record.name)
+
+    handler = Keep()
+    monkeypatch.setattr(logging.getLogger(), "handlers", [handler])
+    monkeypatch.setattr(logging.getLogger(), "level", logging.INFO)
+    structlog.get_logger("some.app").info("agent.run", **FIELDS)
+    assert get_tracing_manager().flush(10)
+    assert [span["name"] for span in opted_in.spans()] == ["agent.run"] * on
+    assert seen == ["some.app"]
+
+
 def test_structlog_through_processor_formatter(opted_in: Any, fields: Any) -> None:
     """Records that structlog wrapped for its own ProcessorFormatter are understood, and not changed."""
     structlog.configure(
