@@ -30,6 +30,7 @@ class TracingManager:
     def __init__(self) -> None:
         """Read the environment, and attach the sinks if anything may leave. Raises ConfigurationError."""
         settings = Settings.from_environ()
+        self._logger = logging.getLogger(host.LOGGER)
         self.consent = consent.decide_telemetry(settings)
         self.telemetry: TelemetryCollector | None = None
         observed = consent.decide_observability(settings).given
@@ -71,7 +72,7 @@ class TracingManager:
 
     def _sink(self) -> BatchQueueHandler:
         """Return the telemetry sink; attach it again if the host's own configuration has removed it."""
-        if self._handler not in logging.getLogger(host.LOGGER).handlers:
+        if self._handler not in self._logger.handlers:
             found = host.sinks().get("telemetry")
             if found is None:
                 host.attach([self._handler])

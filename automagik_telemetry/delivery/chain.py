@@ -7,6 +7,10 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 import structlog
+from structlog.contextvars import get_contextvars
+
+from automagik_processors import merge_context
+from automagik_processors.fused import Fused, fuse
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -23,11 +27,7 @@ def event_dict(record: logging.LogRecord) -> dict[str, Any]:
     The message is the event's name and `extra` its fields. A record made by structlog's
     `ProcessorFormatter.wrap_for_formatter` carries the whole event dict as its message; it is copied, never changed.
     """
-    level = record.levelno
-    header = {
-        "level": _LEVEL_NAMES.get(level) or _LEVEL_NAMES[min(max(level // 10 * 10, 10), 50)],
-        "timestamp": record.created,
-    }
+    header = {"level": _level_name(record.levelno), "timestamp": record.created}
     message: Any = record.msg
     if type(message) is dict:
         return message | header
@@ -36,6 +36,10 @@ def event_dict(record: logging.LogRecord) -> dict[str, Any]:
     fields["event"] = message
     fields.update(header)
     return fields
+
+
+def _level_name(level: int) -> str:
+    return _LEVEL_NAMES.get(level) or _LEVEL_NAMES[min(max(level // 10 * 10, 10), 50)]
 
 
 class ChainFormatter(logging.Formatter):
@@ -60,12 +64,20 @@ class ChainFormatter(logging.Formatter):
             )
         self.signal: Literal["traces", "logs"] = signal
         self.processors = tuple(built)
+        *first, last = self._steps = fuse(self.processors)
+        self._fused = last if isinstance(last, Fused) and first in ([], [merge_context]) else None
 
     def encode(self, record: logging.LogRecord) -> bytes:
         """Return the fragment that would be sent; raises structlog.DropEvent if the event does not leave."""
+        # Most events need no dict of their own: nothing is bound, and what a record has beside its fields is no field.
+        if self._fused is not None and not get_contextvars():
+            level = _LEVEL_NAMES.get(record.levelno)
+            fragment = self._fused.encode(record.msg, level, record.created, record.__dict__)
+            if fragment is not None:
+                return fragment
         event: Any = event_dict(record)
         method = event["level"]
-        for processor in self.processors:
+        for processor in self._steps:
             event = processor(None, method, event)
         return cast("bytes", event)
 

@@ -55,6 +55,7 @@ class BatchQueueHandler(logging.Handler):
         self._build = pipeline
         self._pipeline: Pipeline | None = None
         self._warned = False
+        self._encode: Callable[[logging.LogRecord], bytes] | None = None
         self.setLevel(logging.NOTSET)
         _handlers.add(self)
 
@@ -68,6 +69,11 @@ class BatchQueueHandler(logging.Handler):
         self.configured_level = self.level
         """The level that was set, whatever the user allows."""
         self.level = max(self.configured_level, self._strictest())
+
+    def setFormatter(self, fmt: logging.Formatter | None) -> None:  # noqa: N802 - logging's name
+        """Set the chain of processors."""
+        super().setFormatter(fmt)
+        self._encode = fmt.encode if isinstance(fmt, ChainFormatter) else None
 
     def permitted(self) -> bool:
         """Ask anew how much may leave; whether what was queued until now still may."""
@@ -93,7 +99,7 @@ class BatchQueueHandler(logging.Handler):
         guard.busy = True
         try:
             pipeline = self._pipeline or self._start()
-            pipeline.append(self.chain.encode(record))
+            pipeline.append((self._encode or self.chain.encode)(record))
         except structlog.DropEvent as drop:
             self.ledger.refuse(getattr(drop, "reason", "processor"))
         except Exception as error:  # noqa: BLE001 - nothing of ours reaches the host as an exception

@@ -25,7 +25,8 @@ def anonymize(vocabulary: Sequence[str] = ()) -> Anonymize:
     if isinstance(vocabulary, str):
         raise TypeError(f"vocabulary: {vocabulary!r} is a str; allowed is a list of words")
     words.declare(*(vocabulary[index] for index in range(len(vocabulary))))
-    return Anonymize(CATALOGUE, words.vocabulary, key=_salt, on_withheld=Withheld(CATALOGUE))
+    told = Withheld(CATALOGUE)
+    return Anonymize(CATALOGUE, words.vocabulary, key=_salt, on_withheld=told, hears=told.hears)
 
 
 def _salt() -> bytes:

@@ -17,6 +17,7 @@ from automagik_telemetry.telemetry.events import (
     FeatureUsageEvent,
     TelemetryEvent,
 )
+from automagik_telemetry.telemetry.record import event_record
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -70,7 +71,7 @@ class TelemetryCollector:
                 fields["span_id"] = span_id
             if ids is not None:
                 fields.update(ids)
-            events.handle(events.makeRecord(events.name, level, "", 0, event.name, (), None, extra=fields))
+            events.handle(event_record(events, level, event.name, fields))
 
     def log(self, event_dict: dict[str, Any], level: int) -> None:
         """Log an event as structlog has it, at a level of `logging`."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+from functools import partial
 from typing import TYPE_CHECKING
 
 import structlog
@@ -29,9 +30,12 @@ class Withheld:
         self._catalogue = catalogue
         self._told: set[tuple[str, str, str]] = set()
 
+        self.hears = partial(logger.isEnabledFor, logging.DEBUG)
+        """Whether anyone is there to be told."""
+
     def __call__(self, event: str, field: str, reason: str) -> None:
         """Tell of one field."""
-        if not logger.isEnabledFor(logging.DEBUG):
+        if not self.hears():
             return
         told = (event, field[:_LONGEST_FIELD], reason)
         # Remembered before it is told, for a handler of the host's may lead back here.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -16,12 +16,13 @@ from automagik_processors.plain import plain_dict
 if TYPE_CHECKING:
     from structlog.typing import EventDict, WrappedLogger
 
-_EARLIEST: Final = 946_684_800  # the year 2000
-_LATEST: Final = 4_102_444_800  # the year 2100
+EARLIEST: Final = 946_684_800  # the year 2000
+LATEST: Final = 4_102_444_800  # the year 2100
 _random_key: Final = partial(os.urandom, 32)
 _word: Final = Word().take
 
-_Take = Callable[[object], Any]
+Take = Callable[[object], Any]
+"""Returns a value as it may leave, or None to withhold it."""
 
 
 class Anonymize:
@@ -34,7 +35,8 @@ class Anonymize:
 
     `level`, `timestamp` and `sample_rate` are carried if they are what they should be; `trace_id`, `span_id` and
     `parent_span_id` as keyed hashes, which still join. `on_withheld(event, field, reason)` hears of what does not
-    leave, never of the value; the reasons are `unknown_field`, `wrong_kind` and `unknown_word`.
+    leave, never of the value; the reasons are `unknown_field`, `wrong_kind` and `unknown_word`. It is called while
+    `hears()` is true, so that nobody works out what nobody wants to know.
 
     Raises `Dropped("unknown_event")` for an event that is not in the catalogue, and for no value anything else.
     The constructor raises TypeError or ValueError for a mistake in the catalogue, the vocabulary or the key.
@@ -46,87 +48,97 @@ class Anonymize:
         vocabulary: Container[str] = frozenset(),
         key: bytes | Callable[[], bytes] = _random_key,
         on_withheld: Callable[[str, str, str], None] | None = None,
+        hears: Callable[[], bool] = lambda: True,
     ) -> None:
         if isinstance(vocabulary, str):
             msg = "vocabulary: a str, which would let out its every part; allowed: a container of words"
             raise TypeError(msg)
-        self._vocabulary = vocabulary
+        self.vocabulary = vocabulary
         self._hash = KeyedHash(key)
         self._on_withheld = on_withheld or _ignore
-        carried: dict[str, _Take] = {
-            "level": _level,
-            "timestamp": _timestamp,
-            "sample_rate": _sample_rate,
-            "trace_id": _hashed(self._hash.trace_id),
-            "span_id": _hashed(self._hash.span_id),
-            "parent_span_id": _hashed(self._hash.span_id),
-        }
-        self._plans = {event: _plan(event, fields, carried) for event, fields in catalogue.items()}
-        self._known = {event: frozenset(["event", *(step[0] for step in plan)]) for event, plan in self._plans.items()}
+        self.hears = hears if on_withheld is not None else _nobody
+        """Whether someone wants to know what is withheld."""
+        self.catalogue = {event: dict(fields) for event, fields in catalogue.items()}
+        self.carried: tuple[tuple[str, Take], ...] = (
+            ("level", _level),
+            ("timestamp", _timestamp),
+            ("sample_rate", _sample_rate),
+            ("trace_id", _hashed(self._hash.trace_id)),
+            ("span_id", _hashed(self._hash.span_id)),
+            ("parent_span_id", _hashed(self._hash.span_id)),
+        )
+        """What of every event leaves beside its fields, and how each is taken."""
+        self.plans = {event: self._plan(event, fields) for event, fields in self.catalogue.items()}
+        """For each event its fields, in order, and how each is taken."""
 
     def __call__(self, _logger: WrappedLogger, _method_name: str, event_dict: EventDict) -> EventDict:
         """Return what of `event_dict` may leave, as a new dict."""
         try:
-            leaving, withheld = self._divide(event_dict)
+            leaving = self._leaving(event_dict)
         except Exception:  # noqa: BLE001  # no Dropped, which is a BaseException like every DropEvent
             # A dict subclass, another mapping, or a key whose __eq__ raises: read as what it really holds.
-            leaving, withheld = self._divide(plain_dict(event_dict, _no_str))
-        for field, reason in withheld:
-            self._on_withheld(leaving["event"], field, reason)
+            event_dict = plain_dict(event_dict, _no_str)
+            leaving = self._leaving(event_dict)
+        if self.hears():
+            for field, reason in self._withheld(event_dict, leaving):
+                self._on_withheld(leaving["event"], field, reason)
         return leaving
 
-    def _divide(self, event_dict: EventDict) -> tuple[EventDict, list[tuple[str, str]]]:
-        """Return what leaves, and what doesn't as pairs of field and reason. This is the hot path."""
+    def _leaving(self, event_dict: EventDict) -> EventDict:
+        """Return what leaves. This is the hot path, but for `Fused`, which does the same."""
         if type(event_dict) is not dict:
             raise TypeError
         get = event_dict.get
         event: Any = get("event")
-        plan = self._plans.get(event) if type(event) is str else None
+        plan = self.plans.get(event) if type(event) is str else None
         if plan is None:
             raise Dropped("unknown_event")
-        vocabulary = self._vocabulary
         leaving: EventDict = {"event": event}
-        withheld: list[tuple[str, str]] = []
-        size = len(event_dict)
-        seen = 1
-        for field, is_word, take in plan:
-            value = get(field)
-            if value is None:
-                if seen == size:
-                    break
+        for steps in (plan, self.carried):
+            for field, take in steps:
+                value = get(field)
+                if value is not None:
+                    taken = take(value)
+                    if taken is not None:
+                        leaving[field] = taken
+        return leaving
+
+    def _withheld(self, event_dict: EventDict, leaving: EventDict) -> Iterator[tuple[str, str]]:
+        """Yield the fields that don't leave, or not verbatim, and why."""
+        kinds = self.catalogue[leaving["event"]]
+        for field in (*kinds, *(field for field, _ in self.carried)):
+            if event_dict.get(field) is None:
                 continue
-            seen += 1
-            if is_word and type(value) is str and value in vocabulary:
-                leaving[field] = value
-                continue
-            taken = take(value)
-            if taken is None:
-                withheld.append((field, "wrong_kind"))
-            elif is_word and taken not in vocabulary:
-                leaving[field] = f"custom-{self._hash.word(taken)}"
-                withheld.append((field, "unknown_word"))
-            else:
-                leaving[field] = taken
-        if seen != size:
-            withheld += _unknown_fields(event_dict, self._known[event])
-        return leaving, withheld
+            if field not in leaving:
+                yield field, "wrong_kind"
+            elif isinstance(kind := kinds.get(field), Word) and kind.take(event_dict[field]) != leaving[field]:
+                yield field, "unknown_word"
+        known = {"event", *kinds, *(field for field, _ in self.carried)}
+        names = [key if type(key) is str else _no_str(key) for key, value in event_dict.items() if value is not None]
+        for name in names:
+            if name not in known:
+                yield name, "unknown_field"
 
+    def _plan(self, event: str, fields: Mapping[str, Kind]) -> tuple[tuple[str, Take], ...]:
+        for field in fields:
+            if field == "event" or field in dict(self.carried):
+                msg = f"catalogue[{event!r}][{field!r}]: this key has a meaning of its own; allowed: any other name"
+                raise ValueError(msg)
+        return tuple(
+            (field, self._word(kind) if isinstance(kind, Word) else kind.take) for field, kind in fields.items()
+        )
 
-def _plan(event: str, fields: Mapping[str, Kind], carried: Mapping[str, _Take]) -> tuple[tuple[str, bool, _Take], ...]:
-    """Return what is done with an event: for each field, in order, whether it is a word, and its kind's `take`."""
-    for field in fields:
-        if field == "event" or field in carried:
-            msg = f"catalogue[{event!r}][{field!r}]: this key has a meaning of its own; allowed: any other name"
-            raise ValueError(msg)
-    return (
-        *((field, isinstance(kind, Word), kind.take) for field, kind in fields.items()),
-        *((field, False, take) for field, take in carried.items()),
-    )
+    def _word(self, kind: Word) -> Take:
+        """Return how a word is taken: as it is if it is known, else as a hash."""
+        vocabulary, hashed = self.vocabulary, self._hash.word
 
+        def take(value: object) -> str | None:
+            if type(value) is str and value in vocabulary:
+                return value
+            text = kind.take(value)
+            return text if text is None or text in vocabulary else f"custom-{hashed(text)}"
 
-def _unknown_fields(event_dict: EventDict, known: frozenset[str]) -> list[tuple[str, str]]:
-    names = [key if type(key) is str else _no_str(key) for key, value in event_dict.items() if value is not None]
-    return [(name, "unknown_field") for name in names if name not in known]
+        return take
 
 
 def _level(value: object) -> str | None:
@@ -136,14 +148,14 @@ def _level(value: object) -> str | None:
 
 def _timestamp(value: Any) -> float | int | None:  # noqa: ANN401  # whatever a host puts there
     kind = type(value)
-    return value if (kind is float or kind is int) and _EARLIEST <= value < _LATEST else None
+    return value if (kind is float or kind is int) and EARLIEST <= value < LATEST else None
 
 
 def _sample_rate(value: object) -> float | None:
     return three_digits(value) if type(value) is float and 0.0 < value <= 1.0 else None
 
 
-def _hashed(hashed: Callable[[str], str]) -> _Take:
+def _hashed(hashed: Callable[[str], str]) -> Take:
     def take(value: object) -> str | None:
         text = _word(value)
         return None if text is None else hashed(text)
@@ -157,3 +169,7 @@ def _no_str(_key: object) -> str:
 
 def _ignore(_event: str, _field: str, _reason: str) -> None:
     return
+
+
+def _nobody() -> bool:
+    return False

@@ -43,7 +43,7 @@ class _OTLP:
         ids: Callable[[], int] | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._attributes = Attributes(prefix, attributes)
+        self.attributes = Attributes(prefix, attributes)
         self._ids = ids or _random_bits()
         self._clock = clock
 
@@ -55,26 +55,52 @@ class _OTLP:
             return utf8(self._encode(plain_dict(event_dict, text_of)))
 
     def _encode(self, event_dict: EventDict) -> str:
+        return self.frame(
+            _name_of(event_dict),
+            event_dict.get("level"),
+            self._moment_of(event_dict),
+            self.ids_of(event_dict),
+            event_dict.get("success"),
+            _duration(event_dict.get("duration_ms")),
+            self.attributes.encode(event_dict),
+        )
+
+    def frame(  # noqa: PLR0913, PLR0917  # what there is to say of an event beside its attributes
+        self,
+        name: str,
+        level: object,
+        moment: int,
+        ids: tuple[str, str, str | None],
+        success: object,
+        duration: int,
+        attributes: str,
+    ) -> str:
+        """Return the JSON text of an event; `moment` and `duration` are in nanoseconds, `attributes` KeyValues."""
         raise NotImplementedError
 
-    def _ids_of(self, event_dict: EventDict) -> tuple[str, str]:
-        """Return the trace id and the span id: the event's own where they are valid, else fresh ones."""
+    def ids_of(self, event_dict: EventDict) -> tuple[str, str, str | None]:
+        """Return the ids of trace, span and parent: the event's own where they are valid, else fresh ones, and None."""
         trace_id: object = event_dict.get("trace_id")
         span_id: object = event_dict.get("span_id")
-        if trace_id is None and span_id is None:
-            return self._fresh_ids()
-        if is_id(trace_id, _TRACE_ID):
-            return trace_id, span_id if is_id(span_id, _SPAN_ID) else self._fresh_ids()[1]
-        fresh_trace_id, fresh_span_id = self._fresh_ids()
-        return fresh_trace_id, span_id if is_id(span_id, _SPAN_ID) else fresh_span_id
+        parent: object = event_dict.get("parent_span_id")
+        above = parent if is_id(parent, _SPAN_ID) else None
+        if is_id(trace_id, _TRACE_ID) and is_id(span_id, _SPAN_ID):
+            return trace_id, span_id, above
+        fresh_trace_id, fresh_span_id, _ = self.fresh_ids()
+        return (
+            trace_id if is_id(trace_id, _TRACE_ID) else fresh_trace_id,
+            span_id if is_id(span_id, _SPAN_ID) else fresh_span_id,
+            above,
+        )
 
-    def _fresh_ids(self) -> tuple[str, str]:
+    def fresh_ids(self) -> tuple[str, str, None]:
+        """Return the ids of an event that brings none."""
         fresh = self._ids().to_bytes(24, "big").hex()
         trace_id, span_id = fresh[:_TRACE_ID], fresh[_TRACE_ID:]
         if _ZEROS in fresh:  # an id of nothing but zeros is invalid
             trace_id = trace_id if trace_id.strip("0") else _ZEROS + _ZEROS[:-1] + "1"
             span_id = span_id if span_id.strip("0") else _ZEROS[:-1] + "1"
-        return trace_id, span_id
+        return trace_id, span_id, None
 
     def _moment_of(self, event_dict: EventDict) -> int:
         """Return the event's time in nanoseconds since 1970, or the clock's."""
@@ -95,17 +121,24 @@ class OTLPSpan(_OTLP):
 
     signal = "traces"
 
-    def _encode(self, event_dict: EventDict) -> str:
-        name = _name_of(event_dict)
-        trace_id, span_id = self._ids_of(event_dict)
-        parent = event_dict.get("parent_span_id")
-        parent = f'"parentSpanId":"{parent}",' if is_id(parent, _SPAN_ID) else ""
-        end = self._moment_of(event_dict)
-        start = max(0, end - _duration(event_dict.get("duration_ms")))
+    def frame(  # noqa: PLR0913, PLR0917  # as above
+        self,
+        name: str,
+        level: object,
+        moment: int,
+        ids: tuple[str, str, str | None],
+        success: object,
+        duration: int,
+        attributes: str,
+    ) -> str:
+        """See `_OTLP`."""
+        trace_id, span_id, parent = ids
+        above = f'"parentSpanId":"{parent}",' if parent else ""
+        status = _status(name, level, success)
         return (
-            f'{{"traceId":"{trace_id}","spanId":"{span_id}",{parent}"name":{quote(name)},"kind":1,'
-            f'"startTimeUnixNano":"{start}","endTimeUnixNano":"{end}",'
-            f'"attributes":[{self._attributes.encode(event_dict)}],"status":{{"code":{_status(name, event_dict)}}}}}'
+            f'{{"traceId":"{trace_id}","spanId":"{span_id}",{above}"name":{quote(name)},"kind":1,'
+            f'"startTimeUnixNano":"{moment - duration if moment > duration else 0}","endTimeUnixNano":"{moment}",'
+            f'"attributes":[{attributes}],"status":{{"code":{status}}}}}'
         )
 
 
@@ -118,16 +151,23 @@ class OTLPLogRecord(_OTLP):
 
     signal = "logs"
 
-    def _encode(self, event_dict: EventDict) -> str:
-        name = quote(_name_of(event_dict))
-        trace_id, span_id = self._ids_of(event_dict)
-        moment = self._moment_of(event_dict)
-        attributes = self._attributes.encode(event_dict)
-        parent = event_dict.get("parent_span_id")
-        if is_id(parent, _SPAN_ID):
+    def frame(  # noqa: PLR0913, PLR0917  # as above
+        self,
+        name: str,
+        level: object,
+        moment: int,
+        ids: tuple[str, str, str | None],
+        success: object,  # noqa: ARG002  # told by the attributes, as is the duration
+        duration: int,  # noqa: ARG002
+        attributes: str,
+    ) -> str:
+        """See `_OTLP`."""
+        trace_id, span_id, parent = ids
+        name = quote(name)
+        if parent:
             attributes += f'{"," if attributes else ""}{{"key":"parent_span_id","value":{{"stringValue":"{parent}"}}}}'
         return (
-            f'{{"timeUnixNano":"{moment}","observedTimeUnixNano":"{moment}",{_severity(event_dict.get("level"))}'
+            f'{{"timeUnixNano":"{moment}","observedTimeUnixNano":"{moment}",{_severity(level)}'
             f'"eventName":{name},"body":{{"stringValue":{name}}},"attributes":[{attributes}],'
             f'"traceId":"{trace_id}","spanId":"{span_id}"}}'
         )
@@ -142,11 +182,10 @@ def _name_of(event_dict: EventDict) -> str:
     return name if type(name) is str else "event" if name is None else text_of(name)
 
 
-def _status(name: str, event_dict: EventDict) -> int:
-    success = event_dict.get("success")
+def _status(name: str, level: object, success: object) -> int:
     if success is True:
         return 1
-    return 2 if success is False or name.endswith(".error") or is_error_level(event_dict.get("level")) else 0
+    return 2 if success is False or name.endswith(".error") or is_error_level(level) else 0
 
 
 def _severity(level: object) -> str:

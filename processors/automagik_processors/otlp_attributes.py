@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 from automagik_processors.otlp_values import any_value, quote
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from structlog.typing import EventDict
 
@@ -34,7 +34,7 @@ class Attributes:
         self._prefix = prefix
         self._heads = _Heads(prefix)
         self._constants = key_values(constants)
-        self._joined = ",".join(self._constants.values())
+        self.constants = ",".join(self._constants.values())
         self._clashing = {key.removeprefix(prefix) for key in constants if key.startswith(prefix)} - RESERVED
 
     def encode(self, event_dict: EventDict) -> str:
@@ -59,12 +59,46 @@ class Attributes:
                 text += f'{head}{{"intValue":"{value}"}}}},'
             else:
                 text += f"{head}{any_value(value)}}},"
-        constants = self._unclashed(event_dict) if self._clashing else self._joined
+        return self.closed(text, self._unclashed(event_dict) if self._clashing else self.constants)
+
+    def clashes(self, keys: Iterable[str]) -> bool:
+        """Return whether one of these fields has the full key of a constant attribute."""
+        return not self._clashing.isdisjoint(keys)
+
+    def texts(self, key: str) -> FieldTexts:
+        """Return the JSON texts of what a field may hold."""
+        return FieldTexts(self._heads[key])
+
+    @staticmethod
+    def closed(text: str, constants: str) -> str:
+        """Return KeyValues that each end in a comma, with the constant ones behind them, as the inside of an array."""
         return text + constants if constants else text[:-1]
 
     def _unclashed(self, event_dict: EventDict) -> str:
         own = {self._prefix + key for key in self._clashing.intersection(event_dict)}
         return ",".join(text for key, text in self._constants.items() if key not in own)
+
+
+class FieldTexts(dict[object, str]):
+    """The JSON text of one field's KeyValue and a comma, by the value, which is of one hashable type, and not None."""
+
+    def __init__(self, head: str) -> None:
+        super().__init__()
+        self._head = head
+
+    def __missing__(self, value: object) -> str:
+        if value is None:
+            raise TypeError
+        kind = type(value)
+        if kind is int:
+            text = f'{self._head}{{"intValue":"{value}"}}}},'
+        elif kind is float:
+            text = f'{self._head}{{"doubleValue":{value!r}}}}},'
+        else:
+            text = f"{self._head}{any_value(value)}}},"
+        if len(self) < _MOST_CACHED:
+            self[value] = text
+        return text
 
 
 class _Heads(dict[str, str]):

@@ -30,12 +30,13 @@ class Sample:
     def __init__(self, rate: float = 1.0, error_rate: float = 1.0, random: Callable[[], float] | None = None) -> None:
         self._rate = _checked("rate", rate)
         self._error_rate = _checked("error_rate", error_rate)
-        self._keeps_all = self._rate == self._error_rate == 1.0
+        self.keeps_all = self._rate == self._error_rate == 1.0
+        """Whether nothing is ever dropped, nor changed."""
         self._random = random or ForkSafeRandom().random
 
     def __call__(self, _logger: WrappedLogger, _method_name: str, event_dict: EventDict) -> EventDict:
         """Return the event, or raise `Dropped("sampled")`."""
-        if self._keeps_all:
+        if self.keeps_all:
             return event_dict
         is_error = event_dict.get("success") is False or is_error_level(event_dict.get("level"))
         rate = self._error_rate if is_error else self._rate
