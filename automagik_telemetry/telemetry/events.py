@@ -30,7 +30,11 @@ def _duration() -> Any:  # noqa: ANN401 - a dataclass field stands for its defau
     return _field(Duration(), "How long it took, in milliseconds.", default=None)
 
 
-@dataclass(slots=True)
+# Each method that a dataclass has made for it costs as long to import as a small module.
+_FAST: Any = {"slots": True, "repr": False, "eq": False}
+
+
+@dataclass(**_FAST)
 class TelemetryEvent:
     """What all events share. The two ids are taken for the callers' convenience: the resource already carries them."""
 
@@ -38,6 +42,17 @@ class TelemetryEvent:
     level: ClassVar[int] = logging.INFO
     anonymous_id: str | None = field(default=None, kw_only=True)
     session_id: str | None = field(default=None, kw_only=True)
+
+    def __repr__(self) -> str:
+        values = ", ".join(f"{row.name}={getattr(self, row.name)!r}" for row in fields(self))
+        return f"{type(self).__name__}({values})"
+
+    def __eq__(self, other: object) -> bool:
+        if type(other) is not type(self):
+            return NotImplemented
+        return all(getattr(self, row.name) == getattr(other, row.name) for row in fields(self))
+
+    __hash__ = None  # type: ignore[assignment]  # it can be changed
 
     @classmethod
     def kinds(cls) -> dict[str, Kind]:
@@ -59,7 +74,7 @@ class TelemetryEvent:
         return {key: value for key in _KEYS[type(self)] if (value := getattr(self, key)) is not None}
 
 
-@dataclass(slots=True)
+@dataclass(**_FAST)
 class AgentExecutionEvent(TelemetryEvent):
     """An agent ran."""
 
@@ -83,7 +98,7 @@ class AgentExecutionEvent(TelemetryEvent):
     error_type: str | None = _field(Word(), "The class of the exception that it failed of.", default=None)
 
 
-@dataclass(slots=True)
+@dataclass(**_FAST)
 class CLICommandEvent(TelemetryEvent):
     """A command of a command line ended."""
 
@@ -95,7 +110,7 @@ class CLICommandEvent(TelemetryEvent):
     exit_code: int | None = _field(Count(maximum=255), "The exit code, where one was given.", default=None)
 
 
-@dataclass(slots=True)
+@dataclass(**_FAST)
 class APIRequestEvent(TelemetryEvent):
     """An HTTP request was answered."""
 
@@ -112,7 +127,7 @@ class APIRequestEvent(TelemetryEvent):
             self.success = self.status_code < 500  # noqa: PLR2004 - the first status that is the server's fault (RFC 9110, 15.6)
 
 
-@dataclass(slots=True)
+@dataclass(**_FAST)
 class FeatureUsageEvent(TelemetryEvent):
     """A feature was used."""
 
@@ -121,7 +136,7 @@ class FeatureUsageEvent(TelemetryEvent):
     category: str | None = _field(Word(), "The category that the feature belongs to.", default=None)
 
 
-@dataclass(slots=True)
+@dataclass(**_FAST)
 class ErrorEvent(TelemetryEvent):
     """Something failed: the class of the exception and where, without message, arguments or stack."""
 
@@ -141,14 +156,14 @@ class ErrorEvent(TelemetryEvent):
         return logging.CRITICAL if self.unhandled else self.level
 
 
-@dataclass(slots=True)
+@dataclass(**_FAST)
 class StartupEvent(TelemetryEvent):
     """An application started to use telemetry in this process."""
 
     name: ClassVar[str] = "system.startup"
 
 
-@dataclass(slots=True)
+@dataclass(**_FAST)
 class ToolExecutionEvent(TelemetryEvent):
     """An agent used a tool."""
 
@@ -162,7 +177,7 @@ class ToolExecutionEvent(TelemetryEvent):
     error_type: str | None = _field(Word(), "The class of the exception that it failed of.", default=None)
 
 
-@dataclass(slots=True)
+@dataclass(**_FAST)
 class WorkflowStartedEvent(TelemetryEvent):
     """A workflow started."""
 
@@ -170,7 +185,7 @@ class WorkflowStartedEvent(TelemetryEvent):
     workflow_name: str = _field(Word(), "The workflow's declared name.")
 
 
-@dataclass(slots=True)
+@dataclass(**_FAST)
 class WorkflowCompletedEvent(TelemetryEvent):
     """A workflow ended."""
 
@@ -181,7 +196,7 @@ class WorkflowCompletedEvent(TelemetryEvent):
     step_count: int | None = _field(Count(), "How many steps it took.", default=None)
 
 
-@dataclass(slots=True)
+@dataclass(**_FAST)
 class FrameworkSelectedEvent(TelemetryEvent):
     """A framework was chosen for an agent."""
 

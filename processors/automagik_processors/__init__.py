@@ -40,15 +40,20 @@ True
 
 from __future__ import annotations
 
+from importlib import import_module
+from typing import TYPE_CHECKING
+
 from automagik_processors.anonymize import Anonymize
 from automagik_processors.context import merge_context
 from automagik_processors.dropped import Dropped
 from automagik_processors.kinds import Count, Duration, Flag, Kind, Measure, Word
-from automagik_processors.langwatch import LangWatchTrace
 from automagik_processors.otlp import OTLPLogRecord, OTLPSpan
 from automagik_processors.otlp_envelope import envelope
 from automagik_processors.sample import Sample
-from automagik_processors.scrub import Scrub
+
+if TYPE_CHECKING:
+    from automagik_processors.langwatch import LangWatchTrace
+    from automagik_processors.scrub import Scrub
 
 __all__ = [
     "Anonymize",
@@ -67,3 +72,12 @@ __all__ = [
     "envelope",
     "merge_context",
 ]
+
+_LATER = {"LangWatchTrace": "langwatch", "Scrub": "scrub"}
+"""What only traces need, in which module: imported when it is asked for."""
+
+
+def __getattr__(name: str) -> object:
+    if name not in _LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_LATER[name]}"), name)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from bisect import bisect_right
-from dataclasses import dataclass
 from enum import Enum
 from typing import ClassVar, Final
 
@@ -24,15 +23,19 @@ class Kind(ABC):
     __slots__ = ()
     name: ClassVar[str]
 
+    def __repr__(self) -> str:
+        slots: tuple[str, ...] = self.__slots__
+        return f"{type(self).__name__}({', '.join(f'{slot}={getattr(self, slot)!r}' for slot in slots)})"
+
     @abstractmethod
     def take(self, value: object) -> bool | float | str | None:
         """Return `value` as it may leave, or None to withhold it."""
 
 
-@dataclass(frozen=True, slots=True)
 class Flag(Kind):
     """Exactly True or False."""
 
+    __slots__ = ()
     name: ClassVar[str] = "flag"
 
     def take(self, value: object) -> bool | None:
@@ -40,12 +43,14 @@ class Flag(Kind):
         return value if type(value) is bool else None
 
 
-@dataclass(frozen=True, slots=True)
 class Count(Kind):
     """An int from 0 to `maximum`, rounded to three significant digits. Larger is withheld: it counts nothing."""
 
+    __slots__ = ("maximum",)
     name: ClassVar[str] = "count"
-    maximum: int = 10**12
+
+    def __init__(self, maximum: int = 10**12) -> None:
+        self.maximum = maximum
 
     def take(self, value: object) -> int | None:
         """Return the rounded count, an int, or None."""
@@ -58,12 +63,14 @@ class Count(Kind):
         return None
 
 
-@dataclass(frozen=True, slots=True)
 class Duration(Kind):
     """Milliseconds, 0 or more, rounded to three significant digits and capped at `maximum` (a day)."""
 
+    __slots__ = ("maximum",)
     name: ClassVar[str] = "duration"
-    maximum: float = 86_400_000.0
+
+    def __init__(self, maximum: float = 86_400_000.0) -> None:
+        self.maximum = maximum
 
     def take(self, value: object) -> float | None:
         """Return the milliseconds as a float, or None for what is negative, not finite or no number."""
@@ -76,13 +83,15 @@ class Duration(Kind):
         return None
 
 
-@dataclass(frozen=True, slots=True)
 class Measure(Kind):
     """A finite number, clamped to `minimum` and `maximum` and rounded to three significant digits."""
 
+    __slots__ = ("maximum", "minimum")
     name: ClassVar[str] = "measure"
-    minimum: float
-    maximum: float
+
+    def __init__(self, minimum: float, maximum: float) -> None:
+        self.minimum = minimum
+        self.maximum = maximum
 
     def take(self, value: object) -> float | None:
         """Return the measure as a float, or None for what is not finite or no number."""
@@ -95,10 +104,10 @@ class Measure(Kind):
         return None
 
 
-@dataclass(frozen=True, slots=True)
 class Word(Kind):
     """A short text that leaves verbatim only if it was known in advance; an Enum whose value is a str counts as one."""
 
+    __slots__ = ()
     name: ClassVar[str] = "word"
 
     def take(self, value: object) -> str | None:
