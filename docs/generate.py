@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from automagik_processors import langwatch_keys
 from automagik_telemetry.cli import main as main_command
 from automagik_telemetry.settings import describe
 from automagik_telemetry.telemetry.events import EVENTS
@@ -135,7 +136,31 @@ from typing import Final
 MODEL_NAMES: Final = frozenset(
     """
 '''
-PAGES = {"commands.md": commands, "events.md": events, "faults.md": faults, "settings.md": settings}
+
+
+def langwatch() -> str:
+    """Return the page of what LangWatch is told."""
+    rows = [f"| `{row.key}` | {row.source} | {row.holds} |" for row in langwatch_keys.KEYS]
+    head = ["| attribute | defined by | what it holds |", "| --- | --- | --- |"]
+    types, forms, roles = (
+        ", ".join(f"`{name}`" for name in sorted(names))
+        for names in (langwatch_keys.SPAN_TYPES, langwatch_keys.FORMS, langwatch_keys.ROLES)
+    )
+    text = (
+        f"The attributes of a span, by the keys of the LangWatch SDK ({langwatch_keys.LANGWATCH}), of OpenTelemetry\n"
+        f"({langwatch_keys.GEN_AI}), and a few of this project's. A span has those for which there is something to say.\n"
+    )
+    ends = [f"Types of span: {types}.\n", f"Forms of input and output: {forms}.\n", f"Roles: {roles}.\n"]
+    return "\n".join(["# What LangWatch is told\n", NOTE + text, *head, *rows, "", *ends]).rstrip("\n") + "\n"
+
+
+PAGES = {
+    "commands.md": commands,
+    "events.md": events,
+    "faults.md": faults,
+    "langwatch.md": langwatch,
+    "settings.md": settings,
+}
 
 
 def main(folder: Path) -> None:

@@ -137,6 +137,10 @@ class _Tracker(AbstractCapability[Any]):
         run = _run.get()
         if run is None:
             return await handler(request_context)
+        run.count_request(request_context.model.model_name)
+        run.count_retries(_retries(request_context.messages))
+        if run.traced is None:
+            return await handler(request_context)
         request = _Request(run, request_context)
         with model_response_span_capture(request_context, request.take_first_token):
             response: ModelResponse = await awaited(request, handler(request_context))
@@ -175,8 +179,6 @@ class _Request(Step):
 
     def __init__(self, run: _Run, context: ModelRequestContext) -> None:
         model = context.model
-        run.count_request(model.model_name)
-        run.count_retries(_retries(context.messages))
         self._conversation = run.conversation
         self._started = time.time()
         about = {"model": model.model_name, "provider": model.system}
