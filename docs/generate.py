@@ -148,7 +148,8 @@ def langwatch() -> str:
     )
     text = (
         f"The attributes of a span, by the keys of the LangWatch SDK ({langwatch_keys.LANGWATCH}), of OpenTelemetry\n"
-        f"({langwatch_keys.GEN_AI}), and a few of this project's. A span has those for which there is something to say.\n"
+        f"({langwatch_keys.GEN_AI}), and a few of this project's; a span has those for which there is anything to\n"
+        "say.\n"
     )
     ends = [f"Types of span: {types}.\n", f"Forms of input and output: {forms}.\n", f"Roles: {roles}.\n"]
     return "\n".join(["# What LangWatch is told\n", NOTE + text, *head, *rows, "", *ends]).rstrip("\n") + "\n"
