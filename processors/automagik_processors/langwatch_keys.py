@@ -10,6 +10,9 @@ LANGWATCH: Final = "langwatch 1.4.0"
 GEN_AI: Final = "semantic conventions 1.44.0"
 """OpenTelemetry's attributes of generative AI, in development there."""
 
+RECEIVER: Final = "LangWatch's receiver"
+"""What its server reads, and the SDK writes by hand or not at all: `langwatch/src/server/tracer/otel.traces.ts`."""
+
 OURS: Final = "this project"
 
 SPAN_TYPE: Final = "langwatch.span.type"
@@ -56,8 +59,8 @@ KEYS: Final = (
     ),
     Row(TIMESTAMPS, LANGWATCH, "JSON: `started_at`, `first_token_at`, `finished_at` in milliseconds since 1970"),
     Row(THREAD, LANGWATCH, "the conversation that it was part of"),
-    Row(USER, LANGWATCH, "whom it was done for"),
-    Row(METADATA, LANGWATCH, "JSON: what the application says of it; of a trace, also how it was sampled"),
+    Row(USER, RECEIVER, "whom it was done for"),
+    Row(METADATA, RECEIVER, "JSON: what the application says of it; of a trace, also how it was sampled"),
     Row(MODEL, LANGWATCH, "the model"),
     Row(SYSTEM, LANGWATCH, "who serves the model"),
     Row(PROVIDER, GEN_AI, "the same, by its newer name"),
