@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.faults.bench import RETRY, SUCCESS, Bench, Sink
-from tests.faults.process import deliver, run, sent
+from tests.faults.process import PRELUDE, deliver, run, sent
 from tests.faults.sending import event_id, fragment
 from tests.faults.server import Endpoint, black_hole, closed_port
 
@@ -66,6 +66,30 @@ def test_one_of_two_sinks_is_down(down: str) -> None:
     with Endpoint(port=port if down == "refusing" else hole.server_port) as back:
         deliver(back)
     assert sorted(back.accepted) == sorted(sent(*range(500)))
+
+
+@pytest.mark.fault(23)
+def test_telemetry_and_langwatch_do_not_wait_for_each_other() -> None:
+    """Our own two sinks: whichever is a black hole, the other's events arrive while it is."""
+    code = """
+        from automagik_telemetry.observability.recording import open_span
+        log(0)
+        open_span("run", "agent").end()
+        for sink in (host.sinks()[os.environ["GOOD"]], host.sinks()[os.environ["BAD"]]):
+            say(sink.force_flush(20 if sink.sink == os.environ["GOOD"] else 0.5))
+    """
+    prelude = f"{PRELUDE}\nfrom automagik_telemetry import host\n"
+    for good, bad in (("telemetry", "langwatch"), ("langwatch", "telemetry")):
+        with Endpoint() as up, Endpoint(black_hole) as down:
+            urls = {good: up.url, bad: down.url}
+            keys = {
+                "LANGWATCH_ENDPOINT": urls["langwatch"],
+                "LANGWATCH_API_KEY": "sk-lw-test",
+                "GOOD": good,
+                "BAD": bad,
+            }
+            assert run(urls["telemetry"], code, prelude, **keys).lines == ["True", "False"]
+            assert len(up.accepted) == 1
 
 
 @pytest.mark.fault(21)
