@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"})
+_UNSERVED = (404, 405)
 _WEBSOCKET, _OTHER = "WEBSOCKET", "other"
 _serving: ContextVar[object] = ContextVar("automagik_telemetry_serving", default=None)
 
@@ -60,6 +61,9 @@ class TelemetryMiddleware:
         def done(exchange: Exchange) -> None:
             try:
                 template = self._routes.template(scope, outer, path)
+                # A middleware of the host's may answer in the route's place, or copy the scope.
+                if template == UNMATCHED and exchange.status not in _UNSERVED:
+                    template = self._routes.matching(outer, path)
                 if template not in self._skip:
                     event = APIRequestEvent(
                         template, _method(scope), exchange.status, exchange.duration_ms, exchange.success

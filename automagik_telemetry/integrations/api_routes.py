@@ -32,6 +32,7 @@ class Routes:
     def __init__(self, app: object) -> None:
         self._app = app
         self._known: dict[int, _Known] = {}
+        self._ordered: list[str] | None = None
 
     def template(self, scope: MutableMapping[str, Any], outer: object, path: str) -> str:
         """Return the template for a request that was served, or "unmatched".
@@ -49,16 +50,27 @@ class Routes:
             return known.templates[0]
         return next((each for each in known.templates if _pattern(each).fullmatch(path)), known.templates[0])
 
+    def matching(self, outer: object, path: str) -> str:
+        """Return the template that a path matches, for a request that no route was seen to serve."""
+        if self._ordered is None:
+            self._read(outer)
+        return next((each for each in self._ordered or () if _pattern(each).fullmatch(path)), UNMATCHED)
+
     def _look_up(self, endpoint: object, outer: object) -> _Known:
         if len(self._known) > _MAX_UNKNOWN:
             self._known.clear()
+        self._read(outer)
+        return self._known.setdefault(id(endpoint), _Known(endpoint, ()))
+
+    def _read(self, outer: object) -> None:
+        """Read the application's table."""
         found: dict[int, tuple[object, list[str]]] = {}
         for each, template in _walk(_table(outer) or _table(self._app), ""):
             found.setdefault(id(each), (each, []))[1].append(_declared(template))
         for key, (each, templates) in found.items():
-            # The longest first, for a short one's parameter may take in what a longer one says in words.
-            self._known[key] = _Known(each, tuple(sorted(dict.fromkeys(templates), key=len, reverse=True)))
-        return self._known.setdefault(id(endpoint), _Known(endpoint, ()))
+            self._known[key] = _Known(each, tuple(sorted(dict.fromkeys(templates), key=_generality)))
+        everything = {template for _, templates in found.values() for template in templates}
+        self._ordered = sorted(everything, key=_generality)
 
 
 def _table(app: object) -> Iterable[Any]:
@@ -90,6 +102,11 @@ def _flat(routes: Iterable[Any]) -> Iterable[Any]:
     """Return the routes with those of included routers, which newer versions of FastAPI keep apart."""
     flat = getattr(sys.modules.get("fastapi.routing"), "iter_route_contexts", None)
     return routes if flat is None else flat(routes)
+
+
+def _generality(template: str) -> tuple[int, int, int, str]:
+    """Return what puts one template before another that takes in its paths: first the deep ones, and those of words."""
+    return -template.count("/"), template.count("{"), -len(template), template
 
 
 @cache

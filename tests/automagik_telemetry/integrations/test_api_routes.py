@@ -160,6 +160,26 @@ def test_behind_a_prefix(opted_in: Any, fields: Any) -> None:
     assert templates(app, opted_in, fields) == ["/v1/items/{item}"]
 
 
+@pytest.mark.parametrize("how", ["copies", "answers"])
+def test_middleware_between(opted_in: Any, fields: Any, how: str) -> None:
+    """A middleware of the host's may hand on a copy of the scope, or answer itself: the template is the route's."""
+
+    class Between:
+        def __init__(self, app: Any) -> None:
+            self.app = app
+
+        async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+            await (self.app(dict(scope), receive, send) if how == "copies" else plain(scope, receive, send))
+
+    app = fastapi()
+    app.get("/users/me")(answer)
+    app.get("/users/{name}")(answer_user)
+    app.add_middleware(Between)
+    app.add_middleware(TelemetryMiddleware)
+    expected = {"/users/me": "/users/me", "/users/secret": "/users/{name}", "/no/secret": "unmatched"}
+    assert templates(app, opted_in, fields, *expected) == list(expected.values())
+
+
 def test_a_framework_with_a_route_of_its_own(opted_in: Any, fields: Any) -> None:
     """Any application may say in the scope which route it chose."""
 
