@@ -54,9 +54,12 @@ def no_real_endpoint(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Print how many values the tests of privacy planted and looked for."""
+    """Print how many values the tests of privacy looked for, and how long processes took to end after all was done."""
     reports = [report for reports in terminalreporter.stats.values() for report in reports]
     ends = [report for report in reports if getattr(report, "when", None) == "teardown"]
     cases = [count for report in ends for name, count in report.user_properties if name == "privacy cases"]
     if cases:
         terminalreporter.write_line(f"privacy: {sum(cases):,} cases tried")
+    exits = [f"{value} {name[5:]}" for report in ends for name, value in report.user_properties if name[:5] == "exit "]
+    if exits:
+        terminalreporter.write_line(f"end of a process after its last output: {', '.join(sorted(exits))}")

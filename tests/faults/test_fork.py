@@ -13,7 +13,7 @@ from tests.faults.process import deliver, many, run, sent, start
 from tests.faults.server import Endpoint, closed_port, reply
 
 FORKS = many(200, 1000)
-ENDS = many(60, 200)
+ENDS = many(20, 200)
 
 
 @pytest.mark.fault(36)

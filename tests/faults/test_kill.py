@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from tests.faults.process import deliver, run, sent, start
 from tests.faults.server import Endpoint, black_hole, closed_port, reply
 
 KILLS = 10
+Record = Callable[[str, object], None]
 
 
 @pytest.mark.fault(28)
@@ -74,10 +76,11 @@ def test_ctrl_c() -> None:
 
 
 @pytest.mark.fault(26)
-def test_a_process_that_ends_at_once_waits_for_nothing() -> None:
+def test_a_process_that_ends_at_once_waits_for_nothing(record_property: Record) -> None:
     """Its one event is the next process's to send."""
     with Endpoint() as endpoint:
         ended = run(endpoint.url, "log(0); say('last')")
+        record_property("exit at once", f"{ended.seconds:.2f} s")
         assert ended.status == 0
         assert ended.seconds < 5, "no schedule_delay, no request"
         assert endpoint.requests == []
@@ -87,7 +90,7 @@ def test_a_process_that_ends_at_once_waits_for_nothing() -> None:
 
 @pytest.mark.fault(2)
 @pytest.mark.parametrize("busy", [True, False])
-def test_exit_while_the_endpoint_is_a_black_hole(*, busy: bool) -> None:
+def test_exit_while_the_endpoint_is_a_black_hole(record_property: Record, *, busy: bool) -> None:
     """With or without a request under way, the end waits a moment for an answer and not for its timeout."""
     with Endpoint(black_hole) as endpoint:
         wait = "tracing.flush(1.0); " if busy else ""
@@ -96,18 +99,20 @@ def test_exit_while_the_endpoint_is_a_black_hole(*, busy: bool) -> None:
         endpoint.answers = [reply()]
         deliver(endpoint)
     assert (ended.status, ended.lines) == (0, ["last"])
+    record_property(f"exit black hole{', asked' * busy}", f"{ended.seconds:.2f} s")
     assert ended.seconds < 10, "far below the timeout of 60 s"
     assert endpoint.accepted == sent(0)
 
 
 @pytest.mark.fault(1)
 @pytest.mark.parametrize("busy", [True, False])
-def test_exit_while_the_endpoint_refuses(*, busy: bool) -> None:
+def test_exit_while_the_endpoint_refuses(record_property: Record, *, busy: bool) -> None:
     """Tried or not, the event is delivered when someone listens again."""
     port = closed_port()
     wait = "say(tracing.flush(0.5)); " if busy else ""
     ended = run(f"http://127.0.0.1:{port}", f"log(0); {wait}say('last')")
     assert (ended.status, ended.lines) == (0, ["False", "last"] if busy else ["last"])
+    record_property(f"exit refused{', asked' * busy}", f"{ended.seconds:.2f} s")
     assert ended.seconds < 10, "far below any timeout"
     with Endpoint(port=port) as endpoint:
         deliver(endpoint)
