@@ -40,7 +40,7 @@ class ModelRun(Protocol):
 
 def track_model(model: object) -> None:
     """Give a model a subclass of its class, of the same name, which tells the run that it is used in what it does."""
-    if model is not None:
+    with contextlib.suppress(Exception):  # what is no model, or can't be given another class, is left alone
         subclass(model, {**dict.fromkeys(_REQUESTS, _request), **dict.fromkeys(_TOOLS, _tool)})
 
 

@@ -5,13 +5,14 @@ Media are told by reference, or by their kind and size; their bytes are never ke
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from automagik_processors.bounded_json import dumps
 
 _LONGEST_URL = 2_048
+_WHOLE = 1_000_000
+"""Characters kept here: as many as are searched for secrets, for half of one is not known; what is sent is less."""
 _ROLES = {"developer": "system", "model": "assistant", "human": "user", "ai": "assistant"}
 _KNOWN = frozenset({"system", "user", "assistant", "tool", "function"})
 
@@ -28,13 +29,13 @@ def message(role: object, content: object, **more: Any) -> dict[str, Any]:  # no
 
 def tool_call(name: object, arguments: object, call_id: object) -> dict[str, Any]:
     """Return a call that a model asked for; its arguments are JSON, as the model wrote them."""
-    text = arguments if isinstance(arguments, str) else "{}" if arguments is None else dumps(arguments)
+    text = arguments if isinstance(arguments, str) else "{}" if arguments is None else _json(arguments)
     return {"id": str(call_id or ""), "type": "function", "function": {"name": str(name), "arguments": text}}
 
 
 def text(value: object) -> str:
     """Return any content as a text: JSON if it is none."""
-    return value if isinstance(value, str) else dumps(without_bytes(value))
+    return value if isinstance(value, str) else _json(without_bytes(value))
 
 
 def part(value: str) -> dict[str, Any]:
@@ -81,11 +82,5 @@ def without_bytes(value: object) -> object:
     return value
 
 
-def parsed(arguments: object) -> object:
-    """Return the arguments of a call as data, where they are valid JSON."""
-    if not isinstance(arguments, str):
-        return arguments
-    try:
-        return json.loads(arguments)
-    except ValueError:
-        return arguments
+def _json(value: object) -> str:
+    return dumps(value, _WHOLE, _WHOLE)

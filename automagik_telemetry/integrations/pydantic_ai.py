@@ -137,8 +137,9 @@ class _Tracker(AbstractCapability[Any]):
         run = _run.get()
         if run is None:
             return await handler(request_context)
-        run.count_request(request_context.model.model_name)
-        run.count_retries(_retries(request_context.messages))
+        with contextlib.suppress(Exception):  # a property of the application's own model
+            run.count_request(request_context.model.model_name)
+            run.count_retries(_retries(request_context.messages))
         if run.traced is None:
             return await handler(request_context)
         request = _Request(run, request_context)
@@ -181,8 +182,8 @@ class _Request(Step):
         model = context.model
         self._conversation = run.conversation
         self._started = time.time()
-        about = {"model": model.model_name, "provider": model.system}
-        super().__init__(run, model.model_name, "llm", lambda: {"input": run.conversation.request(context), **about})
+        super().__init__(run, run.event.model or "model", "llm", lambda: {"input": run.conversation.request(context)})
+        self.tell(lambda: {"model": model.model_name, "provider": model.system})
 
     def see(self, told: object) -> bool:
         """Take in the model's answer."""

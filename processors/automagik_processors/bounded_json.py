@@ -36,20 +36,21 @@ def cut(text: str, room: int = MAX_TEXT) -> str:
     return text if len(text) <= room else f"{text[:room]}[cut: {len(text) - room:,} more characters]"
 
 
-def dumps(value: object, max_value: int = MAX_VALUE) -> str:
+def dumps(value: object, max_value: int = MAX_VALUE, max_text: int = MAX_TEXT) -> str:
     """Return `value` as JSON, whatever it is; never raises.
 
     What JSON has no form for becomes a text: NaN, ints beyond 64 bits, dates, exceptions, any object's str. Bytes are
-    never kept, only how many there were. Texts hold at most `MAX_TEXT` characters, and all of them at most `max_value`.
+    never kept, only how many there were. Texts hold at most `max_text` characters, and all of them at most `max_value`.
     """
-    return orjson.dumps(_Bounds(max_value).value(value)).decode()
+    return orjson.dumps(_Bounds(max_value, max_text).value(value)).decode()
 
 
 class _Bounds:
     """One value on its way: how much may still be kept, and which containers lie around the present one."""
 
-    def __init__(self, characters: int) -> None:
+    def __init__(self, characters: int, max_text: int) -> None:
         self._characters = characters
+        self._max_text = max_text
         self._nodes = MAX_NODES
         self._path: set[int] = set()
 
@@ -72,7 +73,7 @@ class _Bounds:
             self._path.discard(identity)
 
     def text(self, text: str) -> str:
-        room = min(MAX_TEXT, self._characters)
+        room = min(self._max_text, self._characters)
         self._characters -= min(room, len(text))
         text = cut(text, room)
         return text if text.isascii() else utf8(text).decode()

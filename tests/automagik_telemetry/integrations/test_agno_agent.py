@@ -157,3 +157,17 @@ def test_without_the_framework() -> None:
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1].startswith("ImportError: ")
     assert "automagik-telemetry[agno]" in done.stderr.splitlines()[-1]
+
+
+def test_model_that_cannot_be_looked_at(opted_in: Any, fields: Any) -> None:
+    """A model whose class can't be another's is used as it is, and the run is tracked all the same."""
+
+    class Closed(Offline):
+        def __setattr__(self, name: str, value: object) -> None:
+            if name == "__class__":
+                raise TypeError
+            super().__setattr__(name, value)
+
+    assert instrument(Agent(model=Closed(), name="simple", telemetry=False)).run("secret").content == "done"
+    (run,) = named(opted_in, fields, "agent.run")
+    assert (run["event.success"], run["event.token_count"]) == (True, 5)

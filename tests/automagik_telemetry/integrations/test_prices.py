@@ -1,0 +1,40 @@
+"""What an answer cost is estimated from the installed price list, or not at all."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import pytest
+
+from automagik_telemetry.integrations.prices import estimate, prepare
+
+USAGE = {"input_tokens": 1_000_000, "output_tokens": 1_000_000}
+
+
+def test_estimates() -> None:
+    """A public model has a price, by whatever name its provider goes; what is read from a cache is cheaper."""
+    prepare()
+    price = estimate("gpt-4o", "openai", USAGE)
+    assert price is not None
+    assert 5 < price < 50
+    assert estimate("gpt-4o", "OpenAI", USAGE) == estimate("gpt-4o", "a name of one's own", USAGE) == price
+    cached = estimate("gpt-4o", "openai", {**USAGE, "cache_read_tokens": 900_000})
+    assert cached is not None
+    assert cached < price
+
+
+@pytest.mark.parametrize(
+    ("model", "usage"), [("my-own-model", USAGE), (None, USAGE), ("gpt-4o", None), ("gpt-4o", {}), ("gpt-4o", {"x": 5})]
+)
+def test_what_is_not_known_has_no_price(model: str | None, usage: Any) -> None:
+    """Without a known model and tokens there is no estimate, and no error."""
+    prepare()
+    assert not estimate(model, "openai", usage)
+
+
+def test_without_the_price_list(monkeypatch: pytest.MonkeyPatch) -> None:
+    """While the list is not loaded there is no estimate: a run never loads it."""
+    monkeypatch.delitem(sys.modules, "genai_prices", raising=False)
+    assert estimate("gpt-4o", "openai", USAGE) is None
+    assert "genai_prices" not in sys.modules
