@@ -10,6 +10,8 @@ import sysconfig
 from pathlib import Path
 from typing import NamedTuple
 
+import pytest
+
 from tests.faults.server import closed_port
 
 ROOT = Path(__file__).parent.parent.parent
@@ -48,6 +50,7 @@ def script(port: int) -> str:
     return "\n".join(lines)
 
 
+@pytest.mark.timeout(600)  # fifteen processes, some of which import two frameworks
 def test_every_command_does_what_the_page_says(tmp_path: Path) -> None:
     """Every command ends well and prints what is expected, against a collector on a port of its own."""
     port = closed_port()
