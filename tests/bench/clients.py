@@ -136,6 +136,16 @@ def ours_below(url: str) -> Client:
     return Client(lambda fields: logger.debug(NAME, extra=fields), manager.flush)
 
 
+def ours_langwatch(url: str) -> Client:
+    """Return a span of ours for LangWatch, each a trace of its own, of which all are kept."""
+    os.environ |= {"LANGWATCH_API_KEY": "none", "LANGWATCH_ENDPOINT": url, "AUTOMAGIK_SAMPLING_RATE": "1"}
+    os.environ["AUTOMAGIK_TELEMETRY_ENABLED"] = "false"
+    manager = _manager(url)
+    from automagik_telemetry.observability.recording import open_span
+
+    return Client(lambda fields: open_span(NAME, "agent", attributes=fields).end(), manager.flush)
+
+
 # The peers.
 
 
@@ -213,8 +223,8 @@ def langwatch(url: str) -> Client:
     provider: Any = trace.get_tracer_provider()
 
     def log(fields: Fields) -> None:
-        with sdk.span(name=NAME, type="agent") as span:
-            span.set_attributes(fields)
+        with sdk.trace(name=NAME, type="agent") as span:
+            span.root_span.set_attributes(fields)
 
     return Client(log, provider.force_flush)
 
@@ -228,6 +238,7 @@ CLIENTS: dict[str, Callable[[str], Client]] = {
         ours,
         ours_structlog,
         ours_track_event,
+        ours_langwatch,
         ours_off,
         ours_below,
         otel_logs,

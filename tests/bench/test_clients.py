@@ -18,7 +18,16 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 NEEDS = {"logfire": "logfire", "sentry_logs": "sentry_sdk", "langwatch": "langwatch", "otel_logs": "opentelemetry.sdk"}
-SENDING = ["ours", "ours_structlog", "ours_track_event", "otel_logs", "otel_spans", "logfire", "sentry_logs"]
+SENDING = [
+    "ours",
+    "ours_structlog",
+    "ours_track_event",
+    "ours_langwatch",
+    "otel_logs",
+    "otel_spans",
+    "logfire",
+    "sentry_logs",
+]
 
 
 @pytest.fixture(scope="module")
