@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from agno.agent import Agent as AgnoAgent
 from pydantic_ai import Agent
+from pydantic_ai.capabilities import AbstractCapability, CombinedCapability
 from pydantic_ai.models.test import TestModel
 
 from automagik_processors import LangWatchTrace, Scrub
@@ -79,8 +80,34 @@ def of_any(look_on: Callable[[Any], Any]) -> Callable[[], None]:
     return runs
 
 
+class Idle(AbstractCapability[Any]):
+    """A capability that hands everything on: what pydantic-ai itself takes for any that looks on."""
+
+    async def wrap_run(self, ctx: Any, *, handler: Any) -> Any:
+        """Hand on."""
+        del ctx
+        return await handler()
+
+    async def wrap_model_request(self, ctx: Any, *, request_context: Any, handler: Any) -> Any:
+        """Hand on."""
+        del ctx
+        return await handler(request_context)
+
+    async def wrap_tool_execute(self, ctx: Any, *, call: Any, tool_def: Any, args: Any, handler: Any) -> Any:
+        """Hand on."""
+        del ctx, call, tool_def
+        return await handler(args)
+
+
+def idle(agent: Any) -> Any:
+    """Return the agent with such a capability."""
+    agent._root_capability = CombinedCapability([Idle(), agent.root_capability])
+    return agent
+
+
 KINDS: dict[str, tuple[Callable[..., Any], Callable[[Any], Any]]] = {
     "pydantic-ai": (of_pydantic_ai, pydantic_ai.instrument),
+    "  a no-op": (of_pydantic_ai, idle),
     "agno": (of_agno, agno.instrument),
     "any agent": (of_any, track_agent("simple")),
 }
