@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -139,21 +139,24 @@ def _run_commands(console: Console, environment: dict[str, str]) -> str:
     def run(arguments: tuple[str, ...]) -> subprocess.CompletedProcess[str]:
         return _run([sys.executable, "-m", "bookshop.commands", *arguments], environment)
 
+    left = ""
     with ThreadPoolExecutor(2) as pool:
         for arguments, ended in zip(_COMMANDS, pool.map(run, _COMMANDS), strict=True):
             shown = " ".join(f'"{argument}"' if " " in argument else argument for argument in arguments)
             console.print(f"     $ bookshop {shown}", markup=False)
             console.print(f"       {(ended.stdout or ended.stderr).splitlines()[-1]}", markup=False, end="")
             console.print(f"  [dim](exit code {ended.returncode})[/dim]" if ended.returncode else "")
-    return _queued_run(Path(environment["AUTOMAGIK_STATE_DIR"]))
+            left = left or _queued_run(Path(environment["AUTOMAGIK_STATE_DIR"]))
+    return left
 
 
 def _queued_run(state: Path) -> str:
     """Return an agent's run that waits on disk: a segment's file is the body of the request, one event a line."""
     for segment in sorted(state.glob("queue/*/*.json")):
-        for line in segment.read_bytes().splitlines():
-            if b'"agent.run"' in line:
-                return line.removesuffix(b",").decode()
+        with suppress(OSError):  # another process may have shipped it just now
+            for line in segment.read_bytes().splitlines():
+                if b'"agent.run"' in line:
+                    return line.removesuffix(b",").decode()
     return ""
 
 

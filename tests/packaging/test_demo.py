@@ -28,4 +28,5 @@ def test_demo_runs_from_the_wheel(wheel: Path, tmp_path: Path, monkeypatch: pyte
     assert " events sent, 0 dropped." in shown
     for title in ("Feature usage", "Performance", "Error patterns: errors", "Framework preference", "agent.run"):
         assert title in shown
+    assert '"name":"agent.run"' in shown
     assert "Traceback" not in shown
