@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from automagik_telemetry.integrations.api_exchange import Exchange
 from automagik_telemetry.integrations.api_routes import UNMATCHED, Routes
-from automagik_telemetry.integrations.current import telemetry
+from automagik_telemetry.integrations.current import observability, telemetry
 from automagik_telemetry.span import Span, traceparent
 from automagik_telemetry.telemetry.events import APIRequestEvent
 from automagik_telemetry.telemetry.vocabulary import declare
@@ -53,7 +53,8 @@ class TelemetryMiddleware:
         """Serve one connection; anything but a request or a websocket passes untracked."""
         collector = telemetry() if scope["type"] in ("http", "websocket") else None
         if collector is None or _serving.get() is scope:  # the application that this one is mounted in tracks it
-            await self.app(scope, receive, send)
+            with contextlib.nullcontext() if collector is not None else _joined(scope):
+                await self.app(scope, receive, send)
             return
         outer, path = scope.get("app"), scope.get("path", "").removeprefix(scope.get("root_path", ""))
         span = Span(traceparent(scope.get("headers", ())))
@@ -86,6 +87,13 @@ class TelemetryMiddleware:
             exchange.end(None)
         finally:
             _serving.reset(token)
+
+
+def _joined(scope: Scope) -> contextlib.AbstractContextManager[None]:
+    """Return a block in which full traces are part of the caller's, though usage is not tracked."""
+    if scope["type"] not in ("http", "websocket") or observability() is None:
+        return contextlib.nullcontext()
+    return Span(traceparent(scope.get("headers", ()))).within()
 
 
 def _track_crash(collector: TelemetryCollector, span: Span, error: Exception) -> None:

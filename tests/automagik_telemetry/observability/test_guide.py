@@ -6,10 +6,12 @@ import asyncio
 import json
 import uuid
 from typing import TYPE_CHECKING, Any
+from unittest.mock import AsyncMock
 
 import pytest
 
 from automagik_telemetry import get_tracing_manager
+from automagik_telemetry.integrations.api import TelemetryMiddleware
 from automagik_telemetry.integrations.current import observability
 from automagik_telemetry.observability.recording import open_span
 
@@ -260,3 +262,20 @@ def test_integrations_join_what_an_application_opened(manager: ObservabilityMana
     open_span("outer", "llm").end()
     spans = arrived()
     assert spans["inner"]["traceId"] == spans["agent.simple"]["traceId"] != spans["outer"]["traceId"]
+
+
+def test_served_run_is_part_of_its_callers_trace(manager: ObservabilityManager, arrived: Any) -> None:
+    """With telemetry off, too, the middleware takes the caller's traceparent for the runs inside."""
+    client = manager.trace_agent_run("client", "s")
+
+    async def app(_scope: Any, _receive: Any, _send: Any) -> None:
+        await asyncio.sleep(0)
+        open_span("agent.server", "agent").end()
+
+    with client:
+        headers = [(b"traceparent", client.traceparent.encode())]
+    scope = {"type": "http", "method": "GET", "path": "/", "headers": headers}
+    asyncio.run(TelemetryMiddleware(app)(scope, AsyncMock(), AsyncMock()))
+    spans = arrived()
+    assert spans["agent.server"]["traceId"] == spans["agent.client"]["traceId"]
+    assert spans["agent.server"]["parentSpanId"] == spans["agent.client"]["spanId"]
