@@ -42,13 +42,15 @@ class Plain:
         if value is None or kind is bool or (kind is int and -_LARGEST <= value < _LARGEST):  # type: ignore[operator]
             return value
         self._nodes -= 1
+        if kind is str and self._nodes >= 0:
+            return self.text(value)  # type: ignore[arg-type] # known by its type
         identity = id(value)
         if self._nodes < 0 or len(self._path) > MAX_DEPTH or identity in self._path:
             self.bad["too_deep_or_many"] += 1
             return "[cut]"
         self._path.add(identity)
         try:
-            return self._convert(value)
+            return self._mapping(value.items()) if kind is dict else self._convert(value)  # type: ignore[attr-defined]
         except Exception:  # noqa: BLE001 - the object's own methods may raise anything
             return self._unknown(value)
         finally:
@@ -59,12 +61,12 @@ class Plain:
 
         A lone surrogate, which no request can carry, becomes U+FFFD.
         """
-        room = max(0, min(MAX_TEXT, self._characters))
         size = len(text)
-        if size > room:
+        if size > MAX_TEXT or size > self._characters:
+            room = max(0, min(MAX_TEXT, self._characters))
             self.bad["cut_text"] += 1
-            text = f"{text[:room]}[cut: {size - room:,} more characters]"
-        self._characters -= min(size, room)
+            text, size = f"{text[:room]}[cut: {size - room:,} more characters]", room
+        self._characters -= size
         return text if text.isascii() else text.encode(errors="replace").decode()
 
     def _convert(self, value: Any) -> Any:  # noqa: ANN401, PLR0911 - see `value`; one for each kind
