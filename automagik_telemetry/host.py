@@ -111,5 +111,6 @@ def attach_for_traces(handlers: Iterable[logging.Handler]) -> None:
     logger = logging.getLogger(TRACE_LOGGER)
     for handler in handlers:
         logger.propagate = False
-        logger.setLevel(logging.INFO)
+        if not logger.level:
+            logger.setLevel(logging.INFO)
         logger.addHandler(handler)

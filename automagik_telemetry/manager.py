@@ -139,9 +139,10 @@ def _observability(settings: Settings, found: Mapping[str, BatchQueueHandler]) -
     from automagik_telemetry.observability.manager import ObservabilityManager, sampler_of  # noqa: PLC0415 - see above
 
     others = providers.installed()
-    host.attach_for_traces(others.values())
     sinks = {name: sink for name, sink in found.items() if isinstance(sink, TraceHandler) and sink.level < OFF}
     handlers: dict[str, logging.Handler] = {**sinks, **others}
+    # Wherever a file has put the sink: what traces hold is for no handler beside it.
+    host.attach_for_traces(handlers.values())
     return ObservabilityManager(handlers, sampler_of(settings)) if handlers else None
 
 

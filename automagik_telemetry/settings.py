@@ -239,10 +239,16 @@ class Settings:
         "AUTOMAGIK_TRACE_EXPORT_TIMEOUT", _seconds, 10.0, "How many seconds one request may take, connecting included."
     )
     default_sampling_rate: float | None = _row(
-        "AUTOMAGIK_SAMPLING_RATE", _rate, None, "Which share of events to keep, in place of what logging.yaml says."
+        "AUTOMAGIK_SAMPLING_RATE",
+        _rate,
+        None,
+        "Which share to keep: of events, in place of what logging.yaml says, and of full traces, in place of 0.1.",
     )
     error_sampling_rate: float | None = _row(
-        "AUTOMAGIK_ERROR_SAMPLING_RATE", _rate, None, "The same for events of failures."
+        "AUTOMAGIK_ERROR_SAMPLING_RATE",
+        _rate,
+        None,
+        "The same for failures; of full traces with one, all are kept by default.",
     )
 
     observability_enabled: bool | None = _row(

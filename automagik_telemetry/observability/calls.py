@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import threading
 from collections import OrderedDict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from automagik_telemetry.observability.context import begin
 from automagik_telemetry.observability.otlp_ids import span_id_of, trace_id_of
 from automagik_telemetry.observability.recording import OpenSpan, child_of, current_span
 from automagik_telemetry.span import Span
+
+if TYPE_CHECKING:
+    from automagik_telemetry.observability.collection import Recorder
 
 MAX_RUNS = 1_000
 """Runs that have been started and not completed; beyond it the oldest is completed as it is."""
@@ -33,14 +35,14 @@ class ToldRuns:
     run tells it, and what is told to the others is left alone. What is told inside an open trace becomes part of that.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, recorder: Recorder) -> None:
         self._runs: OrderedDict[str, ToldRun] = OrderedDict()
-        self._lock = threading.RLock()
+        self._recorder = recorder
 
     def start(self, teller: str, trace_id: object, span_id: object, name: str) -> OpenSpan | None:
         """Begin a run, or find it; None if another provider tells it."""
         key = trace_id_of(trace_id)
-        with self._lock:
+        with self._recorder.lock:  # which is renewed after a fork
             run = self._runs.get(key)
             if run is None:
                 outer = current_span()
@@ -92,12 +94,12 @@ class ToldRuns:
         run = self._run(trace_id)
         if run is None or run.teller != teller:
             return None
-        with self._lock:
+        with self._recorder.lock:
             self._runs.pop(trace_id_of(trace_id), None)
         return run
 
     def _run(self, trace_id: object) -> ToldRun | None:
-        with self._lock:
+        with self._recorder.lock:
             return self._runs.get(trace_id_of(trace_id)) if trace_id else None
 
 

@@ -86,8 +86,11 @@ class OpenTrace:
 
     def __del__(self) -> None:
         """Count a trace whose root nobody has ended."""
-        if self.recorder is not None and self.mine:
-            self.recorder.forget(self)
+        try:
+            if self.recorder is not None and self.mine:
+                self.recorder.forget(self)
+        except Exception:  # noqa: BLE001, S110 - while the interpreter ends, anything may be gone
+            pass
 
 
 class Recorder:

@@ -35,7 +35,7 @@ class ObservabilityManager:
     ) -> None:
         self.sampler = sampler or AdaptiveSampler()
         self._recorder = Recorder(self.sampler, limits, self._warm_up)
-        runs = ToldRuns()
+        runs = ToldRuns(self._recorder)
         self.providers = {
             name: TraceProvider(name, handler, self._recorder, runs) for name, handler in (handlers or {}).items()
         }

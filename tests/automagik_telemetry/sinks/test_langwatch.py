@@ -166,6 +166,20 @@ def test_traces_reach_no_other_handler(
     assert account(traced)["tracer"]["queued"] == 1
 
 
+def test_file_that_puts_the_sink_elsewhere_shows_traces_to_nobody_else(
+    tmp_path: Path, traced: TracingManager, langwatch: Endpoint
+) -> None:
+    """A configuration without the logger of traces lets them reach LangWatch, and no other handler of `automagik`."""
+    text = SHIPPED.read_text(encoding="utf-8").replace("[telemetry, console]", "[telemetry, langwatch, file]", 1)
+    text = text.replace("automagik-events.jsonl", str(tmp_path / "local.jsonl")).replace("automagik.traces:", "other:")
+    (tmp_path / "mine.yaml").write_text(text, encoding="utf-8")
+    manager = configure(tmp_path / "mine.yaml")
+    open_span("run", input="private").end()
+    assert manager.flush(20)
+    assert len(langwatch.requests) == 1
+    assert not (tmp_path / "local.jsonl").exists()
+
+
 def test_content_is_on_disk_only_if_it_is_to_be_durable(
     tmp_path: Path, traced: TracingManager, langwatch: Endpoint, monkeypatch: pytest.MonkeyPatch
 ) -> None:
