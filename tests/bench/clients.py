@@ -224,7 +224,8 @@ def langwatch(url: str) -> Client:
 
     def log(fields: Fields) -> None:
         with sdk.trace(name=NAME, type="agent") as span:
-            span.root_span.set_attributes(fields)
+            root: Any = span.root_span
+            root.set_attributes(fields)
 
     return Client(log, provider.force_flush)
 
