@@ -112,6 +112,7 @@ GOALS = (
     Goal("import, on top of structlog and logging.config", _figure("ms", Run("importing", "", 0)), 20, "ms"),
     Goal("bytes on the wire, of OTel spans' with gzip", _ratio("ours", "otel_spans", "bytes"), 1.2),
     Goal("CPU for a LangWatch span, of LangWatch's SDK's", _ratio("ours_langwatch", "langwatch", "cpu"), 1 / 15),
+    Goal("the same, lost", _figure("lost", Run("burst", "ours_langwatch")), 0, "events"),
     Goal("CPU for an event, 1,000 to 1,000,000 events, of the first", _growth("events"), 1.5),
     Goal("CPU for an event, 1 to 10,000 agents, of the first", _growth("distinct agents"), 1.5),
     Goal("CPU for an attribute, 8 to 64, of 1 to 8", _per_attribute, 1.5),
