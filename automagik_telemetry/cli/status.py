@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import click
 
@@ -17,9 +18,6 @@ from automagik_telemetry.delivery.told import read_told
 from automagik_telemetry.settings import LEVELS, OFF, Settings
 from automagik_telemetry.sinks import langwatch_account
 from automagik_telemetry.sinks.langwatch import traces_url
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 _NAMES = {number: name for name, number in LEVELS.items()}
 
@@ -65,6 +63,7 @@ def status() -> dict[str, Any]:
     """Return what the command prints. Raises ConfigurationError."""
     settings = Settings.from_environ()
     path = logging_config.find(settings)
+    state = Path(identity.state_directory(settings.state_dir))
     segments = [file for folder in queues() for file in folder.glob("[0-9]*.json")]
     return {
         "sinks": [_telemetry(settings, path), _langwatch(settings, path)],
@@ -73,7 +72,7 @@ def status() -> dict[str, Any]:
         "deliveries": [told for folder in queues() if (told := read_told(str(folder)))],
         "configuration": str(path),
         "saved_choice": str(choice.path()) if choice.path().exists() else "none",
-        "state": str(queues()[0].parent.parent) if queues() else "none",
+        "state": str(state) if state.exists() else "none",
     }
 
 

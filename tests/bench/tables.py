@@ -23,7 +23,7 @@ def clients_table(found: Medians) -> str:
             continue
         what = (client.__doc__ or "").split("\n")[0].removeprefix("Return ").rstrip(".")
         times = [_short(figures[figure]) for figure in ("cpu", "p50", "p99", "p99.9")]
-        share = f"{100 * figures['lost'] / figures['events']:.0f} %"
+        share = f"{100 * figures['lost'] / figures['events']:.0f} %" if figures["lost"] >= 0 else "0 %, sent twice"
         sent = ["-", "-"] if name in _SILENT else [share, _short(figures["bytes"])]
         rows.append([f"`{name}`: {what}", *times, *sent])
     return _table(["client", "CPU", "call p50", "p99", "p99.9", "lost", "wire bytes"], rows)
