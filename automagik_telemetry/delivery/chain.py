@@ -63,9 +63,14 @@ class ChainFormatter(logging.Formatter):
                 "the last processor must be OTLPSpan or OTLPLogRecord"
             )
         self.signal: Literal["traces", "logs"] = signal
-        self.processors = tuple(built)
-        *first, last = self._steps = fuse(self.processors)
+        self._processors = tuple(built)
+        *first, last = self._steps = fuse(self._processors)
         self._fused = last if isinstance(last, Fused) and first in ([], [merge_context]) else None
+
+    @property
+    def processors(self) -> tuple[Callable[[Any, str, Any], Any], ...]:
+        """The processors, in order. For others make another formatter: these are compiled."""
+        return self._processors
 
     def encode(self, record: logging.LogRecord) -> bytes:
         """Return the fragment that would be sent; raises structlog.DropEvent if the event does not leave."""

@@ -114,6 +114,7 @@ def test_keys_and_words(world: World, wire: Wire) -> None:
     } | {
         *("other", "unmatched", "unknown", "main", "api", "cli", "tool"),
         *("LookupError", "RuntimeError", "ClickException", "UsageError", "NoSuchOption", "Exit"),
+        *("agno", "pydantic_ai", "UnexpectedModelBehavior"),
     }
 
 
