@@ -148,9 +148,11 @@ def test_detect_secrets_finds_nothing_afterwards() -> None:
     assert {name: after for name, text in texts.items() if (after := found_in(scrubbed(text), MARK))} == {}
 
 
+# Texts without the letters of a secret's name: hypothesis tries the constants of the source, and so those names.
+harmless = st.text(st.characters(exclude_characters="aeiouwAEIOUW"), max_size=5)
 containers = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=8),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | harmless,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(harmless, inner, max_size=3),
     max_leaves=8,
 )
 
