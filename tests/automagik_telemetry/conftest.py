@@ -137,3 +137,13 @@ def fresh_process() -> Iterator[None]:
     vocabulary.update(words)
     for cached in (settings._warn_once, identity.anonymous_id, identity.salt, identity.session_id):
         cached.cache_clear()
+
+
+@pytest.fixture
+def to_langwatch(monkeypatch: pytest.MonkeyPatch, receiver: Receiver) -> Receiver:
+    """Opt in to full traces towards the receiver, and to nothing else; every trace is kept."""
+    monkeypatch.setenv("LANGWATCH_API_KEY", "sk-lw-key")
+    monkeypatch.setenv("LANGWATCH_ENDPOINT", receiver.url)
+    monkeypatch.setenv("AUTOMAGIK_ENABLE_TRACING_IN_CI", "true")
+    monkeypatch.setenv("AUTOMAGIK_SAMPLING_RATE", "1.0")
+    return receiver

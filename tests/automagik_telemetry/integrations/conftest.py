@@ -43,16 +43,6 @@ class Traced:
 
 
 @pytest.fixture
-def to_langwatch(monkeypatch: pytest.MonkeyPatch, receiver: Any) -> Any:
-    """Opt in to full traces towards the receiver, and to nothing else; every trace is kept."""
-    monkeypatch.setenv("LANGWATCH_API_KEY", "sk-lw-key")
-    monkeypatch.setenv("LANGWATCH_ENDPOINT", receiver.url)
-    monkeypatch.setenv("AUTOMAGIK_ENABLE_TRACING_IN_CI", "true")
-    monkeypatch.setenv("AUTOMAGIK_SAMPLING_RATE", "1.0")
-    return receiver
-
-
-@pytest.fixture
 def traced(to_langwatch: Any, fields: Any) -> Callable[[], list[Traced]]:
     """Flush, and return every span that arrived at LangWatch's path, in the order of their begins."""
 

@@ -22,16 +22,6 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def to_langwatch(monkeypatch: pytest.MonkeyPatch, receiver: Any) -> Any:
-    """Opt in to full traces towards the receiver, and to nothing else; every trace is kept."""
-    monkeypatch.setenv("LANGWATCH_API_KEY", "sk-lw-key")
-    monkeypatch.setenv("LANGWATCH_ENDPOINT", receiver.url)
-    monkeypatch.setenv("AUTOMAGIK_ENABLE_TRACING_IN_CI", "true")
-    monkeypatch.setenv("AUTOMAGIK_SAMPLING_RATE", "1.0")
-    return receiver
-
-
-@pytest.fixture
 def manager(to_langwatch: Any) -> ObservabilityManager:
     """The observability of this process."""
     found = get_tracing_manager().observability
