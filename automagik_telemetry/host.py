@@ -6,7 +6,6 @@ import logging
 from typing import TYPE_CHECKING
 
 from automagik_telemetry.delivery.handler import BatchQueueHandler
-from automagik_telemetry.sinks.langwatch import TraceHandler
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -93,8 +92,8 @@ def attach(handlers: Iterable[BatchQueueHandler]) -> None:
     Sinks for traces go to the logger of traces, and that one hands nothing on.
     """
     given = list(handlers)
-    attach_for_traces(handler for handler in given if isinstance(handler, TraceHandler))
-    handlers = [handler for handler in given if not isinstance(handler, TraceHandler)]
+    attach_for_traces(handler for handler in given if handler.for_traces)
+    handlers = [handler for handler in given if not handler.for_traces]
     logger = logging.getLogger(LOGGER)
     if handlers and not logger.level:
         # No higher than it was, or the host would lose lines that it asked for.

@@ -5,23 +5,23 @@ from __future__ import annotations
 import dataclasses
 import logging
 import os
+import sys
 import threading
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from automagik_telemetry import consent, host, logging_config
-from automagik_telemetry.observability import recording
+from automagik_telemetry.delivery.importing import importing
 from automagik_telemetry.settings import OFF, Settings
-from automagik_telemetry.sinks.langwatch import TraceHandler
 from automagik_telemetry.structlog_setup import configure_structlog
-from automagik_telemetry.telemetry.collector import TelemetryCollector
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from automagik_telemetry.delivery.handler import BatchQueueHandler
     from automagik_telemetry.observability.manager import ObservabilityManager
+    from automagik_telemetry.telemetry.collector import TelemetryCollector
 
 
 class TracingManager:
@@ -37,9 +37,12 @@ class TracingManager:
         found = _sinks(settings, telemetry=self.consent.given, traces=observed)
         self.observability = _observability(settings, found) if observed else None
         if self.observability is None:
-            recording.record_with(None)
+            _record_nothing()
         if self.consent.given:
             if "telemetry" in found:
+                # A process that sends no usage need not import this.
+                from automagik_telemetry.telemetry.collector import TelemetryCollector  # noqa: PLC0415 - see above
+
                 self._handler = found["telemetry"]
                 self.telemetry = TelemetryCollector(self._sink)
             else:
@@ -64,7 +67,7 @@ class TracingManager:
     def hold_back(self, rule: str) -> None:
         """Send and record no usage in this process from now on, for the reason that `rule` gives."""
         for sink in host.sinks().values():
-            if not isinstance(sink, TraceHandler):
+            if not sink.for_traces:
                 sink.setLevel(OFF)
         self.consent = consent.Consent(OFF, rule)
         self.telemetry = None
@@ -89,7 +92,7 @@ def get_tracing_manager() -> TracingManager:
     """Return the process's manager, made at the first call. Raises ConfigurationError for a bad logging.yaml."""
     global _manager  # noqa: PLW0603 - one per process is the contract
     if _manager is None:
-        with _lock:
+        with importing(), _lock:
             if _manager is None:
                 _manager = TracingManager()
     return _manager
@@ -103,21 +106,23 @@ def configure(path: str | os.PathLike[str] | None = None) -> TracingManager:
     are. Raises ConfigurationError, before anything is changed.
     """
     global _manager  # noqa: PLW0603 - see `get_tracing_manager`
-    settings = Settings.from_environ()
-    builder = logging_config.Builder(logging_config.load(logging_config.find(settings) if path is None else Path(path)))
-    for name in builder.names():
-        builder.handler(name)
-    with _lock:
-        before = host.sinks().values()
-        host.reset_own_loggers()
-        builder.configure_loggers()
-        after = host.sinks().values()
-        for sink in before:
-            if sink not in after:
-                sink.close()
-        configure_structlog()
-        _manager = TracingManager()
-        return _manager
+    with importing():
+        settings = Settings.from_environ()
+        found = logging_config.find(settings) if path is None else Path(path)
+        builder = logging_config.Builder(logging_config.load(found))
+        for name in builder.names():
+            builder.handler(name)
+        with _lock:
+            before = host.sinks().values()
+            host.reset_own_loggers()
+            builder.configure_loggers()
+            after = host.sinks().values()
+            for sink in before:
+                if sink not in after:
+                    sink.close()
+            configure_structlog()
+            _manager = TracingManager()
+            return _manager
 
 
 def _sinks(settings: Settings, *, telemetry: bool, traces: bool) -> dict[str, BatchQueueHandler]:
@@ -128,7 +133,7 @@ def _sinks(settings: Settings, *, telemetry: bool, traces: bool) -> dict[str, Ba
         return found
     builder = logging_config.Builder(logging_config.load(logging_config.find(settings)))
     built = [handler for name in builder.names() if (handler := builder.sink(name)) is not None]
-    host.attach([sink for sink in built if (traces if isinstance(sink, TraceHandler) else telemetry)])
+    host.attach([sink for sink in built if (traces if sink.for_traces else telemetry)])
     return host.sinks()
 
 
@@ -139,11 +144,19 @@ def _observability(settings: Settings, found: Mapping[str, BatchQueueHandler]) -
     from automagik_telemetry.observability.manager import ObservabilityManager, sampler_of  # noqa: PLC0415 - see above
 
     others = providers.installed()
-    sinks = {name: sink for name, sink in found.items() if isinstance(sink, TraceHandler) and sink.level < OFF}
+    sinks = {name: sink for name, sink in found.items() if sink.for_traces and sink.level < OFF}
     handlers: dict[str, logging.Handler] = {**sinks, **others}
     # Wherever a file has put the sink: what traces hold is for no handler beside it.
     host.attach_for_traces(handlers.values())
     return ObservabilityManager(handlers, sampler_of(settings)) if handlers else None
+
+
+def _record_nothing() -> None:
+    """Let spans be recorded by nobody, which is so where nothing has imported them."""
+    if "automagik_telemetry.observability.recording" in sys.modules:
+        from automagik_telemetry.observability import recording  # noqa: PLC0415 - see above
+
+        recording.record_with(None)
 
 
 def _after_fork_in_child() -> None:

@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 import structlog
 from structlog.contextvars import get_contextvars
 
-from automagik_processors import merge_context
-from automagik_processors.fused import Fused, fuse
-
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+
+    from automagik_processors.fused import Fused
 
 # What logging itself puts on a record, at its making and so before all else; and what it and others add later.
 _STANDARD = tuple(vars(logging.LogRecord("", 0, "", 0, "", (), None)))
@@ -52,6 +51,10 @@ class ChainFormatter(logging.Formatter):
 
     def __init__(self, processors: Sequence[Any]) -> None:
         super().__init__()
+        # A process without a chain needs no processor.
+        from automagik_processors.context import merge_context  # noqa: PLC0415 - see above
+        from automagik_processors.fused import Fused, fuse  # noqa: PLC0415 - see above
+
         # By index, for only so does dictConfig resolve ext:// and cfg:// inside lists.
         built = [_build(processors[index], index) for index in range(len(processors))]
         if not built:
@@ -65,7 +68,7 @@ class ChainFormatter(logging.Formatter):
         self.signal: Literal["traces", "logs"] = signal
         self._processors = tuple(built)
         *first, last = self._steps = fuse(self._processors)
-        self._fused = last if isinstance(last, Fused) and first in ([], [merge_context]) else None
+        self._fused: Fused | None = last if isinstance(last, Fused) and first in ([], [merge_context]) else None
 
     @property
     def processors(self) -> tuple[Callable[[Any, str, Any], Any], ...]:

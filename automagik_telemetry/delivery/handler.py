@@ -32,6 +32,9 @@ class BatchQueueHandler(logging.Handler):
     what goes wrong is a counted drop.
     """
 
+    for_traces = False
+    """Whether it takes whole traces, and nothing else."""
+
     def __init__(
         self,
         name: str,

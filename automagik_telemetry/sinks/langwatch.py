@@ -14,7 +14,6 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from automagik_processors import envelope
 from automagik_telemetry import consent, identity
 from automagik_telemetry.delivery.handler import BatchQueueHandler
 from automagik_telemetry.settings import DEFAULT_LANGWATCH, OFF, Secret, Settings, check_endpoint
@@ -41,6 +40,8 @@ class TraceHandler(BatchQueueHandler):
     `recorded` returns the counts of what was recorded, cut and left out, which join the sink's own in the account that
     `status` reads.
     """
+
+    for_traces = True
 
     def __init__(self, name: str, **parts: Any) -> None:  # noqa: ANN401 - see BatchQueueHandler
         super().__init__(name, **parts)
@@ -165,6 +166,7 @@ def _build(  # noqa: PLR0913 - what is known before the first event
 ) -> Pipeline:
     """Return what the handler needs from its first trace on."""
     # A process that never logs a trace need not import the machinery.
+    from automagik_processors import envelope  # noqa: PLC0415 - see above
     from automagik_telemetry.delivery.limits import Limits  # noqa: PLC0415 - see above
     from automagik_telemetry.delivery.pipeline import Pipeline  # noqa: PLC0415 - see above
     from automagik_telemetry.delivery.segment import Envelope  # noqa: PLC0415 - see above

@@ -7,7 +7,6 @@ import platform
 import sys
 from typing import TYPE_CHECKING
 
-from automagik_processors import OTLPLogRecord, OTLPSpan, envelope
 from automagik_telemetry import consent, identity
 from automagik_telemetry.delivery.handler import BatchQueueHandler
 from automagik_telemetry.settings import Settings, check_endpoint
@@ -17,6 +16,7 @@ from automagik_telemetry.version import __version__
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from automagik_processors import OTLPLogRecord, OTLPSpan
     from automagik_telemetry.delivery.chain import ChainFormatter
     from automagik_telemetry.delivery.ledger import Ledger
     from automagik_telemetry.delivery.pipeline import Pipeline
@@ -61,6 +61,7 @@ def _build(  # noqa: PLR0913, PLR0917 - what is known before the first event
 ) -> Pipeline:
     """Return what the handler needs from its first event on."""
     # A process that never logs an event need not import the machinery.
+    from automagik_processors import envelope  # noqa: PLC0415 - see above
     from automagik_telemetry.delivery.limits import Limits  # noqa: PLC0415 - see above
     from automagik_telemetry.delivery.pipeline import Pipeline  # noqa: PLC0415 - see above
     from automagik_telemetry.delivery.segment import Envelope  # noqa: PLC0415 - see above
@@ -95,6 +96,8 @@ def _build(  # noqa: PLR0913, PLR0917 - what is known before the first event
 
 def otlp(prefix: str = "event.", endpoint: str | None = None) -> OTLPSpan | OTLPLogRecord:
     """Return the last processor of the telemetry chain: log records for an endpoint in /v1/logs, else spans."""
+    from automagik_processors import OTLPLogRecord, OTLPSpan  # noqa: PLC0415 - a sink that is off has no chain
+
     kind = OTLPLogRecord if signal_of(_endpoint(Settings.from_environ(), endpoint)) == "logs" else OTLPSpan
     return kind(prefix, attributes=_system())
 

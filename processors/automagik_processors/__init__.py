@@ -11,6 +11,7 @@ An event dict follows structlog's conventions. Seven keys have a meaning of thei
 Every other key is a field. A processor is called with `(logger, method_name, event_dict)` and returns what the next
 one gets, or raises `Dropped`, which is structlog's `DropEvent` with a `reason`.
 
+>>> from automagik_processors import Anonymize, Duration, Flag, OTLPSpan, Sample, Word, envelope, merge_context
 >>> catalogue = {"agent.run": {"agent_name": Word(), "success": Flag(), "duration_ms": Duration()}}
 >>> chain = [
 ...     merge_context,
@@ -43,16 +44,15 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from automagik_processors.anonymize import Anonymize
-from automagik_processors.context import merge_context
-from automagik_processors.dropped import Dropped
-from automagik_processors.kinds import Count, Duration, Flag, Kind, Measure, Word
-from automagik_processors.otlp import OTLPLogRecord, OTLPSpan
-from automagik_processors.otlp_envelope import envelope
-from automagik_processors.sample import Sample
-
 if TYPE_CHECKING:
+    from automagik_processors.anonymize import Anonymize
+    from automagik_processors.context import merge_context
+    from automagik_processors.dropped import Dropped
+    from automagik_processors.kinds import Count, Duration, Flag, Kind, Measure, Word
     from automagik_processors.langwatch import LangWatchTrace
+    from automagik_processors.otlp import OTLPLogRecord, OTLPSpan
+    from automagik_processors.otlp_envelope import envelope
+    from automagik_processors.sample import Sample
     from automagik_processors.scrub import Scrub
 
 __all__ = [
@@ -73,11 +73,27 @@ __all__ = [
     "merge_context",
 ]
 
-_LATER = {"LangWatchTrace": "langwatch", "Scrub": "scrub"}
-"""What only traces need, in which module: imported when it is asked for."""
+_MODULES = {
+    "Anonymize": "anonymize",
+    "Dropped": "dropped",
+    "LangWatchTrace": "langwatch",
+    "OTLPLogRecord": "otlp",
+    "OTLPSpan": "otlp",
+    "Sample": "sample",
+    "Scrub": "scrub",
+    "envelope": "otlp_envelope",
+    "merge_context": "context",
+    **dict.fromkeys(("Count", "Duration", "Flag", "Kind", "Measure", "Word"), "kinds"),
+}
+"""Where each name is: a module is imported when a name of it is first asked for, so that one costs no more than it."""
 
 
 def __getattr__(name: str) -> object:
-    if name not in _LATER:
+    if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_LATER[name]}"), name)
+    value = globals()[name] = getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_MODULES})
