@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from automagik_telemetry.host import TRACE_LOGGER
-from automagik_telemetry.observability.plain import Plain, weight
+from automagik_telemetry.observability.plain import plain_trace, weight
+from automagik_telemetry.telemetry.record import event_record
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -205,9 +206,9 @@ class Recorder:
             self.counts[reason] += number
 
     def _log(self, trace: OpenTrace, spans: list[OpenSpan], ended: float, decision: SamplingDecision) -> None:
-        plain = Plain()
+        bounds = plain_trace()
         oldest = time.time() - self.limits.max_age
-        young = [span.rendered(plain, ended) for span in spans if span.start >= oldest]
+        young = [span.rendered(bounds, ended) for span in spans if span.start >= oldest]
         if len(young) < len(spans):
             self.count("expired_spans", len(spans) - len(young))
         event = {
@@ -215,12 +216,13 @@ class Recorder:
             "sample_rate": decision.sample_rate,
             "sample_reason": decision.reason,
             "truncated_spans": trace.truncated,
-            "metadata": plain.value(trace.metadata),
+            "metadata": bounds.value(trace.metadata),
             "spans": young,
         }
         with self.lock:
             self.counts["traces"] += 1
-            self.counts.update(plain.bad)
+            for reason, number in bounds.bad.items():
+                self.counts[reason] += number
         if young:
             failed = any(span["error"] for span in young)
             log_trace(event, logging.ERROR if failed else logging.INFO)
@@ -232,7 +234,7 @@ def log_trace(event: dict[str, Any], level: int) -> None:
     logger.disabled = False  # by a host's dictConfig, which disables what it does not name
     if logger.isEnabledFor(level):
         with contextlib.suppress(Exception):  # a handler that an application has put there
-            logger.handle(logger.makeRecord(logger.name, level, "", 0, "trace", (), None, extra=event))
+            logger.handle(event_record(logger, level, "trace", event))
 
 
 _generation = 0

@@ -20,11 +20,12 @@ from automagik_telemetry.span import Span
 if TYPE_CHECKING:
     from contextvars import Token
 
-    from automagik_telemetry.observability.plain import Plain
+    from automagik_processors.bounded import Bounded
     from automagik_telemetry.span import Bound
 
 _MAX_NAME = 256
 _FIELDS = ("input", "output", "model", "provider", "usage", "cost", "first_token_at", "thread_id", "user_id")
+_RENDERED = ("error", "metadata", "attributes", *_FIELDS)
 _CONTENT = (*_FIELDS, "cost_estimated", "metadata", "attributes")
 
 _current: ContextVar[OpenSpan | None] = ContextVar("automagik_telemetry_open_span", default=None)
@@ -122,32 +123,34 @@ class OpenSpan:
         recorder = self.trace.recorder
         if recorder is None or not self.recorded:
             return
-        with contextlib.suppress(Exception):
+        try:
             if error is not None and self.error is None:
                 self.fail(error)
             if self.trace.mine:
-                self.output = recorder.hold(self.trace, self.output)
+                if self.output is not None:
+                    self.output = recorder.hold(self.trace, self.output)
                 if self.is_root:
                     recorder.complete(self.trace, self)
+        except Exception:  # noqa: BLE001, S110 - what a span was given may raise; the trace counts as abandoned
+            pass
 
-    def rendered(self, plain: Plain, ended: float) -> dict[str, Any]:
+    def rendered(self, bounds: Bounded, ended: float) -> dict[str, Any]:
         """Return the span as plain data; one that still goes on ends with its trace, and says so."""
-        metadata = self.metadata
-        if self.ended is None:
-            metadata = {**(metadata or {}), "unfinished": True}
-        return {
+        fields: dict[str, Any] = {
             "span_id": self.span.span_id,
             "parent_span_id": self.parent_span_id,
-            "name": plain.text(str(self.name)[:_MAX_NAME]),
+            "name": bounds.text(str(self.name)[:_MAX_NAME]),
             "type": str(self.type),
             "start": self.start,
             "end": max(self.start, ended if self.ended is None else self.ended),
-            "error": plain.value(self.error),
             "cost_estimated": bool(self.cost_estimated),
-            "metadata": plain.value(metadata),
-            "attributes": plain.value(self.attributes),
-            **{field: plain.value(getattr(self, field)) for field in _FIELDS},
         }
+        for field in _RENDERED:
+            value = getattr(self, field)
+            fields[field] = None if value is None else bounds.value(value)
+        if self.ended is None:
+            fields["metadata"] = {**(fields["metadata"] or {}), "unfinished": True}
+        return fields
 
 
 class Within:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
+import orjson
+
 from automagik_processors import langwatch_keys as keys
-from automagik_processors.bounded_json import cut, dumps
+from automagik_processors.bounded import cut
+from automagik_processors.bounded_json import MAX_TEXT, dumps
 from automagik_processors.ids import is_id
 from automagik_processors.langwatch_values import typed_value
 from automagik_processors.otlp_values import any_value, quote, text_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
 MAX_SHORT: Final = 1_000
 """How many characters are kept of a name, a model, an id, a type or an attribute's key."""
@@ -21,6 +26,7 @@ _LAST_SECOND: Final = 2**64 // 1_000_000_000  # a fixed64 of nanoseconds ends th
 _KINDS: Final = {"server": 2, "client": 3, "producer": 4, "consumer": 5}
 _INTERNAL: Final = 1
 _MOST_TOKENS: Final = 2**53  # beyond it JSON's numbers are not exact; and no cost comes near it
+_LARGEST: Final = 2**63
 _WORDS: Final = (
     ("model", keys.MODEL),
     ("provider", keys.SYSTEM),
@@ -29,93 +35,111 @@ _WORDS: Final = (
     ("user_id", keys.USER),
 )
 
+Attributes = dict[str, str]
+"""The JSON text of each attribute's KeyValue, by its key."""
+
 
 def encode_span(trace_id: str, span_id: str, span: Mapping[str, Any], added: Mapping[str, Any], *, bare: bool) -> str:
     """Return the JSON of one span; `added` are further attributes, and a `bare` one says that its content is left out.
 
     Raises whatever the methods of what the span holds raise.
     """
+    get = span.get
     start, end = _times(span)
-    parent = span.get("parent_span_id")
+    parent = get("parent_span_id")
     parent = f'"parentSpanId":"{parent}",' if is_id(parent, 16) and parent != span_id else ""
-    kind = span.get("type")
+    kind = get("type")
     kind = kind if type(kind) is str and kind in keys.SPAN_TYPES else "span"
-    attributes = {keys.SPAN_TYPE: kind, **dict(_attributes(span, start, end)), **added}
+    attributes = {keys.SPAN_TYPE: _text(keys.SPAN_TYPE, kind)}
+    _add_attributes(attributes, span, start, end)
+    for key, value in added.items():
+        attributes[key] = _key_value(key, value)
     if bare:
-        attributes[keys.TRUNCATED] = True
+        attributes[keys.TRUNCATED] = _key_value(keys.TRUNCATED, value=True)
     else:
-        attributes |= _content(span)
-    error = span.get("error")
+        _add_content(attributes, span)
+    error = get("error")
     status = '{"code":1}'
     events = ""
     if error:
-        failure = error if type(error) is dict else {"type": "error", "message": error}
-        exception = _exception(failure)
+        exception = _exception(error if type(error) is dict else {"type": "error", "message": error})
         if name := exception.get(keys.EXCEPTION[0]):
-            attributes[keys.ERROR_TYPE] = name
+            attributes[keys.ERROR_TYPE] = _text(keys.ERROR_TYPE, name)
         status = f'{{"code":2,"message":{quote(exception[keys.EXCEPTION[1]])}}}'
-        events = f'"events":[{{"timeUnixNano":"{end}","name":"exception","attributes":[{_key_values(exception)}]}}],'
+        described = ",".join(_text(key, text) for key, text in exception.items())
+        events = f'"events":[{{"timeUnixNano":"{end}","name":"exception","attributes":[{described}]}}],'
     return (
-        f'{{"traceId":"{trace_id}","spanId":"{span_id}",{parent}"name":{quote(_short(span.get("name") or kind))},'
+        f'{{"traceId":"{trace_id}","spanId":"{span_id}",{parent}"name":{quote(_short(get("name") or kind))},'
         f'"kind":{_KINDS.get(kind, _INTERNAL)},"startTimeUnixNano":"{start}","endTimeUnixNano":"{end}",'
-        f'"attributes":[{_key_values(attributes)}],{events}"status":{status}}}'
+        f'"attributes":[{",".join(attributes.values())}],{events}"status":{status}}}'
     )
 
 
-def _attributes(span: Mapping[str, Any], start: int, end: int) -> Iterator[tuple[str, object]]:
-    """Yield what is no content: what the host added, model, who and where, times, counts and cost."""
+def _add_attributes(attributes: Attributes, span: Mapping[str, Any], start: int, end: int) -> None:
+    """Add what is no content: what the host added, model, who and where, times, counts and cost."""
     given = span.get("attributes")
-    for key, value in list(given.items())[:_MOST_ATTRIBUTES] if type(given) is dict else ():
-        yield _short(key), value if type(value) in (bool, int, float) else cut(text_of(value))
+    if given and type(given) is dict:
+        for key, value in islice(given.items(), _MOST_ATTRIBUTES):
+            name = _short(key)
+            attributes[name] = _key_value(name, value if type(value) in (bool, int, float) else _cut(value))
     for field, key in _WORDS:
-        if span.get(field) is not None:
-            yield key, _short(span[field])
-    metrics = dict(_metrics(span))
-    timestamps = {"started_at": start // 1_000_000, "finished_at": end // 1_000_000}
+        value = span.get(field)
+        if value is not None:
+            attributes[key] = _text(key, _short(value))
+    times = f'{{"started_at":{start // 1_000_000},"finished_at":{end // 1_000_000}'
+    metrics = _metrics(span)
     first = _nanoseconds(span.get("first_token_at"))
     if first is not None and first >= start:
-        timestamps["first_token_at"] = first // 1_000_000
+        times += f',"first_token_at":{first // 1_000_000}'
         metrics["first_token_ms"] = (first - start) // 1_000_000
-    yield keys.TIMESTAMPS, dumps(timestamps)
+    attributes[keys.TIMESTAMPS] = _text(keys.TIMESTAMPS, times + "}")
+    if metrics:
+        _add_metrics(attributes, metrics)
+        if "cost" in metrics and span.get("cost_estimated") is True:
+            attributes[keys.COST_ESTIMATED] = _key_value(keys.COST_ESTIMATED, value=True)
+
+
+def _add_metrics(attributes: Attributes, metrics: dict[str, float]) -> None:
+    """Add the counts, each as an attribute and, by the names that LangWatch has for them, together as JSON."""
     for field, key, metric in keys.TOKENS:
         if field in metrics:
             count = metrics.pop(field)
-            yield key, count
+            attributes[key] = _key_value(key, count)
             if metric is not None:
                 metrics[metric] = count
     if metrics:
-        yield keys.METRICS, dumps(metrics)
-    if "cost" in metrics and span.get("cost_estimated") is True:
-        yield keys.COST_ESTIMATED, True
+        attributes[keys.METRICS] = _text(keys.METRICS, orjson.dumps(metrics).decode())
 
 
-def _metrics(span: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
-    """Yield the counts of tokens, and the cost, that make sense."""
+def _metrics(span: Mapping[str, Any]) -> dict[str, float]:
+    """Return the counts of tokens, and the cost, that make sense."""
+    metrics: dict[str, float] = {}
     usage: Any = span.get("usage")
-    for field, _, _ in keys.TOKENS if type(usage) is dict else ():
-        count = usage.get(field)
-        if type(count) is int and 0 <= count < _MOST_TOKENS:
-            yield field, count
+    if usage and type(usage) is dict:
+        for field, _, _ in keys.TOKENS:
+            count = usage.get(field)
+            if type(count) is int and 0 <= count < _MOST_TOKENS:
+                metrics[field] = count
     cost: Any = span.get("cost")
     if type(cost) in (int, float) and 0 <= cost < _MOST_TOKENS:
-        yield "cost", float(cost)
+        metrics["cost"] = float(cost)
+    return metrics
 
 
-def _content(span: Mapping[str, Any]) -> dict[str, str]:
-    content = {
-        key: typed_value(span[field])
-        for field, key in (("input", keys.INPUT), ("output", keys.OUTPUT))
-        if span.get(field) is not None
-    }
-    if span.get("metadata"):
-        content[keys.METADATA] = dumps(span["metadata"])
-    return content
+def _add_content(attributes: Attributes, span: Mapping[str, Any]) -> None:
+    for field, key in (("input", keys.INPUT), ("output", keys.OUTPUT)):
+        value = span.get(field)
+        if value is not None:
+            attributes[key] = _text(key, typed_value(value))
+    metadata = span.get("metadata")
+    if metadata:
+        attributes[keys.METADATA] = _text(keys.METADATA, dumps(metadata))
 
 
-def _exception(failure: Mapping[str, Any]) -> dict[str, Any]:
+def _exception(failure: Mapping[str, Any]) -> dict[str, str]:
     kind, message, stack = (failure.get(name) for name in ("type", "message", "stacktrace"))
-    described = {keys.EXCEPTION[0]: _short(kind or "error"), keys.EXCEPTION[1]: cut(text_of(message or ""))}
-    return described | ({keys.EXCEPTION[2]: cut(text_of(stack))} if stack else {})
+    described = {keys.EXCEPTION[0]: _short(kind or "error"), keys.EXCEPTION[1]: _cut(message or "")}
+    return described | ({keys.EXCEPTION[2]: _cut(stack)} if stack else {})
 
 
 def _times(span: Mapping[str, Any]) -> tuple[int, int]:
@@ -130,9 +154,31 @@ def _nanoseconds(moment: Any) -> int | None:  # noqa: ANN401  # whatever a host 
     return round(moment * 1_000_000) * 1_000 if readable else None  # a float of seconds tells microseconds, no more
 
 
-def _key_values(attributes: Mapping[str, object]) -> str:
-    return ",".join(f'{{"key":{quote(key)},"value":{any_value(value)}}}' for key, value in attributes.items())
+def _key_value(key: str, value: object) -> str:
+    kind = type(value)
+    if kind is str:
+        return _text(key, value)  # type: ignore[arg-type]  # known by its type
+    if kind is bool:
+        return f'{_head(key)}{{"boolValue":true}}}}' if value else f'{_head(key)}{{"boolValue":false}}}}'
+    if kind is int and -_LARGEST <= value < _LARGEST:  # type: ignore[operator]
+        return f'{_head(key)}{{"intValue":"{value}"}}}}'
+    if kind is float and value - value == 0.0:  # type: ignore[operator]  # neither NaN nor infinite
+        return f'{_head(key)}{{"doubleValue":{value!r}}}}}'
+    return f"{_head(key)}{any_value(value)}}}"
+
+
+def _text(key: str, text: str) -> str:
+    return f'{_head(key)}{{"stringValue":{quote(text)}}}}}'
+
+
+@lru_cache(4096)
+def _head(key: str) -> str:
+    return f'{{"key":{quote(key)},"value":'
 
 
 def _short(value: object) -> str:
-    return cut(text_of(value), MAX_SHORT)
+    return value if type(value) is str and len(value) <= MAX_SHORT else cut(text_of(value), MAX_SHORT)
+
+
+def _cut(value: object) -> str:
+    return value if type(value) is str and len(value) <= MAX_TEXT else cut(text_of(value), MAX_TEXT)

@@ -29,6 +29,8 @@ MAX_NODES: Final = 10_000
 """How many values are looked at within one field, or one span of a trace; a mark stands for each that follows."""
 
 _LONG_KEY: Final = 12  # characters, from which on a key may hold a secret itself
+_LONGEST_REMEMBERED: Final = 64  # characters of a key
+_MOST_REMEMBERED: Final = 4_096
 _NAMES: Final = ("name", "key", "header", "Name", "Key")
 _SAFE: Final = (NoneType, bool, int, float, complex, dt.date, dt.time, dt.timedelta, Decimal, UUID)
 
@@ -74,36 +76,52 @@ class Scrub:
         self._mark = mark
         self._keys = SecretKeys(names)
         self._text = TextScrubber(self._keys, Shapes(shapes, mark), mark)
+        self._harmless = _HarmlessKeys(self._keys, self._text)
 
     def __call__(self, _logger: WrappedLogger, _method_name: str, event_dict: EventDict) -> EventDict:
         """Return the event without secrets."""
         try:
             event = event_dict if type(event_dict) is dict else plain_dict(event_dict, text_of)
-            scrubbed: EventDict = _Walk(self._keys, self._text, self._mark).fields(event)
+            scrubbed: EventDict = _Walk(self._keys, self._text, self._harmless, self._mark).fields(event)
         except Exception:  # noqa: BLE001  # a key whose __hash__ or __eq__ raises
             return {"event": self._mark}
         return scrubbed
 
 
+class _HarmlessKeys(dict[str, bool]):
+    """Whether a key neither names a secret nor holds one, by the key, which is exactly a str."""
+
+    def __init__(self, keys: SecretKeys, text: TextScrubber) -> None:
+        super().__init__()
+        self._keys = keys
+        self._text = text
+
+    def __missing__(self, key: str) -> bool:
+        harmless = not self._keys.is_secret(key) and (len(key) <= _LONG_KEY or self._text.scrub(key) == key)
+        if len(key) <= _LONGEST_REMEMBERED and len(self) < _MOST_REMEMBERED:
+            self[key] = harmless
+        return harmless
+
+
 class _Walk:
     """One event on its way: `_left` says how many values may still be looked at within the present field."""
 
-    def __init__(self, keys: SecretKeys, text: TextScrubber, mark: str) -> None:
+    def __init__(self, keys: SecretKeys, text: TextScrubber, harmless: _HarmlessKeys, mark: str) -> None:
         self._keys = keys
         self._texts = text
+        self._harmless = harmless
         self._mark = mark
         self._left = MAX_NODES
 
     def fields(self, event: EventDict) -> EventDict:
         """Return the event, or a copy without secrets."""
-        scrubbed = {}
-        changed = False
+        changes: dict[Any, tuple[Any, Any]] = {}
         for key, value in event.items():
             self._left = MAX_NODES
             new_key, new = (key, self._spans(value)) if _is_trace(key, value) else self._pair(key, value, 0)
-            changed |= new is not value or new_key is not key
-            scrubbed[new_key] = new
-        return scrubbed if changed else event
+            if new is not value or new_key is not key:
+                changes[key] = new_key, new
+        return _with(changes, event) if changes else event
 
     def _spans(self, spans: list[Any]) -> list[Any]:
         """Return a trace's spans, each scrubbed as a field is."""
@@ -137,9 +155,11 @@ class _Walk:
         return _Walk._other
 
     def _text(self, text: str, depth: int) -> str:
-        whole = text.strip()
-        if whole[:1] in ("{", "[") and whole[-1:] in ("}", "]") and depth < MAX_DEPTH and self._may_be_hidden(text):
-            text = self._json(text, depth)
+        last = text[-1:]
+        if (last in "}]" or last.isspace()) and depth < MAX_DEPTH:
+            whole = text.strip()
+            if whole[:1] in ("{", "[") and whole[-1:] in ("}", "]") and self._may_be_hidden(text):
+                text = self._json(text, depth)
         return self._texts.scrub(text)
 
     def _may_be_hidden(self, text: str) -> bool:
@@ -161,6 +181,8 @@ class _Walk:
     def _pair(self, key: Any, value: Any, depth: int) -> tuple[Any, Any]:  # noqa: ANN401  # whatever a host puts there
         if type(key) is not str:
             name = key.decode("latin-1") if type(key) is bytes else text_of(key)
+        elif self._harmless[key]:
+            return key, self.value(value, depth + 1)
         else:
             name = key
             if len(key) > _LONG_KEY:
@@ -170,17 +192,22 @@ class _Walk:
         return key, self.value(value, depth + 1)
 
     def _dict(self, value: dict[Any, Any], depth: int) -> object:
-        scrubbed = {}
-        changed = False
+        changes: dict[Any, tuple[Any, Any]] = {}
         for key, item in dict.items(value):
-            new_key, new = self._pair(key, item, depth)
-            changed |= new is not item or new_key is not key
-            scrubbed[new_key] = new
+            kind = type(item)
+            if type(key) is str and self._harmless[key]:
+                if item is None or kind is int or kind is float or kind is bool:
+                    continue
+                new_key, new = key, self.value(item, depth + 1)
+            else:
+                new_key, new = self._pair(key, item, depth)
+            if new is not item or new_key is not key:
+                changes[key] = new_key, new
+        scrubbed = _with(changes, dict(dict.items(value))) if changes else value
         for name in ("value", "Value"):
             if name in scrubbed and any(self._names_secret(scrubbed.get(key)) for key in _NAMES):
-                scrubbed[name] = self._mark
-                changed = True
-        return scrubbed if changed else value
+                scrubbed = {**scrubbed, name: self._mark}
+        return scrubbed
 
     def _items(self, items: Iterable[Any], depth: int) -> list[Any]:
         """Return the items without secrets; of a pair with a secret's name, and after a flag with one, the mark."""
@@ -251,6 +278,11 @@ class _Walk:
 
 def _is_trace(key: object, value: object) -> bool:
     return type(key) is str and key == "spans" and type(value) is list
+
+
+def _with(changes: dict[Any, tuple[Any, Any]], value: Mapping[Any, Any]) -> dict[Any, Any]:
+    """Return a copy in which some pairs, by their keys, are others."""
+    return dict(changes.get(key, (key, item)) for key, item in value.items())
 
 
 def _same(before: list[Any], after: list[Any]) -> bool:

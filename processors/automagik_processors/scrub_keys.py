@@ -36,6 +36,7 @@ _HARMLESS: Final = frozenset(
 )
 _WORD: Final = re.compile(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[^\WA-Z\d_]+|[A-Z]+|\d+")
 _LONGEST: Final = 64  # characters of a key's end that are looked at
+_END: Final = 3  # characters of a key's end that are looked at first
 _MOST_WORDS: Final = 6
 _UNMISTAKABLE: Final = 8  # letters: a name of this length is one at the end of a longer word too
 
@@ -52,9 +53,9 @@ class SecretKeys:
             for words in phrases.values()
             if len(joined := "".join(words).lower()) >= _UNMISTAKABLE or len(words) > 1
         )
-        # The last two characters of each, or the only one.
+        # The last characters of each.
         lasts = {words[-1].lower() for words in phrases.values()} | _TRAILERS
-        self._ends = frozenset(word[-2:] for word in lasts)
+        self._ends = frozenset(word[-_END:] for word in lasts)
         # In the hint's place any text must hold it that holds the key: the longest word of each phrase.
         longest = {max(words, key=len).lower() for words in phrases.values()}
         self.hints = tuple(sorted(hint for hint in longest if not any(other in hint for other in longest - {hint})))
@@ -66,8 +67,8 @@ class SecretKeys:
 
     def may_end(self, text: str) -> bool:
         """Return False if `text` can't end in the name of a secret; quicker than `is_secret`."""
-        end = text[-2:].lower()
-        return end in self._ends or end[-1:] in self._ends or end[-1:].isdigit()
+        end = text[-_END:].lower()
+        return end in self._ends or end[-2:] in self._ends or end[-1:] in self._ends or end[-1:].isdigit()
 
     def _judge(self, key: str) -> bool:
         words = [word.lower() for word in _WORD.findall(key)]

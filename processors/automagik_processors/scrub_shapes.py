@@ -111,45 +111,68 @@ _SHORTEST: Final = 15
 _LENGTHS: Final = {".": 58, ":": 44, "AC": 34, "SK": 34}
 """How long a word must be for a literal to mean something that many words hold."""
 
+_COMMON: Final = "-0123456789abcdef_.:etaoinshrlumwgypvkjxqz"
+"""Characters from common to rare in long words: most of these are ids."""
+
 DEFAULT_PATTERNS: Final = tuple(_SHAPES)
 """Regular expressions of what is replaced wherever it stands; of one with a group `secret`, that group alone."""
 
 
 class Shapes:
-    """Replaces what matches one of `patterns` by `mark`."""
+    """Replaces what matches one of `shapes`, regular expressions, by `mark`."""
 
-    def __init__(self, patterns: Iterable[str], mark: str) -> None:
+    def __init__(self, shapes: Iterable[str], mark: str) -> None:
         self._mark = mark
-        self._patterns = tuple(patterns)
-        hints = [(hint, pattern) for pattern in self._patterns for hint in _SHAPES.get(pattern, ("",))]
-        self._anywhere = [(hint, pattern) for hint, pattern in hints if " " in hint or not hint]
-        self._in_long_words = [(hint, pattern) for hint, pattern in hints if " " not in hint and hint]
+        self._patterns = tuple(shapes)
+        hinted: dict[str, list[str]] = {}
+        for pattern in self._patterns:
+            for hint in _SHAPES.get(pattern, ("",)):
+                hinted.setdefault(hint, []).append(pattern)
+        self._anywhere = [(hint, patterns) for hint, patterns in hinted.items() if " " in hint or not hint]
+        # By its rarest character, for few words have any of these, and one look at each of a word's own tells.
+        self._in_long_words: dict[str, list[tuple[str, list[str]]]] = {}
+        for hint, patterns in hinted.items():
+            if hint and " " not in hint:
+                self._in_long_words.setdefault(max(hint, key=_rarity), []).append((hint, patterns))
+        self._rare = frozenset(self._in_long_words)
 
     def scrub(self, text: str) -> str:
         """Return `text`, or a copy without secrets."""
-        called = {pattern for hint, pattern in self._anywhere if hint in text}
+        called: list[str] = []
+        for hint, patterns in self._anywhere:
+            if hint in text:
+                called += patterns
         if len(text) >= _SHORTEST:
             # Prose has no words of such a length, and splitting it is quicker than any search.
             words = text.split()
             longest = max(map(len, words), default=0)
             if longest >= _SHORTEST:
-                sample = " ".join([word for word in words if len(word) >= _SHORTEST])
-                called.update(
-                    pattern
-                    for hint, pattern in self._in_long_words
-                    if hint in sample and longest >= _LENGTHS.get(hint, 0)
-                )
+                called += self._called_by(" ".join([word for word in words if len(word) >= _SHORTEST]), longest)
         if called:
             for pattern in self._patterns:
                 if pattern in called:
                     text = _compiled(pattern).sub(self._marked, text)
         return text
 
+    def _called_by(self, words: str, longest: int) -> list[str]:
+        """Return the patterns of which one literal at least stands in `words`, the longest of which is so long."""
+        return [
+            pattern
+            for character in self._rare.intersection(words)
+            for hint, patterns in self._in_long_words[character]
+            if hint in words and longest >= _LENGTHS.get(hint, 0)
+            for pattern in patterns
+        ]
+
     def _marked(self, found: re.Match[str]) -> str:
         if "secret" not in found.re.groupindex:
             return self._mark
         start, end = (place - found.start() for place in found.span("secret"))
         return found[0][:start] + self._mark + found[0][end:]
+
+
+def _rarity(character: str) -> tuple[bool, int]:
+    return character.isupper(), _COMMON.find(character)
 
 
 def checked(parameter: str, patterns: object) -> tuple[str, ...]:

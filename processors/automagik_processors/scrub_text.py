@@ -16,10 +16,14 @@ MAX_TEXT: Final = 1_000_000
 
 _SEPARATOR: Final = re.compile("[:=%]")
 _ENCODED: Final = re.compile("%[0-9A-Fa-f]{2}")
-_FLAG: Final = re.compile(r"(?<![\w-])--?[A-Za-z][\w-]{1,62}(?=[ \t]+[^\s-])")
+_FLAG: Final = re.compile(r"-(?<![\w-]-)-?[A-Za-z][\w-]{1,62}(?=[ \t]+[^\s-])")
 _ELEMENT: Final = re.compile(r"<([\w:.-]{1,64})(?:\s[^<>]{0,256})?>(?=[^<])")
 _USERINFO: Final = re.compile(r"(://)(?!git@)[^\s/?#\"'<>]{1,1024}@")
 _PARAMETER: Final = re.compile(r"([?&;](?:sig|signature|key|code|sid|hmac)=)[^\s&;#\"'<>]+", re.IGNORECASE)
+
+_SHORT: Final = 64  # characters of a text that is remembered, if it is harmless: names, words, types, roles
+_MOST_REMEMBERED: Final = 4_096
+_FEW: Final = 16  # separators that are looked at sooner than a text is searched for each of the names of secrets
 
 # Between a key and its separator: the ends of quotes and of subscripts.
 _CLOSING: Final = " \t\"'`\\])"
@@ -46,6 +50,7 @@ class TextScrubber:
         self._keys = keys
         self._shapes = shapes
         self._mark = mark
+        self._harmless: set[str] = set()
 
     def may_hold_key(self, text: str) -> bool:
         """Return False if `text` holds no name of a secret, whatever surrounds it."""
@@ -54,12 +59,22 @@ class TextScrubber:
 
     def scrub(self, text: str) -> str:
         """Return `text`, or a copy without secrets."""
+        if text in self._harmless:
+            return text
+        scrubbed = self._scrubbed(text)
+        if len(text) <= _SHORT and scrubbed == text:
+            if len(self._harmless) >= _MOST_REMEMBERED:
+                self._harmless.clear()
+            self._harmless.add(text)
+        return scrubbed
+
+    def _scrubbed(self, text: str) -> str:
         if len(text) > MAX_TEXT:
             text = _cut(text) + self._mark
         # Single characters first: they are found twenty times as quickly as pairs.
         if ":" in text or "=" in text or "%" in text:
             text = self._separated(text)
-        if "-" in text and ("--" in text or " -" in text) and self.may_hold_key(text):
+        if "-" in text and ("--" in text or " -" in text):
             text = self._replaced(text, self._after_flags(text))
         if "<" in text and "</" in text and self.may_hold_key(text):
             text = self._replaced(text, self._in_elements(text))
@@ -70,7 +85,8 @@ class TextScrubber:
             text = _USERINFO.sub(lambda found: f"{found[1]}{self._mark}@", text)
         if "=" in text and ("&" in text or "?" in text):
             text = _PARAMETER.sub(lambda found: found[1] + self._mark, text)
-        return self._replaced(text, self._after_separators(text)) if self.may_hold_key(text) else text
+        few = text.count(":") + text.count("=") + text.count("%") <= _FEW
+        return self._replaced(text, self._after_separators(text)) if few or self.may_hold_key(text) else text
 
     def _replaced(self, text: str, spans: Iterator[tuple[int, int]]) -> str:
         """Return `text` with the mark in each span: places in order, which don't overlap."""

@@ -182,7 +182,7 @@ def test_bad_input_is_counted_and_not_raised(logged: Logged, keeping_all: Observ
     assert span["input"]["cycle"] == ["[cut]"]
     assert (span["input"]["nan"], span["input"]["bytes"], span["input"]["5"]) == ("nan", "[3 bytes]", [1])
     assert span["output"].endswith("[cut: 100,000 more characters]")
-    assert span["metadata"] == {"lone": "?"}
+    assert span["metadata"] == {"lone": "\ufffd"}
     counts = keeping_all.get_metrics()["traces"]
     assert (counts["not_serializable"], counts["too_deep_or_many"], counts["cut_text"]) == (1, 1, 1)
 
