@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from contextvars import copy_context
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Literal, cast
 
@@ -15,8 +16,9 @@ if TYPE_CHECKING:
     from automagik_processors.fused import Fused
 
 # What logging itself puts on a record, at its making and so before all else; and what it and others add later.
-_STANDARD = tuple(vars(logging.LogRecord("", 0, "", 0, "", (), None)))
-_NOT_FIELDS = frozenset(_STANDARD) | {"message", "asctime", "taskName", "_logger", "_name"}
+_STANDARD = frozenset(vars(logging.LogRecord("", 0, "", 0, "", (), None)))
+_OWN = len(_STANDARD)
+_NOT_FIELDS = _STANDARD | {"message", "asctime", "taskName", "_logger", "_name"}
 _LEVEL_NAMES = {10: "debug", 20: "info", 30: "warning", 40: "error", 50: "critical"}
 
 
@@ -30,7 +32,7 @@ def event_dict(record: logging.LogRecord) -> dict[str, Any]:
     message: Any = record.msg
     if type(message) is dict:
         return message | header
-    added = islice(record.__dict__.items(), len(_STANDARD), None)
+    added = islice(record.__dict__.items(), _OWN, None)
     fields = {key: value for key, value in added if key not in _NOT_FIELDS}
     fields["event"] = message
     fields.update(header)
@@ -78,7 +80,7 @@ class ChainFormatter(logging.Formatter):
     def encode(self, record: logging.LogRecord) -> bytes:
         """Return the fragment that would be sent; raises structlog.DropEvent if the event does not leave."""
         # Most events need no dict of their own: nothing is bound, and what a record has beside its fields is no field.
-        if self._fused is not None and not get_contextvars():
+        if self._fused is not None and not (copy_context() and get_contextvars()):
             level = _LEVEL_NAMES.get(record.levelno)
             fragment = self._fused.encode(record.msg, level, record.created, record.__dict__)
             if fragment is not None:

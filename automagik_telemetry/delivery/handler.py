@@ -85,20 +85,18 @@ class BatchQueueHandler(logging.Handler):
         return self.level <= before and self.level < OFF
 
     def handle(self, record: logging.LogRecord) -> bool:
-        """Emit the record if the filters let it through; without the handler's lock, for the queue has its own."""
+        """Encode and queue the record if the filters let it through.
+
+        Without the handler's lock, for the queue has its own. This is the hot path of every event.
+        """
         if self.filters:
             passed = self.filter(record)
             if not passed:
                 return False
             record = passed if isinstance(passed, logging.LogRecord) else record
-        self.emit(record)
-        return True
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Encode and queue one record."""
         if guard.busy:
             self.ledger.refuse("reentrant")
-            return
+            return True
         guard.busy = True
         try:
             pipeline = self._pipeline or self._start()
@@ -110,6 +108,11 @@ class BatchQueueHandler(logging.Handler):
             self._warn(error)
         finally:
             guard.busy = False
+        return True
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """See `handle`, which logging calls."""
+        self.handle(record)
 
     def flush(self) -> None:
         """Do nothing: logging calls this while the process ends, which waits for nobody. See `force_flush`."""

@@ -8,11 +8,11 @@ the long way, through the processors themselves.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
-from automagik_processors.anonymize import EARLIEST, LATEST, Anonymize
-from automagik_processors.field_writer import can_write, writer
-from automagik_processors.levels import SEVERITIES
+from automagik_processors.anonymize import Anonymize
+from automagik_processors.dropped import Dropped
+from automagik_processors.event_encoder import can_compile, compiled
 from automagik_processors.otlp import OTLPLogRecord, OTLPSpan
 from automagik_processors.sample import Sample
 
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 
 Processor = Callable[[Any, str, Any], Any]
 
-_IDS: Final = ("trace_id", "span_id", "parent_span_id")
-
 
 class Fused:
     """Return what `encoder` makes of what `anonymize` lets out, of which `sample` keeps all; raise what they raise."""
@@ -32,19 +30,17 @@ class Fused:
     def __init__(self, anonymize: Anonymize, sample: Sample, encoder: OTLPSpan | OTLPLogRecord) -> None:
         self._chain = (anonymize, sample, encoder)
         self._hears = anonymize.hears
-        self._take = dict(anonymize.carried)
-        self._encoder = encoder
-        self._writers = {
-            event: writer(event, anonymize, encoder.attributes)
+        self._known = anonymize.catalogue
+        self._encoders = {
+            event: compiled(event, anonymize, encoder)
             for event, fields in anonymize.catalogue.items()
-            if can_write(fields, encoder.attributes)
+            if can_compile(fields, encoder.attributes)
         }
 
     def __call__(self, logger: WrappedLogger, method_name: str, event_dict: EventDict) -> bytes:
         """Return the encoded event: UTF-8 without a newline."""
-        if type(event_dict) is dict:
-            get = event_dict.get
-            text = self.encode(get("event"), get("level"), get("timestamp"), event_dict)
+        if type(event_dict) is dict and type(level := event_dict.get("level")) is str:
+            text = self.encode(event_dict.get("event"), level, event_dict.get("timestamp"), event_dict)
             if text is not None:
                 return text
         event: Any = event_dict
@@ -52,30 +48,22 @@ class Fused:
             event = processor(logger, method_name, event)
         return event  # type: ignore[no-any-return]  # the encoder's
 
-    def encode(self, event: object, level: object, timestamp: object, fields: Mapping[str, object]) -> bytes | None:
+    def encode(self, event: object, level: str | None, timestamp: object, fields: Mapping[str, object]) -> bytes | None:
         """Return an event encoded if there is nothing unusual in it, else None. This is the hot path.
 
         `fields`, exactly a dict, may hold other keys too; only fields of the event are looked for.
         """
-        if type(event) is not str or (write := self._writers.get(event)) is None:
+        if type(event) is not str:
             return None
-        if type(timestamp) is not float or not EARLIEST <= timestamp < LATEST:
-            return None
-        if type(level) is not str or level not in SEVERITIES or self._hears():
-            return None
-        get = fields.get
-        encoder = self._encoder
-        try:
-            attributes, success, duration = write(get)
-            ids: tuple[str, str, str | None]
-            if get("trace_id") is get("span_id") is get("parent_span_id") is get("sample_rate") is None:
-                ids = encoder.fresh_ids()
-            elif get("sample_rate") is None:
-                ids = encoder.ids_of({key: self._take[key](get(key)) for key in _IDS})
-            else:
+        encode = self._encoders.get(event)
+        if encode is None:
+            if event in self._known:
                 return None
-            moment, took = int(timestamp * 1_000_000_000), int(duration * 1_000_000)
-            return encoder.frame(event, level, moment, ids, success, took, attributes).encode()
+            raise Dropped("unknown_event")  # most lines of a log are none of ours
+        if self._hears():
+            return None
+        try:
+            return encode(fields.get, level, timestamp)
         except Exception:  # noqa: BLE001  # something is withheld, a key raises, or a word is no UTF-8
             return None
 

@@ -35,6 +35,8 @@ class _OTLP:
     """
 
     signal: ClassVar[str]
+    template: ClassVar[str]
+    """The JSON text of an event, as `str.format` takes it: all that is not in braces is the same for every event."""
 
     def __init__(
         self,
@@ -76,6 +78,26 @@ class _OTLP:
         attributes: str,
     ) -> str:
         """Return the JSON text of an event; `moment` and `duration` are in nanoseconds, `attributes` KeyValues."""
+        trace_id, span_id, parent = ids
+        return self.template.format(
+            name=quote(name),
+            mark=self.mark(name, level, success),
+            start=max(0, moment - duration),
+            moment=moment,
+            trace_id=trace_id,
+            span_id=span_id,
+            above=self.above(parent, attributes),
+            attributes=attributes,
+        )
+
+    @staticmethod
+    def mark(name: str, level: object, success: object) -> str:
+        """Return what an event's level and success come to, as JSON text."""
+        raise NotImplementedError
+
+    @staticmethod
+    def above(parent: str | None, attributes: str) -> str:
+        """Return what is said of the span above, as JSON text; `attributes` are those that stand before it."""
         raise NotImplementedError
 
     def ids_of(self, event_dict: EventDict) -> tuple[str, str, str | None]:
@@ -86,21 +108,19 @@ class _OTLP:
         above = parent if is_id(parent, _SPAN_ID) else None
         if is_id(trace_id, _TRACE_ID) and is_id(span_id, _SPAN_ID):
             return trace_id, span_id, above
-        fresh_trace_id, fresh_span_id, _ = self.fresh_ids()
+        fresh_trace_id, fresh_span_id = self.fresh_ids()
         return (
             trace_id if is_id(trace_id, _TRACE_ID) else fresh_trace_id,
             span_id if is_id(span_id, _SPAN_ID) else fresh_span_id,
             above,
         )
 
-    def fresh_ids(self) -> tuple[str, str, None]:
-        """Return the ids of an event that brings none."""
+    def fresh_ids(self) -> tuple[str, str]:
+        """Return the ids of trace and span of an event that brings none."""
         fresh = self._ids().to_bytes(24, "big").hex()
-        trace_id, span_id = fresh[:_TRACE_ID], fresh[_TRACE_ID:]
         if _ZEROS in fresh:  # an id of nothing but zeros is invalid
-            trace_id = trace_id if trace_id.strip("0") else _ZEROS + _ZEROS[:-1] + "1"
-            span_id = span_id if span_id.strip("0") else _ZEROS[:-1] + "1"
-        return trace_id, span_id, None
+            return _valid(fresh[:_TRACE_ID]), _valid(fresh[_TRACE_ID:])
+        return fresh[:_TRACE_ID], fresh[_TRACE_ID:]
 
     def _moment_of(self, event_dict: EventDict) -> int:
         """Return the event's time in nanoseconds since 1970, or the clock's."""
@@ -120,26 +140,23 @@ class OTLPSpan(_OTLP):
     """
 
     signal = "traces"
+    template = (
+        '{{"traceId":"{trace_id}","spanId":"{span_id}",{above}"name":{name},"kind":1,'
+        '"startTimeUnixNano":"{start}","endTimeUnixNano":"{moment}",'
+        '"attributes":[{attributes}],"status":{{"code":{mark}}}}}'
+    )
 
-    def frame(  # noqa: PLR0913, PLR0917  # as above
-        self,
-        name: str,
-        level: object,
-        moment: int,
-        ids: tuple[str, str, str | None],
-        success: object,
-        duration: int,
-        attributes: str,
-    ) -> str:
-        """See `_OTLP`."""
-        trace_id, span_id, parent = ids
-        above = f'"parentSpanId":"{parent}",' if parent else ""
-        status = _status(name, level, success)
-        return (
-            f'{{"traceId":"{trace_id}","spanId":"{span_id}",{above}"name":{quote(name)},"kind":1,'
-            f'"startTimeUnixNano":"{moment - duration if moment > duration else 0}","endTimeUnixNano":"{moment}",'
-            f'"attributes":[{attributes}],"status":{{"code":{status}}}}}'
-        )
+    @staticmethod
+    def mark(name: str, level: object, success: object) -> str:
+        """Return the code of the status."""
+        if success is True:
+            return "1"
+        return "2" if success is False or name.endswith(".error") or is_error_level(level) else "0"
+
+    @staticmethod
+    def above(parent: str | None, attributes: str) -> str:  # noqa: ARG004  # of a log record
+        """Return the parent."""
+        return f'"parentSpanId":"{parent}",' if parent else ""
 
 
 class OTLPLogRecord(_OTLP):
@@ -150,27 +167,29 @@ class OTLPLogRecord(_OTLP):
     """
 
     signal = "logs"
+    template = (
+        '{{"timeUnixNano":"{moment}","observedTimeUnixNano":"{moment}",{mark}'
+        '"eventName":{name},"body":{{"stringValue":{name}}},"attributes":[{attributes}{above}],'
+        '"traceId":"{trace_id}","spanId":"{span_id}"}}'
+    )
 
-    def frame(  # noqa: PLR0913, PLR0917  # as above
-        self,
-        name: str,
-        level: object,
-        moment: int,
-        ids: tuple[str, str, str | None],
-        success: object,  # noqa: ARG002  # told by the attributes, as is the duration
-        duration: int,  # noqa: ARG002
-        attributes: str,
-    ) -> str:
-        """See `_OTLP`."""
-        trace_id, span_id, parent = ids
-        name = quote(name)
-        if parent:
-            attributes += f'{"," if attributes else ""}{{"key":"parent_span_id","value":{{"stringValue":"{parent}"}}}}'
-        return (
-            f'{{"timeUnixNano":"{moment}","observedTimeUnixNano":"{moment}",{_severity(level)}'
-            f'"eventName":{name},"body":{{"stringValue":{name}}},"attributes":[{attributes}],'
-            f'"traceId":"{trace_id}","spanId":"{span_id}"}}'
-        )
+    @staticmethod
+    def mark(name: str, level: object, success: object) -> str:  # noqa: ARG004  # told by the attributes
+        """Return the severity."""
+        if type(level) is not str:
+            return ""
+        return f'"severityNumber":{SEVERITIES.get(level, 0)},"severityText":{quote(level)},'
+
+    @staticmethod
+    def above(parent: str | None, attributes: str) -> str:
+        """Return the attribute that names the span."""
+        if not parent:
+            return ""
+        return f'{"," if attributes else ""}{{"key":"parent_span_id","value":{{"stringValue":"{parent}"}}}}'
+
+
+def _valid(fresh: str) -> str:
+    return fresh if fresh.strip("0") else fresh[:-1] + "1"
 
 
 def _random_bits() -> Callable[[], int]:
@@ -180,18 +199,6 @@ def _random_bits() -> Callable[[], int]:
 def _name_of(event_dict: EventDict) -> str:
     name = event_dict.get("event")
     return name if type(name) is str else "event" if name is None else text_of(name)
-
-
-def _status(name: str, level: object, success: object) -> int:
-    if success is True:
-        return 1
-    return 2 if success is False or name.endswith(".error") or is_error_level(level) else 0
-
-
-def _severity(level: object) -> str:
-    if type(level) is not str:
-        return ""
-    return f'"severityNumber":{SEVERITIES.get(level, 0)},"severityText":{quote(level)},'
 
 
 def _duration(milliseconds: Any) -> int:  # noqa: ANN401  # whatever a host puts there

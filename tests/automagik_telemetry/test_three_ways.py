@@ -248,6 +248,34 @@ def test_structlog_field_that_logging_keeps_for_itself(opted_in: Any, name: str)
     assert len(opted_in.spans()) == 1
 
 
+@pytest.mark.usefixtures("opted_in")
+def test_structlog_is_a_logger_of_the_host(caplog: pytest.LogCaptureFixture) -> None:
+    """What is logged by structlog reaches the host's handlers as `logging` has it: message, exception, stack, name."""
+    configure()
+    logging.getLogger("automagik").addHandler(caplog.handler)
+    log = structlog.get_logger("automagik.mine").bind(user="x")
+    assert (log.name, log.isEnabledFor(logging.INFO), log.isEnabledFor(logging.DEBUG)) == (
+        "automagik.mine",
+        True,
+        False,
+    )
+    log.debug("unheard")
+    log.info("%d of %s", 3, "five", positional="y")
+    log.log(logging.WARNING, "odd", positional_args=5, stack_info=True)
+    try:
+        raise ValueError("v")  # noqa: TRY301 - it is the point
+    except ValueError:
+        log.exception("failed")
+    found, odd, failed = caplog.records
+    assert (found.name, found.levelno, found.getMessage()) == ("automagik.mine", logging.INFO, "3 of five")
+    assert (vars(found)["user"], vars(found)["positional"]) == ("x", "y")
+    assert (odd.levelname, odd.getMessage(), vars(odd)["positional_args"]) == ("WARNING", "odd", 5)
+    assert odd.stack_info is not None
+    assert failed.exc_info is not None
+    assert failed.exc_info[0] is ValueError
+    assert failed.levelno == logging.ERROR
+
+
 @pytest.mark.parametrize("way", WAYS)
 def test_quieter_logger_means_less_telemetry(opted_in: Any, way: Callable[[], None]) -> None:
     """Quietening the logger with the standard library alone stops usage events by every way."""
