@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import NamedTuple
 
+from automagik_telemetry.places import user_directory
 from automagik_telemetry.settings import LEVELS, OFF
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 _HEAD = "# What `automagik-telemetry` was told. Without this file, nothing was.\n"
 
 
-@dataclass(frozen=True, slots=True)
-class Choice:
+class Choice(NamedTuple):
     """`enabled` and `level` are None until chosen; `notice` is the digest of the catalogue that the user was shown."""
 
     enabled: bool | None = None
@@ -29,9 +26,7 @@ UNREADABLE = Choice(enabled=False, level=OFF)
 
 def path() -> Path:
     """Return where the choice is kept. The file need not exist."""
-    import platformdirs  # noqa: PLC0415 - only a process that is not switched off otherwise needs it
-
-    return platformdirs.user_config_path("automagik-telemetry", appauthor=False) / "choice.toml"
+    return Path(user_directory("config"), "choice.toml")
 
 
 def load() -> Choice:
@@ -60,7 +55,7 @@ def _parse(table: dict[str, object]) -> Choice:
 def save(**changes: bool | int | str | None) -> Choice:
     """Change what is saved and return it. Raises OSError if it can't be written."""
     before = load()
-    choice = replace(Choice() if before is UNREADABLE else before, **changes)  # type: ignore[arg-type]
+    choice = (Choice() if before is UNREADABLE else before)._replace(**changes)  # type: ignore[arg-type]
     names = {number: name for name, number in LEVELS.items()}
     lines = [_HEAD]
     if choice.enabled is not None:

@@ -11,19 +11,17 @@ import re
 import uuid
 from functools import cache
 
+from automagik_telemetry.places import user_directory
 from automagik_telemetry.private_files import create_private, private_directory, read_private
 
-_ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
-_SALT = re.compile(r"[0-9a-f]{64}")
+# Compiled where a file is read: a process that is off reads none.
+_ID = r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}"
+_SALT = r"[0-9a-f]{64}"
 
 
 def state_directory(configured: str | None) -> str:
     """Return the state directory: `configured`, or the platform's place for it. It need not exist."""
-    if configured:
-        return configured
-    import platformdirs  # noqa: PLC0415 - only a process that may send needs it
-
-    return platformdirs.user_state_dir("automagik-telemetry", appauthor=False)
+    return configured or user_directory("state")
 
 
 @cache
@@ -48,12 +46,12 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=session_id.cache_clear)
 
 
-def _kept(directory: str, name: str, shape: re.Pattern[str], fresh: str) -> str:
+def _kept(directory: str, name: str, shape: str, fresh: str) -> str:
     """Return the value in a file, `fresh` if there is none yet; a value for this process only if there can't be one."""
     try:
         path = os.path.join(private_directory(directory), name)
         while not create_private(path, fresh):
-            if shape.fullmatch(text := read_private(path)):
+            if re.fullmatch(shape, text := read_private(path)):
                 return text
             os.unlink(path)
     except OSError:

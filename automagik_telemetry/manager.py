@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 import os
 import sys
 import threading
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from automagik_telemetry import consent, host, logging_config
@@ -47,7 +45,7 @@ class TracingManager:
                 self.telemetry = TelemetryCollector(self._sink)
             else:
                 self.consent = consent.Consent(OFF, "the logging configuration has no telemetry sink")
-        self.config = dataclasses.replace(settings, telemetry_enabled=self.consent.given)
+        self.config = settings._replace(telemetry_enabled=self.consent.given)
 
     def flush(self, timeout: float = 30.0) -> bool:
         """Ship all that is queued; whether all was settled within `timeout` seconds."""
@@ -71,7 +69,7 @@ class TracingManager:
                 sink.setLevel(OFF)
         self.consent = consent.Consent(OFF, rule)
         self.telemetry = None
-        self.config = dataclasses.replace(self.config, telemetry_enabled=False)
+        self.config = self.config._replace(telemetry_enabled=False)
 
     def _sink(self) -> BatchQueueHandler:
         """Return the telemetry sink; attach it again if the host's own configuration has removed it."""
@@ -107,9 +105,7 @@ def configure(path: str | os.PathLike[str] | None = None) -> TracingManager:
     """
     global _manager  # noqa: PLW0603 - see `get_tracing_manager`
     with importing():
-        settings = Settings.from_environ()
-        found = logging_config.find(settings) if path is None else Path(path)
-        builder = logging_config.Builder(logging_config.load(found))
+        builder = logging_config.builder_of(path, Settings.from_environ())
         for name in builder.names():
             builder.handler(name)
         with _lock:
@@ -131,7 +127,7 @@ def _sinks(settings: Settings, *, telemetry: bool, traces: bool) -> dict[str, Ba
         return {}
     if found := host.sinks():
         return found
-    builder = logging_config.Builder(logging_config.load(logging_config.find(settings)))
+    builder = logging_config.builder_of(None, settings)
     built = [handler for name in builder.names() if (handler := builder.sink(name)) is not None]
     host.attach([sink for sink in built if (traces if sink.for_traces else telemetry)])
     return host.sinks()

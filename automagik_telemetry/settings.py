@@ -10,10 +10,9 @@ import logging
 import math
 import os
 import re
-from dataclasses import dataclass, field, fields
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
 from automagik_telemetry.own_logger import warn
@@ -169,14 +168,24 @@ _TYPE_NAMES: dict[Callable[[str], object], str] = {
 }
 
 
-def _row(variable: str, parse: Callable[[str], object], default: object, sentence: str, **private: object) -> Any:  # noqa: ANN401 - a dataclass field stands for its default
+class _Row(NamedTuple):
+    variable: str
+    parse: Callable[[str], object]
+    default: object
+    sentence: str
+    on_error: object
+
+
+_ROWS: list[_Row] = []
+
+
+def _row(variable: str, parse: Callable[[str], object], default: object, sentence: str, **private: object) -> Any:  # noqa: ANN401 - of whichever type
     """Declare one setting; `on_error` is what a value that can't be read counts as, if not the default."""
-    metadata = {"variable": variable, "parse": parse, "sentence": sentence, "on_error": default} | private
-    return field(default=default, metadata=metadata)
+    _ROWS.append(_Row(variable, parse, default, sentence, **{"on_error": default} | private))
+    return default
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
+class Settings(NamedTuple):
     """What the environment says, read once. Durations are in seconds, sizes in bytes where the name says so."""
 
     telemetry_enabled: bool | None = _row(
@@ -258,7 +267,7 @@ class Settings:
         "Switches full traces off, or on without LANGWATCH_API_KEY for providers that have been installed.",
         on_error=False,
     )
-    langwatch_api_key: Secret | None = _row(  # noqa: RUF009 - a field, as all others
+    langwatch_api_key: Secret | None = _row(
         "LANGWATCH_API_KEY", _secret, None, "Opts in to full traces, content included, in your own LangWatch project."
     )
     langwatch_endpoint: str | None = _row(
@@ -289,20 +298,19 @@ class Settings:
         """Read the settings from `environ`, by default the process's; an empty variable counts as unset."""
         environ = os.environ if environ is None else environ
         values: dict[str, Any] = {
-            row.name: _read(row.metadata, text)
-            for row in fields(cls)
-            if (text := environ.get(row.metadata["variable"], "").strip())
+            name: _read(row, text)
+            for name, row in zip(cls._fields, _ROWS, strict=True)
+            if (text := environ.get(row.variable, "").strip())
         }
         return cls(**values)
 
 
-def _read(row: Mapping[str, Any], text: str) -> object:
+def _read(row: _Row, text: str) -> object:
     try:
-        value: object = row["parse"](text)
+        return row.parse(text)
     except ValueError as error:
-        _warn_once(row["variable"], "***" if row["parse"] is _secret else text, str(error), row["on_error"])
-        return row["on_error"]
-    return value
+        _warn_once(row.variable, "***" if row.parse is _secret else text, str(error), row.on_error)
+        return row.on_error
 
 
 @cache
@@ -315,9 +323,8 @@ def describe() -> list[tuple[str, str, str, str]]:
     """Return a row for each setting: variable, type, default, sentence."""
     names = {number: name for name, number in LEVELS.items()}
     rows = []
-    for row in fields(Settings):
-        parse: Any = row.metadata["parse"]
+    for row in _ROWS:
         default: Any = row.default
-        shown = names[default] if parse is _level else "" if default is None else str(default).lower()
-        rows.append((row.metadata["variable"], _TYPE_NAMES[parse], shown, row.metadata["sentence"]))
+        shown = names[default] if row.parse is _level else "" if default is None else str(default).lower()
+        rows.append((row.variable, _TYPE_NAMES[row.parse], shown, row.sentence))
     return rows

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
-from dataclasses import fields
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from automagik_telemetry.telemetry.events import EVENTS
 from automagik_telemetry.telemetry.vocabulary import vocabulary
+
+if TYPE_CHECKING:
+    from automagik_telemetry.telemetry.events import TelemetryEvent
 
 
 @click.command("events")
@@ -32,13 +34,13 @@ def command(as_json: bool, words: bool) -> None:  # noqa: FBT001 - click's way t
         click.echo(f"The {len(vocabulary)} words declared here: {', '.join(sorted(vocabulary))}.")
 
 
-def _described(event: Any) -> dict[str, Any]:  # noqa: ANN401 - a class of events
-    rows = [row for row in fields(event) if "kind" in row.metadata]
+def _described(event: type[TelemetryEvent]) -> dict[str, Any]:
     return {
         "event": event.name,
         "level": event.levels(),
         "says": event.__doc__,
         "fields": [
-            {"field": row.name, "kind": row.metadata["kind"].name, "says": row.metadata["sentence"]} for row in rows
+            {"field": name, "kind": kind.name, "says": event.fields[name].sentence}
+            for name, kind in event.kinds().items()
         ],
     }

@@ -59,6 +59,8 @@ class BatchQueueHandler(logging.Handler):
         self._pipeline: Pipeline | None = None
         self._warned = False
         self._encode: Callable[[logging.LogRecord], bytes] | None = None
+        self.chain_later: Callable[[], ChainFormatter] | None = None
+        """Returns the chain when it is first needed, for a sink that was off when it was made."""
         self.setLevel(logging.NOTSET)
         _handlers.add(self)
 
@@ -153,6 +155,8 @@ class BatchQueueHandler(logging.Handler):
     @property
     def chain(self) -> ChainFormatter:
         """The processors that an event goes through. Raises TypeError if the formatter is none of ours."""
+        if self.formatter is None and self.chain_later is not None:
+            self.setFormatter(self.chain_later())
         if not isinstance(self.formatter, ChainFormatter):
             raise TypeError(f"sink {self.sink!r} needs a ChainFormatter, not {type(self.formatter).__name__}")
         return self.formatter

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
+class Limits(NamedTuple):
     """One sink's bounds; names as in OpenTelemetry's batch processors where it has them."""
 
     max_queue_size: int = 100_000

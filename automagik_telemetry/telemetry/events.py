@@ -1,16 +1,16 @@
 """Everything that can ever be sent: each event, its level, and the kind of each of its fields.
 
-An event that stands here is a dataclass; what does not stand here does not leave. `CATALOGUE` is the same in the form
-that the anonymizing processor takes.
+An event that stands here is a class; what does not stand here does not leave. `CATALOGUE` is the same in the form that
+the anonymizing processor takes.
 """
 
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from automagik_processors import Count, Duration, Flag, Word
+from automagik_processors.kinds import Count, Duration, Flag, Word
+from automagik_telemetry.telemetry.declared import Declared, field
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -18,46 +18,26 @@ if TYPE_CHECKING:
     from automagik_processors import Kind
 
 
-def _field(kind: Kind, sentence: str, **default: Any) -> Any:  # noqa: ANN401 - a dataclass field stands for its default
-    return field(metadata={"kind": kind, "sentence": sentence}, **default)
+def _success(sentence: str) -> Any:  # noqa: ANN401 - a declaration stands for its default
+    return field(Flag(), sentence, default=True)
 
 
-def _success(sentence: str) -> Any:  # noqa: ANN401 - a dataclass field stands for its default
-    return _field(Flag(), sentence, default=True)
+def _duration() -> Any:  # noqa: ANN401 - a declaration stands for its default
+    return field(Duration(), "How long it took, in milliseconds.", default=None)
 
 
-def _duration() -> Any:  # noqa: ANN401 - a dataclass field stands for its default
-    return _field(Duration(), "How long it took, in milliseconds.", default=None)
-
-
-# Each method that a dataclass has made for it costs as long to import as a small module.
-_FAST: Any = {"slots": True, "repr": False, "eq": False}
-
-
-@dataclass(**_FAST)
-class TelemetryEvent:
+class TelemetryEvent(Declared):
     """What all events share. The two ids are taken for the callers' convenience: the resource already carries them."""
 
     name: ClassVar[str]
     level: ClassVar[int] = logging.INFO
-    anonymous_id: str | None = field(default=None, kw_only=True)
-    session_id: str | None = field(default=None, kw_only=True)
-
-    def __repr__(self) -> str:
-        values = ", ".join(f"{row.name}={getattr(self, row.name)!r}" for row in fields(self))
-        return f"{type(self).__name__}({values})"
-
-    def __eq__(self, other: object) -> bool:
-        if type(other) is not type(self):
-            return NotImplemented
-        return all(getattr(self, row.name) == getattr(other, row.name) for row in fields(self))
-
-    __hash__ = None  # type: ignore[assignment]  # it can be changed
+    anonymous_id: str | None = field(None, default=None, kw_only=True)
+    session_id: str | None = field(None, default=None, kw_only=True)
 
     @classmethod
     def kinds(cls) -> dict[str, Kind]:
         """Return the kind of each field that may leave."""
-        return {row.name: row.metadata["kind"] for row in fields(cls) if "kind" in row.metadata}
+        return {name: declared.kind for name, declared in cls.fields.items() if declared.kind is not None}
 
     @classmethod
     def levels(cls) -> str:
@@ -74,52 +54,49 @@ class TelemetryEvent:
         return {key: value for key in _KEYS[type(self)] if (value := getattr(self, key)) is not None}
 
 
-@dataclass(**_FAST)
 class AgentExecutionEvent(TelemetryEvent):
     """An agent ran."""
 
     name: ClassVar[str] = "agent.run"
-    agent_name: str = _field(Word(), "The agent's name.")
-    framework: str = _field(Word(), "The framework that it runs on, such as pydantic_ai or agno.")
-    success: bool = _field(Flag(), "Whether the run ended without an exception.")
-    duration_ms: float = _field(Duration(), "How long the run took, in milliseconds.")
-    has_multimodal: bool = _field(Flag(), "Whether the input held more than text.", default=False)
-    token_count: int | None = _field(Count(), "How many tokens the model used in all.", default=None)
-    model: str | None = _field(Word(), "The model, if its name is a public one; the last, of several.", default=None)
-    input_tokens: int | None = _field(Count(), "How many tokens the model read.", default=None)
-    output_tokens: int | None = _field(Count(), "How many tokens the model wrote.", default=None)
-    request_count: int | None = _field(Count(), "How many requests to a model it took.", default=None)
-    retry_count: int | None = _field(
+    agent_name: str = field(Word(), "The agent's name.")
+    framework: str = field(Word(), "The framework that it runs on, such as pydantic_ai or agno.")
+    success: bool = field(Flag(), "Whether the run ended without an exception.")
+    duration_ms: float = field(Duration(), "How long the run took, in milliseconds.")
+    has_multimodal: bool = field(Flag(), "Whether the input held more than text.", default=False)
+    token_count: int | None = field(Count(), "How many tokens the model used in all.", default=None)
+    model: str | None = field(Word(), "The model, if its name is a public one; the last, of several.", default=None)
+    input_tokens: int | None = field(Count(), "How many tokens the model read.", default=None)
+    output_tokens: int | None = field(Count(), "How many tokens the model wrote.", default=None)
+    request_count: int | None = field(Count(), "How many requests to a model it took.", default=None)
+    retry_count: int | None = field(
         Count(),
         "How many of them were made again, for the model, its call of a tool or its output failed.",
         default=None,
     )
-    tool_count: int | None = _field(Count(), "How many times a tool was executed.", default=None)
-    error_type: str | None = _field(Word(), "The class of the exception that it failed of.", default=None)
+    tool_count: int | None = field(Count(), "How many times a tool was executed.", default=None)
+    error_type: str | None = field(Word(), "The class of the exception that it failed of.", default=None)
 
 
-@dataclass(**_FAST)
 class CLICommandEvent(TelemetryEvent):
     """A command of a command line ended."""
 
     name: ClassVar[str] = "cli.command"
-    command: str = _field(Word(), "The command's declared name, never its arguments.")
-    success: bool = _field(Flag(), "Whether the command ended with exit code 0.")
-    duration_ms: float = _field(Duration(), "How long the command took, in milliseconds.")
-    item_count: int | None = _field(Count(), "How many items it listed, where it lists any.", default=None)
-    exit_code: int | None = _field(Count(maximum=255), "The exit code, where one was given.", default=None)
+    command: str = field(Word(), "The command's declared name, never its arguments.")
+    success: bool = field(Flag(), "Whether the command ended with exit code 0.")
+    duration_ms: float = field(Duration(), "How long the command took, in milliseconds.")
+    item_count: int | None = field(Count(), "How many items it listed, where it lists any.", default=None)
+    exit_code: int | None = field(Count(maximum=255), "The exit code, where one was given.", default=None)
 
 
-@dataclass(**_FAST)
 class APIRequestEvent(TelemetryEvent):
     """An HTTP request was answered."""
 
     name: ClassVar[str] = "api.request"
-    endpoint: str = _field(Word(), "The template of the route, such as /agents/{id}; never the path itself.")
-    method: str = _field(Word(), "The HTTP method.")
-    status_code: int = _field(Count(maximum=599), "The status of the answer.")
-    duration_ms: float = _field(Duration(), "Time to the last byte of the answer, in milliseconds.")
-    success: bool | None = _field(Flag(), "Whether the status was below 500.", default=None)
+    endpoint: str = field(Word(), "The template of the route, such as /agents/{id}; never the path itself.")
+    method: str = field(Word(), "The HTTP method.")
+    status_code: int = field(Count(maximum=599), "The status of the answer.")
+    duration_ms: float = field(Duration(), "Time to the last byte of the answer, in milliseconds.")
+    success: bool | None = field(Flag(), "Whether the status was below 500.", default=None)
 
     def __post_init__(self) -> None:
         """Derive `success` from the status."""
@@ -127,24 +104,22 @@ class APIRequestEvent(TelemetryEvent):
             self.success = self.status_code < 500  # noqa: PLR2004 - the first status that is the server's fault (RFC 9110, 15.6)
 
 
-@dataclass(**_FAST)
 class FeatureUsageEvent(TelemetryEvent):
     """A feature was used."""
 
     name: ClassVar[str] = "feature.used"
-    feature_name: str = _field(Word(), "The feature's declared name.")
-    category: str | None = _field(Word(), "The category that the feature belongs to.", default=None)
+    feature_name: str = field(Word(), "The feature's declared name.")
+    category: str | None = field(Word(), "The category that the feature belongs to.", default=None)
 
 
-@dataclass(**_FAST)
 class ErrorEvent(TelemetryEvent):
     """Something failed: the class of the exception and where, without message, arguments or stack."""
 
     name: ClassVar[str] = "agent.error"
     level: ClassVar[int] = logging.ERROR
-    error_type: str = _field(Word(), "The class of the exception.")
-    component: str = _field(Word(), "The part of the application that it occurred in.")
-    unhandled: bool = field(default=False, kw_only=True)
+    error_type: str = field(Word(), "The class of the exception.")
+    component: str = field(Word(), "The part of the application that it occurred in.")
+    unhandled: bool = field(None, default=False, kw_only=True)
 
     @classmethod
     def levels(cls) -> str:
@@ -156,53 +131,48 @@ class ErrorEvent(TelemetryEvent):
         return logging.CRITICAL if self.unhandled else self.level
 
 
-@dataclass(**_FAST)
 class StartupEvent(TelemetryEvent):
     """An application started to use telemetry in this process."""
 
     name: ClassVar[str] = "system.startup"
 
 
-@dataclass(**_FAST)
 class ToolExecutionEvent(TelemetryEvent):
     """An agent used a tool."""
 
     name: ClassVar[str] = "tool.executed"
     level: ClassVar[int] = logging.DEBUG
-    tool_name: str = _field(Word(), "The tool's declared name, never its arguments or results.")
-    agent_name: str | None = _field(Word(), "The agent that used it.", default=None)
+    tool_name: str = field(Word(), "The tool's declared name, never its arguments or results.")
+    agent_name: str | None = field(Word(), "The agent that used it.", default=None)
     success: bool = _success("Whether the tool ended without an exception.")
     duration_ms: float | None = _duration()
-    retry_count: int | None = _field(Count(), "How many times it had failed in this run just before.", default=None)
-    error_type: str | None = _field(Word(), "The class of the exception that it failed of.", default=None)
+    retry_count: int | None = field(Count(), "How many times it had failed in this run just before.", default=None)
+    error_type: str | None = field(Word(), "The class of the exception that it failed of.", default=None)
 
 
-@dataclass(**_FAST)
 class WorkflowStartedEvent(TelemetryEvent):
     """A workflow started."""
 
     name: ClassVar[str] = "workflow.started"
-    workflow_name: str = _field(Word(), "The workflow's declared name.")
+    workflow_name: str = field(Word(), "The workflow's declared name.")
 
 
-@dataclass(**_FAST)
 class WorkflowCompletedEvent(TelemetryEvent):
     """A workflow ended."""
 
     name: ClassVar[str] = "workflow.completed"
-    workflow_name: str = _field(Word(), "The workflow's declared name.")
+    workflow_name: str = field(Word(), "The workflow's declared name.")
     success: bool = _success("Whether the workflow ended without an exception.")
     duration_ms: float | None = _duration()
-    step_count: int | None = _field(Count(), "How many steps it took.", default=None)
+    step_count: int | None = field(Count(), "How many steps it took.", default=None)
 
 
-@dataclass(**_FAST)
 class FrameworkSelectedEvent(TelemetryEvent):
     """A framework was chosen for an agent."""
 
     name: ClassVar[str] = "framework.selected"
-    framework: str = _field(Word(), "The framework.")
-    agent_name: str | None = _field(Word(), "The agent that it was chosen for.", default=None)
+    framework: str = field(Word(), "The framework.")
+    agent_name: str | None = field(Word(), "The agent that it was chosen for.", default=None)
 
 
 EVENTS: tuple[type[TelemetryEvent], ...] = (

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import dataclasses
 import json
 import logging
 import pickle
@@ -112,8 +111,8 @@ def test_a_key_is_never_shown(caplog: pytest.LogCaptureFixture) -> None:
         assert Settings.from_environ({"LANGWATCH_API_KEY": bad}).langwatch_api_key is None
     written = [
         repr(good),
-        str(dataclasses.asdict(good)),
-        json.dumps(dataclasses.asdict(good), default=str),
+        str(good._asdict()),
+        json.dumps(good._asdict(), default=str),
         caplog.text,
     ]
     written += [repr(pickle.loads(pickle.dumps(good.langwatch_api_key)).reveal()), repr(copy.copy(good))]  # noqa: S301

@@ -13,31 +13,48 @@ from tests.packaging.conftest import run
 if TYPE_CHECKING:
     from pathlib import Path
 
-# What only a process needs that sends something, or that reads a logging.yaml.
-LATE = {
+HEAVY = {"click", "duckdb", "fastapi", "httpx", "langwatch", "opentelemetry", "rich", "starlette", "uvicorn", "yaml"}
+# What only a process needs that sends something.
+SENDING = {
     "automagik_processors",
+    "automagik_telemetry.delivery.pipeline",
     "automagik_telemetry.integrations",
     "automagik_telemetry.observability",
-    "automagik_telemetry.telemetry",
+    "automagik_telemetry.telemetry.events",
     "base64",
     "hashlib",
     "mmap",
     "orjson",
     "platformdirs",
+    "tomllib",
 }
-HEAVY = {"click", "duckdb", "fastapi", "httpx", "langwatch", "opentelemetry", "rich", "starlette", "uvicorn", "yaml"}
+# What a process needs that calls `configure()`, and none that only imports.
+CONFIGURING = {"automagik_telemetry.sinks", "automagik_telemetry.identity"}
+
+
+def loaded_by(code: str, cwd: Path) -> set[str]:
+    """Return the modules that a program loads beyond what structlog and logging.config load by themselves."""
+    before = "import structlog, logging.config, sys; before = set(sys.modules); "
+    after = "; import json; sys.stdout.write(json.dumps(sorted(set(sys.modules) - before)))"
+    return set(json.loads(run(sys.executable, "-I", "-W", "error", "-c", before + code + after, cwd=cwd)))
 
 
 @pytest.mark.fault(57)
 @pytest.mark.parametrize("package", ["automagik_telemetry", "automagik_processors"])
 def test_import_brings_nothing_heavy(package: str, tmp_path: Path) -> None:
-    """Importing a package loads nothing that only some programs need, beyond what structlog loads by itself."""
-    code = "import structlog, logging.config, sys; before = set(sys.modules); import {}; import json; "
-    code += "print(json.dumps(sorted(set(sys.modules) - before)))"
-    loaded = json.loads(run(sys.executable, "-I", "-W", "error", "-c", code.format(package), cwd=tmp_path))
+    """Importing a package loads nothing that only some programs need."""
+    loaded = loaded_by(f"import {package}", tmp_path)
     assert package in loaded
     assert {name.split(".")[0] for name in loaded}.isdisjoint(HEAVY)
-    assert sorted(set(loaded) & (LATE - {package})) == []
+    assert sorted(loaded & ((SENDING | CONFIGURING) - {package})) == []
+
+
+def test_configuring_brings_nothing_to_send_with(tmp_path: Path) -> None:
+    """A program whose user has not opted in loads nothing that would send, nor YAML for a file that nobody changed."""
+    loaded = loaded_by("import automagik_telemetry as us; assert us.configure().telemetry is None", tmp_path)
+    assert loaded > CONFIGURING
+    assert {name.split(".")[0] for name in loaded}.isdisjoint(HEAVY)
+    assert sorted(loaded & SENDING) == []
 
 
 @pytest.mark.parametrize("package", ["automagik_telemetry", "automagik_processors"])
@@ -45,7 +62,5 @@ def test_every_public_name_is_there(package: str, tmp_path: Path) -> None:
     """Names whose module is imported late are listed, found, and found by `from ... import *`, as all others."""
     code = "import {0} as package; assert set(package.__all__) <= set(dir(package)); from {0} import *; "
     code += "print(all(globals()[name] is getattr(package, name) for name in package.__all__), hasattr(package, 'no'))"
-    assert run(sys.executable, "-I", "-W", "error", "-c", code.format(package), cwd=tmp_path).split() == [
-        "True",
-        "False",
-    ]
+    printed = run(sys.executable, "-I", "-W", "error", "-c", code.format(package), cwd=tmp_path)
+    assert printed.split() == ["True", "False"]
