@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
+from collections import Counter
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -18,22 +19,38 @@ _LONGEST_WAIT = 5.0
 
 
 class _Gate:
+    """Keeps imports and forks apart, and no import from another: one may wait for what another thread imports."""
+
     def __init__(self) -> None:
         self.reset()
 
     def reset(self) -> None:
         """Begin anew, in the child."""
-        self.lock = threading.RLock()
-        self.closed = False
+        self.changed = threading.Condition()
+        self.inside: Counter[int] = Counter()
+
+    def enter(self) -> None:
+        """Begin to import, once no fork is going on."""
+        with self.changed:
+            self.inside[threading.get_ident()] += 1
+
+    def leave(self) -> None:
+        """End it. In a child that was forked meanwhile, nothing is left to end."""
+        with self.changed:
+            self.inside[threading.get_ident()] -= 1
+            self.inside = +self.inside
+            self.changed.notify_all()
 
     def close(self) -> None:
-        """Wait until nothing is being imported, and let nothing begin."""
-        self.closed = self.lock.acquire(timeout=_LONGEST_WAIT)
+        """Wait until no other thread imports anything, and let nothing begin."""
+        own = threading.get_ident()
+        if self.changed.acquire(timeout=_LONGEST_WAIT):
+            self.changed.wait_for(lambda: self.inside.keys() <= {own}, _LONGEST_WAIT)
 
     def open(self) -> None:
         """Let imports go on, in the parent."""
-        if self.closed:
-            self.lock.release()
+        with contextlib.suppress(RuntimeError):  # it was not to be had in time
+            self.changed.release()
 
 
 _gate = _Gate()
@@ -42,8 +59,11 @@ _gate = _Gate()
 @contextlib.contextmanager
 def importing() -> Iterator[None]:
     """Let no fork happen meanwhile. For imports that are not at the top of a module."""
-    with _gate.lock:
+    _gate.enter()
+    try:
         yield
+    finally:
+        _gate.leave()
 
 
 if hasattr(os, "register_at_fork"):

@@ -35,7 +35,8 @@ def measure(run: Run, url: str) -> Figures:
     with tempfile.TemporaryDirectory() as home:
         state = "/dev/null/none" if run.endpoint == "nowhere" else f"{home}/state"
         environ = {key: value for key, value in os.environ.items() if not key.startswith(("AUTOMAGIK_", "OTEL_"))}
-        environ |= {"HOME": home, "AUTOMAGIK_STATE_DIR": state}
+        environ |= {"HOME": home, "AUTOMAGIK_STATE_DIR": state, "AUTOMAGIK_TELEMETRY_ENDPOINT": target}
+        environ.pop("PYTHONDONTWRITEBYTECODE", None)  # what pip installs has its bytecode, ours and all others'
         counted(url)
         done = _process(run, target, environ)
         figures: Figures = json.loads(done.stdout.splitlines()[-1])
