@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import sys
@@ -26,6 +25,8 @@ To turn it off: automagik-telemetry disable        To see all that can be sent: 
 
 def digest() -> str:
     """Return what the catalogue of events comes to: another event or field gives another digest."""
+    import hashlib  # noqa: PLC0415 - of the many who import this few are asked
+
     catalogue = {event: {name: kind.name for name, kind in kinds.items()} for event, kinds in CATALOGUE.items()}
     return hashlib.sha256(json.dumps(catalogue, sort_keys=True).encode()).hexdigest()[:16]
 

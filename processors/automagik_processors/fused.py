@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
     from structlog.typing import EventDict, WrappedLogger
 
+    from automagik_processors.event_encoder import Encode
+
 Processor = Callable[[Any, str, Any], Any]
 
 
@@ -31,11 +33,10 @@ class Fused:
         self._chain = (anonymize, sample, encoder)
         self._hears = anonymize.hears
         self._known = anonymize.catalogue
-        self._encoders = {
-            event: compiled(event, anonymize, encoder)
-            for event, fields in anonymize.catalogue.items()
-            if can_compile(fields, encoder.attributes)
+        self._compilable = {
+            event for event, fields in anonymize.catalogue.items() if can_compile(fields, encoder.attributes)
         }
+        self._encoders: dict[str, Encode] = {}
 
     def __call__(self, logger: WrappedLogger, method_name: str, event_dict: EventDict) -> bytes:
         """Return the encoded event: UTF-8 without a newline."""
@@ -57,9 +58,12 @@ class Fused:
             return None
         encode = self._encoders.get(event)
         if encode is None:
-            if event in self._known:
+            if event not in self._known:
+                raise Dropped("unknown_event")  # most lines of a log are none of ours
+            if event not in self._compilable:
                 return None
-            raise Dropped("unknown_event")  # most lines of a log are none of ours
+            # At its first need, for an application logs few of the events that it could.
+            encode = self._encoders[event] = compiled(event, self._chain[0], self._chain[2])
         if self._hears():
             return None
         try:
