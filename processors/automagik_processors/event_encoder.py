@@ -2,59 +2,74 @@
 
 For a span of `agent_name: Word(), success: Flag(), duration_ms: Duration()` it is:
 
-    def encode(get, level, timestamp):
+    def encode(fields, level, timestamp):
         if type(timestamp) is not float or not 946684800 <= timestamp < 4102444800: unusual()
-        v0 = get('agent_name')
-        a0 = '' if v0 is None else texts0[v0 if type(v0) is str and v0 in vocabulary else take0(v0)]
-        v1 = get('success')
-        a1 = yes1 if v1 is True else no1 if v1 is False else '' if v1 is None else unusual()
-        v2 = get('duration_ms')
-        a2 = '' if v2 is None else texts2[v2 := take2(v2)]
+        success, took = None, 0.0
+        a0 = a1 = a2 = ''
+        if 'agent_name' in fields and (value := fields['agent_name']) is not None:
+            a0 = words0[value if type(value) is str and value in vocabulary else take0(value)]
+        if 'success' in fields and (value := fields['success']) is not None:
+            a1 = yes1 if value is True else no1 if value is False else unusual()
+            success = value
+        if 'duration_ms' in fields and (value := fields['duration_ms']) is not None:
+            took = value = take2(value)
+            a2 = f'{head2}{{"doubleValue":{value!r}}}}},' if value is not None else unusual()
         attributes = f'{a0}{a1}{a2}{constants}'
-        mark = marks[v1][level]
+        mark = marks[success][level]
         moment = int(timestamp * 1000000000)
-        start = max(0, moment - int((v2 or 0.0) * 1000000))
-        if get('trace_id') is get('span_id') is get('parent_span_id') is get('sample_rate') is None:
-            trace_id, span_id = fresh_ids()
-            above = ''
+        start = moment - int(took * 1000000)
+        if 'trace_id' in fields or 'span_id' in fields or 'parent_span_id' in fields or 'sample_rate' in fields:
+            trace_id, span_id, above = own_ids(fields, attributes)
         else:
-            trace_id, span_id, above = own_ids(get, attributes)
+            fresh = draw().to_bytes(24, 'big').hex()
+            if zeros in fresh: fresh = without_zeros(fresh)
+            trace_id, span_id, above = fresh[:32], fresh[32:], ''
         return f'{{"traceId":"{trace_id}","spanId":"{span_id}",{above}"name":{name}, ... }}'.encode()
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from automagik_processors.anonymize import EARLIEST, LATEST
 from automagik_processors.kinds import Count, Duration, Flag, Measure, Word
 from automagik_processors.levels import SEVERITIES
+from automagik_processors.otlp import ZEROS
+from automagik_processors.otlp_attributes import Words
 from automagik_processors.otlp_values import quote
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from automagik_processors.anonymize import Anonymize
     from automagik_processors.kinds import Kind
     from automagik_processors.otlp import OTLPLogRecord, OTLPSpan
     from automagik_processors.otlp_attributes import Attributes
 
-Get = Callable[[str], object]
-Encode = Callable[[Get, object, object], bytes]
-"""From an event's `get`, its level and timestamp, the event encoded. Raises for whatever is unusual in it."""
+Encode = Callable[[Mapping[str, object], object, object], bytes]
+"""From an event's fields, exactly a dict, its level and its timestamp: the event encoded. Raises for the unusual."""
 
-# Each takes values of one type only, so that equal values have equal texts.
-_NUMBER: Final = "a{n} = '' if v{n} is None else texts{n}[v{n} := take{n}(v{n})]"
+_FIELD: Final = """
+    if FIELD in fields and (value := fields[FIELD]) is not None:"""
+# What a kind takes is of one type, so that its text is known but for the value. `#` stands for the field's number.
 _KINDS: Final[dict[type[Kind], str]] = {
-    Word: "a{n} = '' if v{n} is None"
-    " else texts{n}[v{n} if type(v{n}) is str and v{n} in vocabulary else take{n}(v{n})]",
-    Flag: "a{n} = yes{n} if v{n} is True else no{n} if v{n} is False else '' if v{n} is None else unusual()",
-    Count: _NUMBER,
-    Duration: _NUMBER,
-    Measure: _NUMBER,
+    Word: """
+        a# = words#[value if type(value) is str and value in vocabulary else take#(value)]""",
+    Flag: """
+        a# = yes# if value is True else no# if value is False else unusual()""",
+    Count: """
+        value = take#(value)
+        a# = f'{head#}{{"intValue":"{value}"}}}},' if value is not None else unusual()""",
+    Measure: """
+        value = take#(value)
+        a# = f'{head#}{{"doubleValue":{value!r}}}}},' if value is not None else unusual()""",
 }
-_NEXT_LINE: Final = "\n    "
+_KINDS[Duration] = _KINDS[Measure]
+_KEPT: Final = {
+    "success": """
+        success = value""",
+    "duration_ms": """
+        took = value""",
+}
 _IDS: Final = ("trace_id", "span_id", "parent_span_id")
 
 
@@ -63,7 +78,8 @@ def can_compile(fields: Mapping[str, Kind], attributes: Attributes) -> bool:
     return (
         all(type(kind) in _KINDS for kind in fields.values())
         and type(fields.get("success", Flag())) is Flag
-        and type(fields.get("duration_ms", Duration())) is Duration
+        and type(took := fields.get("duration_ms", Duration())) is Duration
+        and took.maximum < EARLIEST * 1_000
         and not attributes.clashes(fields)
     )
 
@@ -79,32 +95,36 @@ def compiled(event: str, anonymize: Anonymize, encoder: OTLPSpan | OTLPLogRecord
             success: {level: encoder.mark(event, level, success) for level in SEVERITIES}
             for success in (True, False, None)
         },
-        "fresh_ids": encoder.fresh_ids,
+        "draw": encoder.draw,
+        "zeros": ZEROS,
+        "without_zeros": encoder.without_zeros,
         "own_ids": _own_ids(anonymize, encoder),
         "unusual": _unusual,
     }
-    success, took, lines = "None", "0.0", []
-    kinds = anonymize.catalogue[event]
+    steps, empty, every = "", "", ""
     for n, (field, take) in enumerate(anonymize.plans[event]):
-        texts = attributes.texts(field)
-        names |= {f"take{n}": take, f"texts{n}": texts, f"yes{n}": texts[True], f"no{n}": texts[False]}
-        lines += [f"v{n} = get({field!r})", _KINDS[type(kinds[field])].format(n=n)]
-        success = f"v{n}" if field == "success" else success
-        took = f"v{n} or 0.0" if field == "duration_ms" else took
-    every = "".join(f"{{a{n}}}" for n in range(len(kinds)))
+        head = attributes.head(field)
+        names |= {f"take{n}": take, f"head{n}": head, f"words{n}": Words(head)}
+        names |= {f"yes{n}": f'{head}{{"boolValue":true}}}},', f"no{n}": f'{head}{{"boolValue":false}}}},'}
+        step = _FIELD + _KINDS[type(anonymize.catalogue[event][field])] + _KEPT.get(field, "")
+        steps += step.replace("#", str(n)).replace("FIELD", repr(field))
+        empty += f"a{n} = "
+        every += f"{{a{n}}}"
     source = f"""
-def encode(get, level, timestamp):
+def encode(fields, level, timestamp):
     if type(timestamp) is not float or not {EARLIEST} <= timestamp < {LATEST}: unusual()
-    {_NEXT_LINE.join(lines)}
+    success, took = None, 0.0
+    {empty}''{steps}
     attributes = f'{every}{{constants}}'{"" if attributes.constants else "[:-1]"}
-    mark = marks[{success}][level]
+    mark = marks[success][level]
     moment = int(timestamp * 1000000000)
-    start = max(0, moment - int(({took}) * 1000000))
-    if get('trace_id') is get('span_id') is get('parent_span_id') is get('sample_rate') is None:
-        trace_id, span_id = fresh_ids()
-        above = ''
+    start = moment - int(took * 1000000)
+    if 'trace_id' in fields or 'span_id' in fields or 'parent_span_id' in fields or 'sample_rate' in fields:
+        trace_id, span_id, above = own_ids(fields, attributes)
     else:
-        trace_id, span_id, above = own_ids(get, attributes)
+        fresh = draw().to_bytes(24, 'big').hex()
+        if zeros in fresh: fresh = without_zeros(fresh)
+        trace_id, span_id, above = fresh[:32], fresh[32:], ''
     return f{encoder.template!r}.encode()
 """
     exec(source, names)  # noqa: S102  # of our own making: the only words in it are names of fields, quoted
@@ -112,14 +132,16 @@ def encode(get, level, timestamp):
     return encode
 
 
-def _own_ids(anonymize: Anonymize, encoder: OTLPSpan | OTLPLogRecord) -> Callable[[Get, str], tuple[str, str, str]]:
+def _own_ids(
+    anonymize: Anonymize, encoder: OTLPSpan | OTLPLogRecord
+) -> Callable[[Mapping[str, object], str], tuple[str, str, str]]:
     takes = {key: take for key, take in anonymize.carried if key in _IDS}
 
-    def own_ids(get: Get, attributes: str) -> tuple[str, str, str]:
+    def own_ids(fields: Mapping[str, object], attributes: str) -> tuple[str, str, str]:
         """Return the ids of trace and span that an event brings, and what is said of the span above."""
-        if get("sample_rate") is not None:
+        if fields.get("sample_rate") is not None:
             _unusual()
-        trace_id, span_id, parent = encoder.ids_of({key: take(get(key)) for key, take in takes.items()})
+        trace_id, span_id, parent = encoder.ids_of({key: take(fields.get(key)) for key, take in takes.items()})
         return trace_id, span_id, encoder.above(parent, attributes)
 
     return own_ids

@@ -67,7 +67,7 @@ class Fused:
         if self._hears():
             return None
         try:
-            return encode(fields.get, level, timestamp)
+            return encode(fields, level, timestamp)
         except Exception:  # noqa: BLE001  # something is withheld, a key raises, or a word is no UTF-8
             return None
 

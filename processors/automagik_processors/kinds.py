@@ -15,6 +15,7 @@ from typing import ClassVar, Final
 
 _INT64: Final = 2**63
 _POWERS: Final = [10.0**exponent for exponent in range(16)]  # as far as floats hold every integer
+_SCALES: Final = [10**exponent for exponent in range(19)]
 
 
 class Kind(ABC):
@@ -130,7 +131,7 @@ def three_digits(number: float) -> float:
 
 
 def _round(count: int) -> int:
-    scale: int = 10 ** (len(str(count)) - 3)
+    scale: int = _SCALES[bisect_right(_SCALES, count) - 3] if count < _SCALES[-1] else 10 ** (len(str(count)) - 3)
     return (count + scale // 2) // scale * scale
 
 

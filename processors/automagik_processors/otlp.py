@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
 _TRACE_ID: Final = 32
 _SPAN_ID: Final = 16
-_ZEROS: Final = "0" * _SPAN_ID
+ZEROS: Final = "0" * _SPAN_ID
+"""What stands in every id that is invalid, for being nothing but zeros."""
 _LAST_SECOND: Final = 2**64 // 1_000_000_000  # a fixed64 of nanoseconds ends there, in the year 2554
 _NOTHING: Final[Mapping[str, object]] = MappingProxyType({})
 
@@ -46,7 +47,8 @@ class _OTLP:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.attributes = Attributes(prefix, attributes)
-        self._ids = ids or _random_bits()
+        self.draw = ids or _random_bits()
+        """Returns 192 random bits."""
         self._clock = clock
 
     def __call__(self, _logger: WrappedLogger, _method_name: str, event_dict: EventDict) -> bytes:
@@ -117,10 +119,17 @@ class _OTLP:
 
     def fresh_ids(self) -> tuple[str, str]:
         """Return the ids of trace and span of an event that brings none."""
-        fresh = self._ids().to_bytes(24, "big").hex()
-        if _ZEROS in fresh:  # an id of nothing but zeros is invalid
-            return _valid(fresh[:_TRACE_ID]), _valid(fresh[_TRACE_ID:])
+        fresh = self.draw().to_bytes(24, "big").hex()
+        if ZEROS in fresh:
+            fresh = self.without_zeros(fresh)
         return fresh[:_TRACE_ID], fresh[_TRACE_ID:]
+
+    @staticmethod
+    def without_zeros(fresh: str) -> str:
+        """Return the hex digits of two ids, of which neither is nothing but zeros, for that would be invalid."""
+        trace_id, span_id = fresh[:_TRACE_ID], fresh[_TRACE_ID:]
+        trace_id = trace_id if trace_id.strip("0") else trace_id[:-1] + "1"
+        return trace_id + (span_id if span_id.strip("0") else span_id[:-1] + "1")
 
     def _moment_of(self, event_dict: EventDict) -> int:
         """Return the event's time in nanoseconds since 1970, or the clock's."""
@@ -186,10 +195,6 @@ class OTLPLogRecord(_OTLP):
         if not parent:
             return ""
         return f'{"," if attributes else ""}{{"key":"parent_span_id","value":{{"stringValue":"{parent}"}}}}'
-
-
-def _valid(fresh: str) -> str:
-    return fresh if fresh.strip("0") else fresh[:-1] + "1"
 
 
 def _random_bits() -> Callable[[], int]:

@@ -65,9 +65,9 @@ class Attributes:
         """Return whether one of these fields has the full key of a constant attribute."""
         return not self._clashing.isdisjoint(keys)
 
-    def texts(self, key: str) -> FieldTexts:
-        """Return the JSON texts of what a field may hold."""
-        return FieldTexts(self._heads[key])
+    def head(self, key: str) -> str:
+        """Return the JSON text of a field's KeyValue up to its value."""
+        return self._heads[key]
 
     @staticmethod
     def closed(text: str, constants: str) -> str:
@@ -79,25 +79,19 @@ class Attributes:
         return ",".join(text for key, text in self._constants.items() if key not in own)
 
 
-class FieldTexts(dict[object, str]):
-    """The JSON text of one field's KeyValue and a comma, by the value, which is of one hashable type, and not None."""
+class Words(dict[str, str]):
+    """The JSON text of one field's KeyValue and a comma, by the word, which is exactly a str."""
 
     def __init__(self, head: str) -> None:
         super().__init__()
         self._head = head
 
-    def __missing__(self, value: object) -> str:
-        if value is None:
+    def __missing__(self, word: str) -> str:
+        if type(word) is not str:
             raise TypeError
-        kind = type(value)
-        if kind is int:
-            text = f'{self._head}{{"intValue":"{value}"}}}},'
-        elif kind is float:
-            text = f'{self._head}{{"doubleValue":{value!r}}}}},'
-        else:
-            text = f"{self._head}{any_value(value)}}},"
+        text = f'{self._head}{{"stringValue":{quote(word)}}}}},'
         if len(self) < _MOST_CACHED:
-            self[value] = text
+            self[word] = text
         return text
 
 

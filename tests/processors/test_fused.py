@@ -146,7 +146,7 @@ def test_what_is_remembered_is_bounded() -> None:
     assert isinstance(fused, Fused)
     for number in range(6000):
         fused(None, "info", {"event": "agent.run", "agent_name": f"a{number}", "level": "info", "timestamp": 1.7e9})
-    texts = getattr(fused._encoders["agent.run"], "__globals__")["texts0"]  # noqa: B009 - a type has none
+    texts = getattr(fused._encoders["agent.run"], "__globals__")["words0"]  # noqa: B009 - a type has none
     assert 1000 < len(texts) < 5000
 
 
