@@ -86,10 +86,16 @@ class Bounded:
 
     def mapping(self, pairs: Iterable[tuple[object, object]]) -> dict[str, Any]:
         """Return the pairs of a dict, until there were too many."""
-        return {
-            self.text(key if type(key) is str else text_of(key)): self.value(value)
-            for key, value in islice(pairs, max(1, self._nodes + 1))
-        }
+        kept: dict[str, Any] = {}
+        for key, value in islice(pairs, max(1, self._nodes + 1)):
+            name = self.text(key if type(key) is str else text_of(key))
+            kind = type(value)
+            if self._nodes > 0 and (value is None or kind is bool or (kind is float and value - value == 0.0)):  # type: ignore[operator]
+                self._nodes -= 1
+                kept[name] = value
+            else:
+                kept[name] = self.value(value)
+        return kept
 
     def unknown(self, value: object) -> str:
         """Return what stands for an object that is no data."""

@@ -83,8 +83,8 @@ class LangWatchTrace:
         ids = {span.span_id for span in spans}
         roots = [n for n, span in enumerate(spans) if _parent(span) not in ids]
         if spans:
-            spans.insert(0, spans.pop(roots[0] if roots else 0))
-            spans[0] = spans[0]._replace(**_as_root(spans[0], event))
+            root = spans.pop(roots[0] if roots else 0)
+            spans.insert(0, _as_root(root, event))
         truncated: Any = event.get("truncated_spans")
         before = truncated if type(truncated) is int and 0 < truncated < 2**31 else 0
         return spans, before + len(listed) - len(spans)
@@ -132,23 +132,23 @@ def _parent(span: _Span) -> str | None:
     return parent if is_id(parent, 16) else None
 
 
-def _as_root(span: _Span, event: EventDict) -> dict[str, Any]:
-    """Return what tells of the trace as a whole: shown as its metadata, and exact as attributes."""
+def _as_root(span: _Span, event: EventDict) -> _Span:
+    """Return a span that tells of the trace as a whole: shown as its metadata, and exact as attributes."""
     rate: Any = event.get("sample_rate")
     reason = event.get("sample_reason")
     added: dict[str, Any] = {}
+    said: dict[str, Any] = {}
     if type(rate) in (int, float) and 0 < rate <= 1:
-        added[keys.SAMPLE_RATE] = float(rate)
+        added[keys.SAMPLE_RATE] = said["sample_rate"] = float(rate)
     if type(reason) is str:
-        added[keys.SAMPLE_REASON] = reason[:100]
-    said = {key.removeprefix("automagik."): value for key, value in added.items()}
+        added[keys.SAMPLE_REASON] = said["sample_reason"] = reason[:100]
     of_trace, own = event.get("metadata"), span.fields.get("metadata")
     metadata = {
         **(of_trace if type(of_trace) is dict else {}),
         **(own if type(own) is dict else {}),
         **said,
     }
-    return {"fields": {**span.fields, "metadata": metadata}, "added": added}
+    return _Span(span.span_id, {**span.fields, "metadata": metadata}, added)
 
 
 def _encoded(trace_id: str, span: _Span, room: int, *, bare: bool = False) -> bytes:

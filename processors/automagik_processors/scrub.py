@@ -110,6 +110,7 @@ class _Walk:
         self._keys = keys
         self._texts = text
         self._harmless = harmless
+        self._known = text.harmless
         self._mark = mark
         self._left = MAX_NODES
 
@@ -118,7 +119,10 @@ class _Walk:
         changes: dict[Any, tuple[Any, Any]] = {}
         for key, value in event.items():
             self._left = MAX_NODES
-            new_key, new = (key, self._spans(value)) if _is_trace(key, value) else self._pair(key, value, 0)
+            if type(value) is list and type(key) is str and key == "spans":
+                new_key, new = key, self._spans(value)
+            else:
+                new_key, new = self._pair(key, value, 0)
             if new is not value or new_key is not key:
                 changes[key] = new_key, new
         return _with(changes, event) if changes else event
@@ -193,10 +197,14 @@ class _Walk:
 
     def _dict(self, value: dict[Any, Any], depth: int) -> object:
         changes: dict[Any, tuple[Any, Any]] = {}
+        harmless, known, shallow = self._harmless, self._known, depth < MAX_DEPTH
         for key, item in dict.items(value):
-            kind = type(item)
-            if type(key) is str and self._harmless[key]:
+            if type(key) is str and harmless[key]:
+                kind = type(item)
                 if item is None or kind is int or kind is float or kind is bool:
+                    continue
+                if kind is str and shallow and self._left > 0 and item in known:
+                    self._left -= 1
                     continue
                 new_key, new = key, self.value(item, depth + 1)
             else:
@@ -274,10 +282,6 @@ class _Walk:
     def _as_text(self, value: object, text: str, depth: int) -> object:
         scrubbed = self._text(text, depth)
         return value if scrubbed == text else scrubbed
-
-
-def _is_trace(key: object, value: object) -> bool:
-    return type(key) is str and key == "spans" and type(value) is list
 
 
 def _with(changes: dict[Any, tuple[Any, Any]], value: Mapping[Any, Any]) -> dict[Any, Any]:

@@ -142,7 +142,11 @@ class Shapes:
         for hint, patterns in self._anywhere:
             if hint in text:
                 called += patterns
-        if len(text) >= _SHORTEST:
+        if len(text) < _SHORTEST:
+            pass
+        elif text.isalnum():  # one word, such as an id
+            called += self._called_by(text, len(text))
+        else:
             # Prose has no words of such a length, and splitting it is quicker than any search.
             words = text.split()
             longest = max(map(len, words), default=0)

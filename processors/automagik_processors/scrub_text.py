@@ -50,7 +50,8 @@ class TextScrubber:
         self._keys = keys
         self._shapes = shapes
         self._mark = mark
-        self._harmless: set[str] = set()
+        self.harmless: set[str] = set()
+        """Short texts that were found to hold no secret, some of the last ones."""
 
     def may_hold_key(self, text: str) -> bool:
         """Return False if `text` holds no name of a secret, whatever surrounds it."""
@@ -59,13 +60,13 @@ class TextScrubber:
 
     def scrub(self, text: str) -> str:
         """Return `text`, or a copy without secrets."""
-        if text in self._harmless:
+        if text in self.harmless:
             return text
         scrubbed = self._scrubbed(text)
         if len(text) <= _SHORT and scrubbed == text:
-            if len(self._harmless) >= _MOST_REMEMBERED:
-                self._harmless.clear()
-            self._harmless.add(text)
+            if len(self.harmless) >= _MOST_REMEMBERED:
+                self.harmless.clear()
+            self.harmless.add(text)
         return scrubbed
 
     def _scrubbed(self, text: str) -> str:
