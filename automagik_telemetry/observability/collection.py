@@ -106,6 +106,7 @@ class Recorder:
         """`warm_up` is called when the first trace of a process begins."""
         self.sampler = sampler
         self._warm_up = warm_up
+        self._logger = logging.getLogger(TRACE_LOGGER)
         self.limits = limits or TraceLimits()
         self.reset()
         _recorders.add(self)
@@ -223,18 +224,14 @@ class Recorder:
             self.counts["traces"] += 1
             for reason, number in bounds.bad.items():
                 self.counts[reason] += number
-        if young:
-            failed = any(span["error"] for span in young)
-            log_trace(event, logging.ERROR if failed else logging.INFO)
-
-
-def log_trace(event: dict[str, Any], level: int) -> None:
-    """Log a trace as one event."""
-    logger = logging.getLogger(TRACE_LOGGER)
-    logger.disabled = False  # by a host's dictConfig, which disables what it does not name
-    if logger.isEnabledFor(level):
-        with contextlib.suppress(Exception):  # a handler that an application has put there
-            logger.handle(event_record(logger, level, "trace", event))
+        if not young:
+            return
+        level = logging.ERROR if any(span["error"] for span in young) else logging.INFO
+        logger = self._logger
+        logger.disabled = False  # by a host's dictConfig, which disables what it does not name
+        if logger.isEnabledFor(level):
+            with contextlib.suppress(Exception):  # a handler that an application has put there
+                logger.handle(event_record(logger, level, "trace", event))
 
 
 _generation = 0

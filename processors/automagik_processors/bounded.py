@@ -33,6 +33,8 @@ class Bounded:
     no data is what `unknown` says of it, by default what it says of itself.
     """
 
+    __slots__ = ("_depth", "_nodes", "_path", "_text", "_total", "_unknown", "bad")
+
     def __init__(
         self, *, depth: int, nodes: int, text: int, total: int, unknown: Callable[[object], str] = text_of
     ) -> None:
@@ -89,10 +91,9 @@ class Bounded:
         kept: dict[str, Any] = {}
         for key, value in islice(pairs, max(1, self._nodes + 1)):
             name = self.text(key if type(key) is str else text_of(key))
-            kind = type(value)
-            if self._nodes > 0 and (value is None or kind is bool or (kind is float and value - value == 0.0)):  # type: ignore[operator]
+            if type(value) is str and self._nodes > 0:  # as most are
                 self._nodes -= 1
-                kept[name] = value
+                kept[name] = self.text(value)
             else:
                 kept[name] = self.value(value)
         return kept

@@ -21,13 +21,14 @@ MAX_TRACE: Final = 4_000_000
 """Bytes of one encoded trace; LangWatch takes 10 MiB in one request."""
 
 _RESERVE: Final = 256  # bytes for saying, on the root, what was cut
-_SHAPE: Final = ("name", "type", "start", "end", "parent_span_id")
+_SHAPE: Final = ("name", "type", "start", "end")
 
 
 class _Span(NamedTuple):
     """A span that can be read, with the id that it goes by."""
 
     span_id: str
+    parent: str | None
     fields: dict[str, Any]
     added: dict[str, Any]
 
@@ -81,10 +82,9 @@ class LangWatchTrace:
         listed = list(given) if type(given) in (list, tuple) else []
         spans = [self._read(span, event) for span in listed if type(span) is dict]
         ids = {span.span_id for span in spans}
-        roots = [n for n, span in enumerate(spans) if _parent(span) not in ids]
         if spans:
-            root = spans.pop(roots[0] if roots else 0)
-            spans.insert(0, _as_root(root, event))
+            root = next((number for number, span in enumerate(spans) if span.parent not in ids), 0)
+            spans.insert(0, _as_root(spans.pop(root), event))
         truncated: Any = event.get("truncated_spans")
         before = truncated if type(truncated) is int and 0 < truncated < 2**31 else 0
         return spans, before + len(listed) - len(spans)
@@ -95,7 +95,8 @@ class LangWatchTrace:
         if span.get("start") is None and span.get("end") is None:
             moment = event.get("timestamp")
             span = {**span, "end": moment if type(moment) is float else self._clock()}
-        return _Span(known, span, {})
+        parent = span.get("parent_span_id")
+        return _Span(known, parent if is_id(parent, 16) else None, span, {})
 
     def _fragment(self, trace_id: str, spans: Sequence[_Span], cut: int) -> bytes:
         root, *others = spans
@@ -119,17 +120,14 @@ class LangWatchTrace:
     def _root(self, trace_id: str, root: _Span, cut: int) -> bytes:
         if cut:
             root = root._replace(added={**root.added, keys.TRUNCATED_SPANS: cut})
-        shape = root._replace(fields={key: root.fields.get(key) for key in _SHAPE})
         room = self._max_bytes - _RESERVE
-        return _encoded(trace_id, root, room) or _encoded(trace_id, shape, room, bare=True)
+        if text := _encoded(trace_id, root, room):
+            return text
+        shape = root._replace(fields={key: root.fields.get(key) for key in _SHAPE})
+        return _encoded(trace_id, shape, room, bare=True)
 
     def _id(self) -> str:
         return f"{self._ids() & (1 << 64) - 1 or 1:016x}"
-
-
-def _parent(span: _Span) -> str | None:
-    parent = span.fields.get("parent_span_id")
-    return parent if is_id(parent, 16) else None
 
 
 def _as_root(span: _Span, event: EventDict) -> _Span:
@@ -143,18 +141,16 @@ def _as_root(span: _Span, event: EventDict) -> _Span:
     if type(reason) is str:
         added[keys.SAMPLE_REASON] = said["sample_reason"] = reason[:100]
     of_trace, own = event.get("metadata"), span.fields.get("metadata")
-    metadata = {
-        **(of_trace if type(of_trace) is dict else {}),
-        **(own if type(own) is dict else {}),
-        **said,
-    }
-    return _Span(span.span_id, {**span.fields, "metadata": metadata}, added)
+    for given in (own, of_trace):  # the rate and its reason count before both
+        if given and type(given) is dict:
+            said = {**given, **said}
+    return span._replace(fields={**span.fields, "metadata": said}, added=added)
 
 
 def _encoded(trace_id: str, span: _Span, room: int, *, bare: bool = False) -> bytes:
     """Return the span, `bare` of its content or whole; nothing if it has no room, or can't be read."""
     try:
-        text = utf8(encode_span(trace_id, span.span_id, span.fields, span.added, bare=bare))
+        text = utf8(encode_span((trace_id, span.span_id, span.parent), span.fields, span.added, bare=bare))
     except Exception:  # noqa: BLE001  # methods of what it holds that raise
         return b""
     return text if len(text) < room else b""

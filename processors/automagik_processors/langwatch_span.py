@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from functools import lru_cache
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
@@ -11,7 +12,6 @@ import orjson
 from automagik_processors import langwatch_keys as keys
 from automagik_processors.bounded import cut
 from automagik_processors.bounded_json import MAX_TEXT, dumps
-from automagik_processors.ids import is_id
 from automagik_processors.langwatch_values import typed_value
 from automagik_processors.otlp_values import any_value, quote, text_of
 
@@ -27,6 +27,7 @@ _KINDS: Final = {"server": 2, "client": 3, "producer": 4, "consumer": 5}
 _INTERNAL: Final = 1
 _MOST_TOKENS: Final = 2**53  # beyond it JSON's numbers are not exact; and no cost comes near it
 _LARGEST: Final = 2**63
+_LONG: Final = 200
 _WORDS: Final = (
     ("model", keys.MODEL),
     ("provider", keys.SYSTEM),
@@ -35,19 +36,21 @@ _WORDS: Final = (
     ("user_id", keys.USER),
 )
 
+Ids = tuple[str, str, str | None]
+"""Of the trace, the span and its parent."""
 Attributes = dict[str, str]
 """The JSON text of each attribute's KeyValue, by its key."""
 
 
-def encode_span(trace_id: str, span_id: str, span: Mapping[str, Any], added: Mapping[str, Any], *, bare: bool) -> str:
+def encode_span(ids: Ids, span: Mapping[str, Any], added: Mapping[str, Any], *, bare: bool) -> str:
     """Return the JSON of one span; `added` are further attributes, and a `bare` one says that its content is left out.
 
     Raises whatever the methods of what the span holds raise.
     """
     get = span.get
+    trace_id, span_id, parent = ids
+    within = f'"parentSpanId":"{parent}",' if parent is not None and parent != span_id else ""
     start, end = _times(span)
-    parent = get("parent_span_id")
-    parent = f'"parentSpanId":"{parent}",' if is_id(parent, 16) and parent != span_id else ""
     kind = get("type")
     kind = kind if type(kind) is str and kind in keys.SPAN_TYPES else "span"
     attributes = {keys.SPAN_TYPE: _text(keys.SPAN_TYPE, kind)}
@@ -69,7 +72,7 @@ def encode_span(trace_id: str, span_id: str, span: Mapping[str, Any], added: Map
         described = ",".join(_text(key, text) for key, text in exception.items())
         events = f'"events":[{{"timeUnixNano":"{end}","name":"exception","attributes":[{described}]}}],'
     return (
-        f'{{"traceId":"{trace_id}","spanId":"{span_id}",{parent}"name":{quote(_short(get("name") or kind))},'
+        f'{{"traceId":"{trace_id}","spanId":"{span_id}",{within}"name":{quote(_short(get("name") or kind))},'
         f'"kind":{_KINDS.get(kind, _INTERNAL)},"startTimeUnixNano":"{start}","endTimeUnixNano":"{end}",'
         f'"attributes":[{",".join(attributes.values())}],{events}"status":{status}}}'
     )
@@ -81,7 +84,10 @@ def _add_attributes(attributes: Attributes, span: Mapping[str, Any], start: int,
     if given and type(given) is dict:
         for key, value in islice(given.items(), _MOST_ATTRIBUTES):
             name = _short(key)
-            attributes[name] = _key_value(name, value if type(value) in (bool, int, float) else _cut(value))
+            if type(value) is bool or type(value) is int or type(value) is float:
+                attributes[name] = _key_value(name, value)
+            else:
+                attributes[name] = _text(name, _cut(value))
     for field, key in _WORDS:
         value = span.get(field)
         if value is not None:
@@ -168,7 +174,14 @@ def _key_value(key: str, value: object) -> str:
 
 
 def _text(key: str, text: str) -> str:
-    return f'{_head(key)}{{"stringValue":{quote(text)}}}}}'
+    return f'{_head(key)}{{"stringValue":{_quoted(text)}}}}}'
+
+
+def _quoted(text: str) -> str:
+    if len(text) > _LONG:
+        with contextlib.suppress(orjson.JSONEncodeError):  # a lone surrogate
+            return orjson.dumps(text).decode()  # several times quicker
+    return quote(text)
 
 
 @lru_cache(4096)

@@ -31,6 +31,7 @@ MAX_NODES: Final = 10_000
 _LONG_KEY: Final = 12  # characters, from which on a key may hold a secret itself
 _LONGEST_REMEMBERED: Final = 64  # characters of a key
 _MOST_REMEMBERED: Final = 4_096
+_LONG_TEXT: Final = 100  # characters, from which on a text is looked at but once in an event
 _NAMES: Final = ("name", "key", "header", "Name", "Key")
 _SAFE: Final = (NoneType, bool, int, float, complex, dt.date, dt.time, dt.timedelta, Decimal, UUID)
 
@@ -111,6 +112,7 @@ class _Walk:
         self._texts = text
         self._harmless = harmless
         self._known = text.harmless
+        self._seen: set[str] = set()
         self._mark = mark
         self._left = MAX_NODES
 
@@ -163,8 +165,13 @@ class _Walk:
         if (last in "}]" or last.isspace()) and depth < MAX_DEPTH:
             whole = text.strip()
             if whole[:1] in ("{", "[") and whole[-1:] in ("}", "]") and self._may_be_hidden(text):
-                text = self._json(text, depth)
-        return self._texts.scrub(text)
+                return self._texts.scrub(self._json(text, depth))
+        if text in self._seen:
+            return text
+        scrubbed = self._texts.scrub(text)
+        if scrubbed is text and len(text) > _LONG_TEXT:  # the same message is often in many spans of a trace
+            self._seen.add(text)
+        return scrubbed
 
     def _may_be_hidden(self, text: str) -> bool:
         return "\\u" in text or self._texts.may_hold_key(text)

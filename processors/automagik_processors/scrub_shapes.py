@@ -12,7 +12,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
 
 # Each expression beside the literals of which a text must hold one: most texts hold none.
 _SHAPES: Final[dict[str, tuple[str, ...]]] = {
@@ -129,6 +129,7 @@ class Shapes:
             for hint in _SHAPES.get(pattern, ("",)):
                 hinted.setdefault(hint, []).append(pattern)
         self._anywhere = [(hint, patterns) for hint, patterns in hinted.items() if " " in hint or not hint]
+        self._always = hinted.get("", [])
         # By its rarest character, for few words have any of these, and one look at each of a word's own tells.
         self._in_long_words: dict[str, list[tuple[str, list[str]]]] = {}
         for hint, patterns in hinted.items():
@@ -142,20 +143,23 @@ class Shapes:
         for hint, patterns in self._anywhere:
             if hint in text:
                 called += patterns
-        if len(text) < _SHORTEST:
-            pass
-        elif text.isalnum():  # one word, such as an id
-            called += self._called_by(text, len(text))
-        else:
+        if len(text) >= _SHORTEST:
             # Prose has no words of such a length, and splitting it is quicker than any search.
             words = text.split()
             longest = max(map(len, words), default=0)
             if longest >= _SHORTEST:
                 called += self._called_by(" ".join([word for word in words if len(word) >= _SHORTEST]), longest)
-        if called:
-            for pattern in self._patterns:
-                if pattern in called:
-                    text = _compiled(pattern).sub(self._marked, text)
+        return self._without(called, text) if called else text
+
+    def scrub_word(self, text: str) -> str:
+        """Return the same for a text that is of letters and digits alone."""
+        called = self._called_by(text, len(text)) + self._always
+        return self._without(called, text) if called else text
+
+    def _without(self, called: Collection[str], text: str) -> str:
+        for pattern in self._patterns:
+            if pattern in called:
+                text = _compiled(pattern).sub(self._marked, text)
         return text
 
     def _called_by(self, words: str, longest: int) -> list[str]:

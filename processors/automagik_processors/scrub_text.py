@@ -22,6 +22,7 @@ _USERINFO: Final = re.compile(r"(://)(?!git@)[^\s/?#\"'<>]{1,1024}@")
 _PARAMETER: Final = re.compile(r"([?&;](?:sig|signature|key|code|sid|hmac)=)[^\s&;#\"'<>]+", re.IGNORECASE)
 
 _SHORT: Final = 64  # characters of a text that is remembered, if it is harmless: names, words, types, roles
+_WORD: Final = 15  # characters from which on a word is no word
 _MOST_REMEMBERED: Final = 4_096
 _FEW: Final = 16  # separators that are looked at sooner than a text is searched for each of the names of secrets
 
@@ -62,6 +63,8 @@ class TextScrubber:
         """Return `text`, or a copy without secrets."""
         if text in self.harmless:
             return text
+        if _WORD <= len(text) <= _SHORT and text.isalnum():  # an id, of which each is another, or a secret
+            return self._shapes.scrub_word(text)
         scrubbed = self._scrubbed(text)
         if len(text) <= _SHORT and scrubbed == text:
             if len(self.harmless) >= _MOST_REMEMBERED:

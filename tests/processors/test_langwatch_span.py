@@ -1,0 +1,44 @@
+"""The quick way of writing attributes gives the text that the general one gives."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from automagik_processors.bounded_json import MAX_TEXT
+from automagik_processors.langwatch_span import MAX_SHORT, encode_span
+from automagik_processors.otlp_attributes import key_values
+from automagik_processors.otlp_values import quote
+
+IDS = ("1" * 32, "2" * 16, None)
+
+values = (
+    st.booleans() | st.integers() | st.floats() | st.text() | st.text(min_size=300) | st.sampled_from(["\ud800" * 300])
+)
+
+
+@given(st.dictionaries(st.text(), values, max_size=5))
+def test_attributes(given: dict[str, Any]) -> None:
+    """Whatever its type, an attribute's text is that of `key_values`, the second time too; the last of a key counts."""
+    kind, times = key_values(
+        {"langwatch.span.type": "span", "langwatch.timestamps": '{"started_at":0,"finished_at":0}'}
+    ).values()
+    expected = f'"attributes":[{",".join([kind, *key_values(given).values(), times])}]'
+    for _ in range(2):
+        assert expected in encode_span(IDS, {"attributes": given}, {}, bare=False)
+
+
+@given(st.text(st.characters(), min_size=190, max_size=210))
+def test_long_texts(text: str) -> None:
+    """A long text is quoted as a short one is."""
+    assert f'"name":{quote(text)},' in encode_span(IDS, {"name": text}, {}, bare=False)
+    assert f'{{"stringValue":{quote(text)}}}' in encode_span(IDS, {"model": text}, {}, bare=False)
+
+
+def test_what_is_too_long() -> None:
+    """Names and texts of attributes are cut, with a mark."""
+    text = encode_span(IDS, {"attributes": {"k" * (MAX_SHORT + 1): "v" * (MAX_TEXT + 1)}}, {}, bare=False)
+    assert f'"{"k" * MAX_SHORT}[cut: 1 more characters]"' in text
+    assert f'"{"v" * MAX_TEXT}[cut: 1 more characters]"' in text
