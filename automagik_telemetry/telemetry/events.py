@@ -51,7 +51,8 @@ class TelemetryEvent(Declared):
 
     def as_fields(self) -> dict[str, Any]:
         """Return the fields that may leave and have a value."""
-        return {key: value for key in _KEYS[type(self)] if (value := getattr(self, key)) is not None}
+        kinds = CATALOGUE[type(self).name]
+        return {key: value for key, value in vars(self).items() if value is not None and key in kinds}
 
 
 class AgentExecutionEvent(TelemetryEvent):
@@ -188,4 +189,3 @@ EVENTS: tuple[type[TelemetryEvent], ...] = (
     FrameworkSelectedEvent,
 )
 CATALOGUE: Mapping[str, Mapping[str, Kind]] = {event.name: event.kinds() for event in EVENTS}
-_KEYS: dict[type[TelemetryEvent], tuple[str, ...]] = {event: tuple(event.kinds()) for event in EVENTS}

@@ -19,18 +19,17 @@ class EventRecord(logging.LogRecord):
 
     def __init__(self, name: str, level: int, event: str, fields: Mapping[str, Any]) -> None:
         now = time.time()
-        self.__dict__ = {
-            **_EMPTY,
-            "name": name,
-            "levelno": level,
-            "levelname": logging.getLevelName(level),
-            "msg": event,
-            "created": now,
-            "msecs": now * 1e3 % 1e3 // 1,
-            "relativeCreated": (now - _STARTED) * 1e3,
-            "thread": threading.get_ident(),
-            **fields,
-        }
+        # A copy keeps the room that the dict has, and is not filled key by key.
+        values = self.__dict__ = _EMPTY.copy()
+        values["name"] = name
+        values["levelno"] = level
+        values["levelname"] = logging.getLevelName(level)
+        values["msg"] = event
+        values["created"] = now
+        values["msecs"] = now * 1e3 % 1e3 // 1
+        values["relativeCreated"] = (now - _STARTED) * 1e3
+        values["thread"] = threading.get_ident()
+        values.update(fields)
 
 
 def event_record(events: logging.Logger, level: int, event: str, fields: Mapping[str, Any]) -> logging.LogRecord:
