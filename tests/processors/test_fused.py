@@ -107,6 +107,24 @@ def run(processors: Any, event: Any) -> Any:
     return event
 
 
+@pytest.mark.parametrize("flag", [True, False])
+@pytest.mark.parametrize("number", [1, 0, 1.0, 0.0])
+def test_one_and_zero_are_numbers(number: float, flag: bool) -> None:
+    """A number that equals a flag is written as the number that it is, in an event with nothing unusual."""
+    processors = chain(OTLPSpan)
+    (fused,) = fuse(processors)
+    assert isinstance(fused, Fused)
+    event: dict[str, Any] = {
+        "event": "agent.run",
+        "level": "info",
+        "timestamp": 1.7e9,
+        "multimodal": flag,
+        "score": float(number),
+    }
+    event |= {"tokens": int(number), "duration_ms": number}
+    assert fused.encode("agent.run", "info", 1.7e9, event) == run(processors, event)
+
+
 @pytest.mark.parametrize("encoder", [OTLPSpan, OTLPLogRecord])
 @pytest.mark.parametrize("options", [{}, {"attributes": {}}, {"attributes": {"event.tokens": 1}}], ids=str)
 @given(event=EVENTS)
