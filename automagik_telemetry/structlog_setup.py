@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 # `logging` refuses these as extra fields, with an exception in the face of the caller.
 _RESERVED = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime"}
+_LEVELS = {name.lower(): level for name, level in logging.getLevelNamesMapping().items()} | {"exception": logging.ERROR}
 _ARGUMENTS = ("exc_info", "stack_info", "stacklevel")
 
 
@@ -24,7 +25,7 @@ def configure_structlog() -> bool:
     if structlog.is_configured():
         return False
     structlog.configure(
-        processors=[structlog.stdlib.filter_by_level, to_record],
+        processors=[to_record],
         wrapper_class=structlog.stdlib.BoundLogger,
         logger_factory=_logger,
         cache_logger_on_first_use=True,
@@ -32,8 +33,13 @@ def configure_structlog() -> bool:
     return True
 
 
-def to_record(_logger: RecordLogger, _method_name: str, event_dict: EventDict) -> tuple[tuple[Any, ...], EventDict]:
-    """Return the arguments of `RecordLogger`'s methods; a field whose name `logging` keeps for itself gets a `_`."""
+def to_record(logger: RecordLogger, method_name: str, event_dict: EventDict) -> tuple[tuple[Any, ...], EventDict]:
+    """Return the arguments of `RecordLogger`'s method; a field whose name `logging` keeps for itself gets a `_`.
+
+    Raises DropEvent if the logger does not listen.
+    """
+    if not logger.isEnabledFor(_LEVELS[method_name]):
+        raise structlog.DropEvent
     arguments = {key: event_dict.pop(key) for key in _ARGUMENTS if key in event_dict}
     event = event_dict.pop("event", "")
     # Structlog's own, unless somebody's field is called so.
@@ -54,7 +60,9 @@ def _at(level: int) -> Callable[..., None]:
         if arguments:
             logger.log(level, event, *args, extra=fields, **arguments)
         else:
-            logger.handle(logger.makeRecord(logger.name, level, _NO_FILE, 0, event, args, None, _NO_FUNCTION, fields))
+            record = logger.makeRecord(logger.name, level, _NO_FILE, 0, event, args, None, _NO_FUNCTION)
+            record.__dict__.update(fields)  # none of which is logging's own
+            logger.handle(record)
 
     return log
 
