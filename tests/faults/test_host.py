@@ -76,13 +76,13 @@ def test_dict_config_races_with_events() -> None:
         import logging.config
         from automagik_telemetry.delivery.handler import BatchQueueHandler
 
-        emit, seen, made = BatchQueueHandler.emit, [], []
+        handle, seen, made = BatchQueueHandler.handle, [], []
         def watched(handler, record):
-            emit(handler, record)
+            handle(handler, record)
             seen.append(record.span_id)
             if not made or made[-1] is not handler:
                 made.append(handler)  # so that none is lost with what it counted
-        BatchQueueHandler.emit = watched
+        BatchQueueHandler.handle = watched
         chain = {
             "()": "automagik_telemetry.ChainFormatter",
             "processors": [{"()": "automagik_telemetry.anonymize"}, {"()": "automagik_telemetry.otlp"}],
