@@ -12,8 +12,7 @@ import threading
 import time
 import weakref
 from collections import Counter
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from automagik_telemetry.host import TRACE_LOGGER
 from automagik_telemetry.observability.plain import plain_trace, weight
@@ -28,8 +27,7 @@ if TYPE_CHECKING:
 CUT = "[cut: the trace holds too much]"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TraceLimits:
+class TraceLimits(NamedTuple):
     """Bounds on what is held until a trace is logged."""
 
     max_spans: int = 500
