@@ -50,7 +50,7 @@ class Ledger:
             self.dropped[reason] += dropped
 
     def snapshot_locked(self) -> Account:
-        """Return the account."""
+        """Return the account, without the events of the queue's open batch."""
         return Account(
             queued=self.queued,
             processed=self.processed,

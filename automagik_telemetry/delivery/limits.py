@@ -11,7 +11,7 @@ class Limits(NamedTuple):
     max_queue_size: int = 100_000
     """Events undelivered in this process; one more is dropped as `queue_full`."""
     max_export_batch_size: int = 2_000
-    """Events in one request."""
+    """Events in one request; more if batches come faster than they are sent, see `large_segment_bytes`."""
     schedule_delay: float = 5.0
     """Seconds after which a batch is sent that is not full."""
     export_timeout: float = 10.0
@@ -30,3 +30,16 @@ class Limits(NamedTuple):
     """Seconds after which a buffered segment is written to its file."""
     exit_timeout: float = 0.1
     """Seconds that the end of the process may wait for the answer to a request that is on its way."""
+
+    @property
+    def large_segment_bytes(self) -> int:
+        """Return the size of a body while batches come faster than they are sent; it has as many events more."""
+        return max(self.segment_bytes, min(4 * self.segment_bytes, _LARGEST))
+
+    @property
+    def large_batch_size(self) -> int:
+        """Return the number of events in such a body."""
+        return self.max_export_batch_size * (self.large_segment_bytes // self.segment_bytes)
+
+
+_LARGEST = 4 * 1024 * 1024

@@ -37,12 +37,17 @@ logger = logging.getLogger(__name__)
 
 _RESCAN = 60.0
 """Seconds between looks for segments that other processes left, and the longest sleep."""
+_MOMENT = 1.0
+"""Seconds between questions whether events may leave, and between entries in the account on disk, at least."""
 _MAX_DEFERRAL = 86_400.0
 """Seconds that a server, or a clock that jumped, may hold a batch back at most."""
 
 
 class BatchQueueListener:
-    """Ships one queue. `allowed` is asked before each shipment: once it says no, everything queued is purged."""
+    """Ships one queue. `allowed` is asked before shipments, once a second at most, and before a flush.
+
+    Once it says no, everything queued is purged.
+    """
 
     def __init__(  # noqa: PLR0913 - the parts of one machine, each given once
         self,
@@ -82,7 +87,8 @@ class BatchQueueListener:
         self._flushes_begun = 0
         self._flushes_done = 0
         self._orphans: deque[str] = deque()
-        self._next_scan = self._clock()
+        self._next_scan = self._next_question = self._next_entry = self._clock()
+        self._untold = False
         if self._teller is not None:
             self._teller.reset()
 
@@ -159,6 +165,7 @@ class BatchQueueListener:
         self.exporter.shutdown()
         if self.running is None:
             self.queue.release()
+        self._tell()
         with self._progress:
             self._progress.notify_all()
 
@@ -179,12 +186,14 @@ class BatchQueueListener:
         """Do what is due and return the seconds after which there may be more."""
         if (asked := self._flushes_asked) > self._flushes_begun:
             self._flushes_begun = asked
-            self._next_scan = self._clock()
+            self._next_scan = self._next_question = self._clock()
             self.queue.rotate()
-        if not self._allowed():
-            self._purge()
-            self._end_flush()
-            return _RESCAN
+        if self._clock() >= self._next_question:
+            if not self._allowed():
+                self._purge()
+                self._end_flush()
+                return _RESCAN
+            self._next_question = self._clock() + _MOMENT
         buffered = self.queue.write_out()
         self._bound()
         if self._spool is not None and self._clock() >= self._next_scan:
@@ -198,12 +207,21 @@ class BatchQueueListener:
         segment = self.queue.take() or self._adopt()
         if segment is not None:
             self._ship(segment)
-            self._tell()
+            self._untold = True
+            if self.breaker.failures or self._clock() >= self._next_entry:
+                self._tell()
             return self.breaker.remaining()
+        now = self._clock()
+        if now >= self._next_entry or self._flushes_done < self._flushes_begun:
+            self._tell()
         self._end_flush()
         due = self.queue.due_in()
-        until_scan = max(0.0, self._next_scan - self._clock()) if self._spool else _RESCAN
-        return until_scan if due is None else min(due, until_scan)
+        if due is None:
+            self.queue.drop_spare()
+            due = _RESCAN
+        until_entry = self._next_entry - now if self._untold else _RESCAN
+        until_scan = self._next_scan - now if self._spool else _RESCAN
+        return max(0.0, min(due, until_entry, until_scan))
 
     def _end_flush(self) -> None:
         with self._progress:
@@ -216,7 +234,7 @@ class BatchQueueListener:
             self.last_error = f"unreadable batch: {error.strerror}"
             self.queue.settle(segment, dropped=segment.events, reason="unreadable")
             return
-        if segment.events <= self._limits.max_export_batch_size:
+        if segment.events <= self._limits.large_batch_size:
             result = self.exporter.export(body, self._limits.export_timeout)
         else:
             result = ExportResult(Outcome.TOO_LARGE)
@@ -236,7 +254,9 @@ class BatchQueueListener:
 
     def _tell(self) -> None:
         """Say on disk how it stands, for `status` and `doctor`, which are processes of their own."""
-        if self._teller is not None:
+        if self._teller is not None and self._untold:
+            self._untold = False
+            self._next_entry = self._clock() + _MOMENT
             now = Told(
                 endpoint=self.exporter.url.partition("?")[0],
                 last_success=self.last_success,
@@ -277,14 +297,16 @@ class BatchQueueListener:
         self.last_error = result.detail
         delay = self.breaker.failed(min(result.retry_after, _MAX_DEFERRAL))
         logger.debug("next attempt in %.1f s: %s", delay, result.detail)
-        if result.retry_after:
-            segment.defer(time.time() + delay)
         self.queue.put_back(segment)
+        self.queue.trim_full()
+        if result.retry_after:
+            segment.defer(time.time() + delay)  # which no change of the file may follow
 
     def _bound(self) -> None:
         """Drop what is too old, and keep room for the next segment by dropping the oldest batch."""
         limits = self._limits
-        self.queue.seal_full()
+        if self.breaker.failures:
+            self.queue.trim_full()
         self.queue.drop_older_than(self._clock() - limits.max_age)
         room = limits.max_disk_bytes if self._spool else limits.max_memory_bytes
         self.queue.drop_oldest("queue_full", keep=room - limits.segment_bytes)

@@ -53,17 +53,19 @@ class Pipeline:
             allowed=allowed,
         )
         self.queue = BatchQueue(
-            envelope=envelope, ledger=ledger, limits=limits, spool=spool, clock=clock, wake=self.listener.wake
+            envelope=envelope, ledger=ledger, limits=limits, spool=spool, clock=clock, wake=self._wake
         )
+        self.append = self.queue.append
         self.listener.queue = self.queue
         self.listener.ledger = ledger
         _pipelines.add(self)
 
-    def append(self, fragment: bytes) -> None:
-        """Queue one encoded event; the first starts the listener, also after a fork or a `close`."""
-        self.queue.append(fragment)
+    def _wake(self) -> bool:
+        """Let the listener look at the queue, started if it does not run; whether there is one."""
         if self.listener.running is None and (self._ended or not self.listener.start()):
-            self.queue.write_out()  # for no listener will
+            return False
+        self.listener.wake()
+        return True
 
     def resume(self) -> None:
         """Start the listener if earlier processes left something to ship."""
@@ -81,6 +83,7 @@ class Pipeline:
         if self._ended:
             return
         self.listener.stop()
+        self.queue.leave()
         if guard.busy:  # a signal handler can't wait for the logging call that it interrupts; the listener will release
             return
         if self.listener.join(self.limits.exit_timeout if timeout is None else timeout):
@@ -101,6 +104,7 @@ class Pipeline:
         """Return the account, the breaker and the last success and error; sizes in bytes, times in Unix seconds."""
         with self.ledger.lock:
             tracer: dict[str, Any] = {**self.ledger.snapshot_locked(), "pending": self.queue.pending}
+            tracer["queued"] += self.queue.filling
         tracer["pending_bytes"] = self.queue.bytes
         tracer["storage"] = self.queue.storage
         return {

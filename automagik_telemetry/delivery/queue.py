@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections import deque
 from typing import TYPE_CHECKING
 
-from automagik_telemetry.delivery.segment import BufferedSegment, Envelope, MappedSegment, MemorySegment, Segment
+from automagik_telemetry.delivery.segment import (
+    NOTHING,
+    SEPARATOR,
+    BufferedSegment,
+    Envelope,
+    MappedSegment,
+    MemorySegment,
+    Segment,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -21,9 +30,10 @@ _MAX_WAITING = 16
 
 
 class BatchQueue:
-    """One open segment, and the full ones that wait. `wake` is called when the listener has something to do.
+    """One open segment, and the full ones that wait.
 
-    Its lock is the ledger's, held for an append and never while a batch is sent. `append` and the figures are for all
+    `wake` is called when the listener has something to do, without the lock, and says whether there is a listener. The
+    lock is the ledger's, held for an append and never while a batch is sent. `append` and the figures are for all
     threads, everything else for the listener's, or for whoever has seen that thread end.
     """
 
@@ -35,96 +45,170 @@ class BatchQueue:
         limits: Limits,
         spool: Spool | None,
         clock: Callable[[], float],
-        wake: Callable[[], None],
+        wake: Callable[[], bool],
     ) -> None:
         self._envelope = envelope
         self._ledger = ledger
         self._limits = limits
+        self._max_event_bytes = limits.max_event_bytes
         self._spool = spool
         self._clock = clock
         self._wake = wake
         self._buffered = spool is not None and not spool.mappable
-        self._open: Segment | None = None
         self._full: deque[Segment] = deque()
-        self._taken: Segment | None = None
-        self._waiting = 0
         self._left: dict[str, int] = {}
+        self._reset()
+
+    def _reset(self) -> None:
+        """Be empty, with the ledger's lock, which is a new one in the child of a fork."""
+        self._acquire, self._release = self._ledger.lock.acquire, self._ledger.lock.release
+        self._open: Segment = NOTHING
+        self._taken: Segment | None = None
+        self._spare: Segment | None = None
+        self._full.clear()
+        self._left.clear()
+        self._closed_events = 0
+        self._batch = self._pause = 0
+        self._no_room = False
+        self._news = False
+        self._attended = True
 
     def append(self, fragment: bytes) -> None:
         """Queue one encoded event, or drop and count it if the queue is full or the event too large."""
-        ledger, limits = self._ledger, self._limits
-        with ledger.lock:
-            ledger.queued += 1
-            if len(fragment) > limits.max_event_bytes:
-                ledger.settle_locked(reason="too_large", dropped=1)
-                return
-            if self._waiting >= limits.max_queue_size:
-                ledger.settle_locked(reason="queue_full", dropped=1)
-                return
-            segment = self._open
-            if segment is None or not segment.append(fragment):
-                segment = self._append_to_new(fragment)
-                if segment is None:
-                    return
-            self._waiting += 1
-            if segment.events >= limits.max_export_batch_size and len(self._full) < _MAX_WAITING:
-                self._rotate_locked()
-                self._wake()
-            if self._buffered and self._taken is not None:
-                # The listener, which would do it soon, is waiting for an answer.
-                with contextlib.suppress(OSError):
-                    segment.write_out()
+        if not self._acquire(False):  # noqa: FBT003 - by name it takes longer
+            self._acquire_soon()
+        try:
+            while True:
+                segment = self._open
+                start = segment.size
+                end = start + len(fragment) + 2
+                if end <= segment.room and len(fragment) <= self._max_event_bytes:
+                    segment.buffer[start:end] = fragment + SEPARATOR
+                    segment.size = end
+                    segment.events += 1
+                    if segment.events < self._pause:
+                        return
+                    self._look_locked(segment)
+                    break
+                if not self._make_room_locked(len(fragment)):
+                    break
+        finally:
+            self._release()
+        self._attend()
 
-    def _append_to_new(self, fragment: bytes) -> Segment | None:
-        """Close the open segment and begin another with `fragment`; None if the event was dropped."""
+    def _acquire_soon(self) -> None:
+        # Who waits for a lock gets it without the GIL, and then all others wait for both, from one call to the next.
+        while not self._acquire(blocking=False):
+            time.sleep(0)
+
+    def _look_locked(self, segment: Segment) -> None:
+        """Close the open segment if it is full by count, write it out if the listener can't, see when to look next."""
+        if self._buffered and self._taken is not None:
+            # The listener, which would do it soon, is waiting for an answer.
+            with contextlib.suppress(OSError):
+                segment.write_out()
+        is_full = segment.events >= self._batch and len(self._full) < _MAX_WAITING
+        left = self._limits.max_queue_size - self._closed_events
+        if is_full or segment.events >= left:
+            self._rotate_locked()
+        self._pause = min(self._batch, left) if self._attended and not self._buffered else 0
+
+    def _make_room_locked(self, size: int) -> bool:
+        """Close the open segment and begin another for an event of `size` bytes; False if the event was dropped."""
+        if size > self._max_event_bytes:
+            return self._drop_locked("too_large")
         self._rotate_locked()
-        segment = self._new_segment()
+        limits = self._limits
+        left = limits.max_queue_size - self._closed_events
+        segment = self._new_segment() if left > 0 and not self._no_room else None
         if segment is None:
-            self._ledger.settle_locked(reason="queue_full", dropped=1)
-            return None
-        if not segment.append(fragment):
-            self._ledger.settle_locked(reason="too_large", dropped=1)
+            self._no_room = left > 0
+            return self._drop_locked("queue_full")
+        if segment.size + size + len(SEPARATOR) > segment.room:
             segment.remove()
-            return None
+            return self._drop_locked("too_large")
         segment.created = self._clock()
         self._open = segment
-        self._wake()
-        return segment
+        self._batch = limits.max_export_batch_size * max(1, segment.capacity // limits.segment_bytes)
+        self._pause = 0  # the listener is told of the first event
+        self._news = True
+        return True
+
+    def _drop_locked(self, reason: str) -> bool:
+        self._ledger.queued += 1
+        self._ledger.settle_locked(reason=reason, dropped=1)
+        return False
+
+    def _attend(self) -> None:
+        """Tell the listener what is new. Without the lock, for it may have to be started first."""
+        if self._news or not self._attended:
+            self._news = False
+            self._attended = self._wake()
+            if not self._attended:
+                self._pause = 0  # to look again at the next event
+                self.write_out()
+
+    def leave(self) -> None:
+        """Have the next event ask for a listener, for this one ends."""
+        with self._ledger.lock:
+            self._attended = False
+            self._pause = 0
 
     def _new_segment(self) -> Segment | None:
-        """Begin a segment on disk if there is one with room, else in memory; None if there is no room either."""
-        size = self._limits.segment_bytes
+        """Return a segment on disk if there is room for one, else in memory; None if there is no room either.
+
+        While batches come faster than they are sent it is a large one, so that fewer requests carry more.
+        """
+        limits = self._limits
+        large = limits.large_segment_bytes if self._taken is not None and self._full else limits.segment_bytes
         if self._spool is not None:
-            if self._bytes(in_memory=False) + size > self._limits.max_disk_bytes:
+            if self._bytes(in_memory=False) + limits.segment_bytes > limits.max_disk_bytes:
                 return None
+            if self._spare is not None:
+                spare, self._spare = self._spare, None
+                return spare
             with contextlib.suppress(OSError):
                 file = self._spool.create()
                 try:
+                    size = large if self._capacity() + large <= limits.max_disk_bytes else limits.segment_bytes
                     storage = BufferedSegment if self._buffered else MappedSegment
                     return storage(self._envelope, size, file)
                 except BaseException:
                     file.remove()
                     raise
-        if self._bytes(in_memory=True) + size > self._limits.max_memory_bytes:
+        room = limits.max_memory_bytes - self._bytes(in_memory=True)
+        if limits.segment_bytes > room:
             return None
-        return MemorySegment(self._envelope, size)
+        return MemorySegment(self._envelope, large if large <= room else limits.segment_bytes)
 
     def _rotate_locked(self) -> None:
-        if self._open is not None:
-            self._full.append(self._open)
-            self._open = None
+        segment = self._open
+        if segment is not NOTHING:
+            self._open = NOTHING
+            self._full.append(segment)
+            self._ledger.queued += segment.events
+            self._closed_events += segment.events
+            self._news = True
 
     def _bytes(self, *, in_memory: bool) -> int:
         return sum(segment.size for segment in self._segments() if (type(segment) is MemorySegment) == in_memory)
 
+    def _capacity(self) -> int:
+        return sum(segment.capacity for segment in self._segments())
+
     def _segments(self) -> list[Segment]:
-        return [segment for segment in (self._taken, *self._full, self._open) if segment is not None]
+        return [each for each in (self._taken, *self._full, self._open) if each is not None and each is not NOTHING]
+
+    @property
+    def filling(self) -> int:
+        """Return how many events are in the open batch; the ledger counts them as queued when it is closed."""
+        return self._open.events
 
     @property
     def pending(self) -> int:
         """Return how many events are undelivered: in the queue, or left on disk when it was released."""
         with self._ledger.lock:
-            return self._waiting + sum(self._left.values())
+            return self._closed_events + self._open.events + sum(self._left.values())
 
     @property
     def bytes(self) -> int:
@@ -135,7 +219,7 @@ class BatchQueue:
     @property
     def storage(self) -> str:
         """Where the next event would go: mapped, buffered or memory."""
-        if self._spool is None or type(self._open) is MemorySegment:
+        if self._spool is None or (type(self._open) is MemorySegment and self._open is not NOTHING):
             return "memory"
         return "buffered" if self._buffered else "mapped"
 
@@ -144,7 +228,7 @@ class BatchQueue:
         with self._ledger.lock:
             if self._full:
                 return 0.0
-            if self._open is None:
+            if self._open is NOTHING:
                 return None
             return max(0.0, self._open.created + self._limits.schedule_delay - self._clock())
 
@@ -172,7 +256,7 @@ class BatchQueue:
             known = self._left.pop(segment.file.path, 0)
             self._ledger.queued += segment.events + segment.corrupt - known
             self._ledger.settle_locked(reason="corrupt", dropped=segment.corrupt)
-            self._waiting += segment.events
+            self._closed_events += segment.events
             self._taken = segment
 
     def put_back(self, segment: Segment) -> None:
@@ -187,12 +271,34 @@ class BatchQueue:
             self.put_back(self._taken)
 
     def settle(self, segment: Segment, *, dropped: int = 0, reason: str = "") -> None:
-        """Count a taken batch as processed, but for `dropped` events of it, and delete it."""
+        """Count a taken batch as processed, but for `dropped` events of it, and forget it or have it begin anew."""
+        with self._ledger.lock:
+            self._closed_events -= segment.events
+            self._ledger.settle_locked(processed=segment.events - dropped, dropped=dropped, reason=reason)
+            self._no_room = False
+            wanted = self._is_wanted_locked(segment)
+        recycled = wanted and segment.recycle()
         with self._ledger.lock:
             self._taken = None
-            self._waiting -= segment.events
-            self._ledger.settle_locked(processed=segment.events - dropped, dropped=dropped, reason=reason)
-        segment.remove()
+            if recycled:
+                self._spare = segment
+        if not recycled:
+            segment.remove()
+
+    def _is_wanted_locked(self, segment: Segment) -> bool:
+        """Whether a settled segment should be the next one: more is coming, it is large enough, and there is room."""
+        limits = self._limits
+        least = limits.large_segment_bytes if self._full else limits.segment_bytes
+        coming = bool(self._full) or self._open is not NOTHING
+        fits = self._capacity() + segment.capacity <= limits.max_disk_bytes
+        return coming and self._spare is None and segment.capacity >= least and fits
+
+    def drop_spare(self) -> None:
+        """Delete the segment that is kept for the next batch: there is none in sight."""
+        with self._ledger.lock:
+            spare, self._spare = self._spare, None
+        if spare is not None:
+            spare.remove()
 
     def write_out(self) -> bool:
         """Bring buffered events to disk; whether there are any that have to be told to."""
@@ -202,18 +308,19 @@ class BatchQueue:
             for segment in segments:
                 with contextlib.suppress(OSError):
                     segment.write_out()
-        return self._buffered and self._open is not None
+        return self._buffered and self._open is not NOTHING
 
-    def seal_full(self) -> None:
+    def trim_full(self) -> None:
         """Cut the files of waiting batches to what they hold."""
         with self._ledger.lock:
             segments = list(self._full)
         for segment in segments:
             with contextlib.suppress(OSError):
-                segment.seal()
+                segment.trim()
 
     def drop_oldest(self, reason: str, *, keep: int) -> None:
         """Drop full batches, oldest first, until at most `keep` bytes wait."""
+        self._no_room = False  # to look again, for the disk may have got some
         while self._full and self.bytes > keep:
             self._drop_first(reason)
 
@@ -227,6 +334,7 @@ class BatchQueue:
         self.rotate()
         while self._full:
             self._drop_first(reason)
+        self.drop_spare()
 
     def _drop_first(self, reason: str) -> None:
         with self._ledger.lock:
@@ -235,6 +343,7 @@ class BatchQueue:
 
     def release(self) -> None:
         """Leave every batch that has a file to whoever finds it; its events stay pending in this account."""
+        self.drop_spare()
         with self._ledger.lock:
             self._rotate_locked()
             for segment in list(self._full):
@@ -244,7 +353,7 @@ class BatchQueue:
                     continue
                 if path is not None:
                     self._full.remove(segment)
-                    self._waiting -= segment.events
+                    self._closed_events -= segment.events
                     self._left[path] = segment.events
 
     def forget_left(self, paths: Collection[str]) -> None:
@@ -255,9 +364,6 @@ class BatchQueue:
 
     def abandon(self) -> None:
         """Forget everything without touching it, in the child of a fork: it belongs to the parent."""
-        for segment in self._segments():
+        for segment in (*self._segments(), *filter(None, [self._spare])):
             segment.abandon()
-        self._open = self._taken = None
-        self._full.clear()
-        self._left.clear()
-        self._waiting = 0
+        self._reset()

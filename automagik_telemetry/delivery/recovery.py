@@ -11,6 +11,7 @@ import orjson
 from automagik_telemetry.delivery.segment import Envelope, join
 
 if TYPE_CHECKING:
+    import mmap
     from collections.abc import Iterator
 
     from automagik_telemetry.delivery.spool import HeldFile
@@ -30,12 +31,14 @@ class AdoptedSegment:
     """
 
     def __init__(self, file: HeldFile, envelope: Envelope) -> None:
+        self.buffer: bytearray | mmap.mmap = bytearray()
         self._file = file
         self._fragments: list[bytes] = []
         self.corrupt = 0
         self.created = 0.0
         content = os.pread(file.descriptor, _READ_LIMIT, 0).rstrip(b"\0").removesuffix(envelope.tail)
-        self.size = len(content)
+        self.room = 0
+        self.size = self.capacity = len(content)
         head, _, rest = content.partition(b"\n")
         self._envelope = Envelope(head + b"\n", envelope.tail)
         if _shape(self._envelope) != _shape(envelope):
@@ -61,15 +64,14 @@ class AdoptedSegment:
         """The file that it was read from."""
         return self._file
 
-    def append(self, fragment: bytes) -> bool:  # noqa: ARG002 - the interface's
-        """See `Segment`: it is sealed."""
-        return False
-
     def write_out(self) -> None:
         """See `Segment`: it is on disk."""
 
     def seal(self) -> None:
         """See `Segment`: it is sealed."""
+
+    def trim(self) -> None:
+        """See `Segment`: it is no larger than what it holds."""
 
     def body(self) -> bytes:
         """See `Segment`."""
@@ -82,6 +84,10 @@ class AdoptedSegment:
     def remove(self) -> None:
         """See `Segment`."""
         self._file.remove()
+
+    def recycle(self) -> bool:
+        """See `Segment`: it was another process's."""
+        return False
 
     def release(self) -> str | None:
         """See `Segment`."""

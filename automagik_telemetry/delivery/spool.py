@@ -62,6 +62,18 @@ class HeldFile:
         with contextlib.suppress(OSError):
             os.utime(self.descriptor, (until, until))
 
+    def renew(self) -> bool:
+        """Give the file the name of one that was created now; whether that was possible."""
+        path = os.path.join(os.path.dirname(self.path), _new_name())
+        try:
+            os.rename(self.path, path)
+        except OSError:
+            return False
+        self._held.discard(self.path)
+        self._held.add(path)
+        self.path = path
+        return True
+
     def remove(self) -> None:
         """Delete the file and let go of it."""
         try:
@@ -88,6 +100,10 @@ class HeldFile:
             os.close(descriptor)
 
 
+def _new_name() -> str:
+    return f"{time.time_ns() // 1_000_000:013d}-{os.urandom(8).hex()}.json"
+
+
 def created(name: str) -> float:
     """Return when the segment with this file name was begun, in Unix seconds."""
     return int(name[:13]) / 1000
@@ -107,7 +123,7 @@ class Spool:
 
     def create(self) -> HeldFile:
         """Return a new, locked, empty file. Raises OSError."""
-        name = f"{time.time_ns() // 1_000_000:013d}-{os.urandom(8).hex()}.json"
+        name = _new_name()
         draft, path = os.path.join(self.directory, "." + name), os.path.join(self.directory, name)
         descriptor = open_private(draft, os.O_RDWR | os.O_CREAT | os.O_EXCL)
         try:

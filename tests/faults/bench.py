@@ -58,6 +58,7 @@ class Bench:
         self.now = 1000.0
         self.sink = sink
         self.pipeline: Pipeline = pipeline(state, sink, clock=lambda: self.now, **options)
+        self.pipeline.listener.running = self  # as if there were a thread, so that none is started
         self.pipeline.listener.breaker._uniform = lambda _low, high: high
 
     def log(self, *numbers: int) -> None:

@@ -112,7 +112,7 @@ class Delivery(RuleBasedStateMachine):
             self.number += 1
             process.pipeline.queue.append(fragment(each, padding))
             queue = process.pipeline.queue
-            mapped = isinstance(queue._open or queue._full[-1], MappedSegment)
+            mapped = isinstance(queue._segments()[-1], MappedSegment)
             (self.safe if mapped else self.memory[id(process)]).add(event_id(each))
 
     @precondition(lambda self: self.processes)
@@ -156,9 +156,9 @@ class Delivery(RuleBasedStateMachine):
         self.processes.remove(process)
         segment = process.pipeline.queue._open
         event = fragment(each := self.number * DISTANCE)
-        if isinstance(segment, MappedSegment) and segment._map is not None and segment.size + 200 < segment._capacity:
+        if isinstance(segment, MappedSegment) and segment.size + 200 < segment.room:
             self.number += 1
-            segment._map[segment.size : segment.size + len(event[:torn])] = event[:torn]
+            segment.buffer[segment.size : segment.size + len(event[:torn])] = event[:torn]
             self.unsafe.add(event_id(each))
         self.unsafe |= self.memory.pop(id(process))
         process.pipeline.queue.abandon()

@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from automagik_telemetry.delivery.segment import BufferedSegment, MappedSegment, MemorySegment, Segment, join, split
+from automagik_telemetry.delivery.recovery import AdoptedSegment
+from automagik_telemetry.delivery.segment import (
+    SEPARATOR,
+    BufferedSegment,
+    MappedSegment,
+    MemorySegment,
+    Segment,
+    join,
+    split,
+)
 from automagik_telemetry.delivery.spool import Spool
 from tests.faults.sending import ENVELOPE, fragment, ids
 from tests.faults.server import span_ids
@@ -33,6 +42,17 @@ def segment(request: pytest.FixtureRequest, spool: Spool) -> Segment:
     return storage(ENVELOPE, CAPACITY, spool.create())
 
 
+def append(segment: Segment, event: bytes) -> bool:
+    """Write an event into a segment as the queue does; False if it does not fit."""
+    end = segment.size + len(event) + len(SEPARATOR)
+    if end > segment.room:
+        return False
+    segment.buffer[segment.size : end] = event + SEPARATOR
+    segment.size = end
+    segment.events += 1
+    return True
+
+
 def files(spool: Spool) -> list[bytes]:
     """Return what the files hold."""
     contents = []
@@ -45,13 +65,15 @@ def files(spool: Spool) -> list[bytes]:
 def test_a_sealed_segment_is_the_request_body(segment: Segment, spool: Spool) -> None:
     """Byte for byte, in memory and on disk, and sealing twice changes nothing."""
     fragments = [fragment(number) for number in range(5)]
-    assert all(segment.append(each) for each in fragments)
+    assert all(append(segment, each) for each in fragments)
     segment.seal()
     segment.seal()
     body = segment.body()
     assert body == ENVELOPE.head + b",\n".join(fragments) + b"\n" + ENVELOPE.tail == join(ENVELOPE, fragments)
     assert span_ids(body) == ids(*range(5))
     assert (segment.events, segment.size) == (5, len(body))
+    segment.trim()
+    assert segment.body() == body
     assert files(spool) in ([body], [])
     assert split(body) == (ENVELOPE, fragments)
 
@@ -59,19 +81,19 @@ def test_a_sealed_segment_is_the_request_body(segment: Segment, spool: Spool) ->
 def test_a_full_segment_takes_no_more(segment: Segment) -> None:
     """What does not fit is refused, and the sealed body stays within the capacity."""
     taken = 0
-    while segment.append(fragment(taken)):
+    while append(segment, fragment(taken)):
         taken += 1
     segment.seal()
     assert segment.events == taken
     assert CAPACITY - len(fragment(0)) - 2 <= len(segment.body()) <= CAPACITY
-    assert not segment.append(fragment(0)), "it is sealed"
+    assert not append(segment, fragment(0)), "it is sealed"
     assert span_ids(segment.body()) == ids(*range(taken))
 
 
 def test_a_mapped_event_is_in_the_file_at_once(spool: Spool) -> None:
     """An append needs no flush to outlive the process; the file is preallocated, not sparse."""
     segment = MappedSegment(ENVELOPE, CAPACITY, file := spool.create())
-    segment.append(fragment(0))
+    append(segment, fragment(0))
     (content,) = files(spool)
     assert content == (ENVELOPE.head + fragment(0) + b",\n").ljust(CAPACITY, b"\0")
     assert os.fstat(file.descriptor).st_blocks * 512 >= CAPACITY
@@ -82,7 +104,7 @@ def test_a_buffered_event_is_in_the_file_when_written_out(spool: Spool) -> None:
     segment = BufferedSegment(ENVELOPE, CAPACITY, spool.create())
     written = ENVELOPE.head
     for number in range(3):
-        segment.append(fragment(number))
+        append(segment, fragment(number))
         segment.write_out()
         written += fragment(number) + b",\n"
         assert files(spool) == [written]
@@ -91,7 +113,7 @@ def test_a_buffered_event_is_in_the_file_when_written_out(spool: Spool) -> None:
 @pytest.mark.parametrize("sealed", [True, False])
 def test_a_released_segment_is_left_as_a_request(segment: Segment, spool: Spool, *, sealed: bool) -> None:
     """Its file can be locked by others and holds a whole body; a segment in memory stays what it is."""
-    segment.append(fragment(0))
+    append(segment, fragment(0))
     if sealed:
         segment.seal()
     path = segment.release()
@@ -107,7 +129,7 @@ def test_a_released_segment_is_left_as_a_request(segment: Segment, spool: Spool,
 
 def test_an_abandoned_segment_is_untouched(segment: Segment, spool: Spool) -> None:
     """The child of a fork lets go without closing the brackets, for the parent goes on."""
-    segment.append(fragment(0))
+    append(segment, fragment(0))
     segment.write_out()
     before = files(spool)
     segment.abandon()
@@ -116,6 +138,36 @@ def test_an_abandoned_segment_is_untouched(segment: Segment, spool: Spool) -> No
 
 def test_a_removed_segment_leaves_nothing(segment: Segment, spool: Spool) -> None:
     """Open or sealed."""
-    segment.append(fragment(0))
+    append(segment, fragment(0))
     segment.remove()
     assert spool.names() == []
+
+
+def test_a_recycled_segment_begins_anew_in_its_file(segment: Segment, spool: Spool) -> None:
+    """Under a name of now, with nothing of what it held; what has no mapped file is not recycled."""
+    append(segment, fragment(0))
+    segment.seal()
+    before = spool.names()
+    if not segment.recycle():
+        assert not isinstance(segment, MappedSegment)
+        return
+    assert isinstance(segment, MappedSegment)
+    assert files(spool) == [ENVELOPE.head.ljust(CAPACITY, b"\0")]
+    assert spool.names() != before
+    assert [spool.adopt(name) for name in spool.names()] == [None], "it is held by its new name"
+    append(segment, fragment(1))
+    segment.seal()
+    assert segment.body() == join(ENVELOPE, [fragment(1)])
+    segment.trim()
+    assert not segment.recycle(), "its blocks are gone"
+
+
+def test_a_spare_that_a_killed_process_left_holds_nothing(spool: Spool) -> None:
+    """Whoever finds it finds no event, and nothing corrupt."""
+    segment = MappedSegment(ENVELOPE, CAPACITY, spool.create())
+    segment.abandon()
+    (name,) = spool.names()
+    file = Spool(spool.directory).adopt(name)
+    assert file is not None
+    found = AdoptedSegment(file, ENVELOPE)
+    assert (found.events, found.corrupt) == (0, 0)

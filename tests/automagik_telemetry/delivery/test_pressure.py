@@ -1,0 +1,152 @@
+"""While events come faster than they are sent: larger requests, files that go round, and few questions."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+import pytest
+
+from automagik_telemetry.delivery.told import read_told
+from tests.faults.bench import RETRY, SUCCESS, Bench, Sink
+from tests.faults.sending import fragment, ids
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from automagik_telemetry.delivery.exporter import ExportResult
+
+
+def files(tmp_path: Path) -> list[Path]:
+    """Return the segments on disk."""
+    return sorted((tmp_path / "state").rglob("*.json"))
+
+
+def logging_while_sent(tmp_path: Path, *numbers: int) -> Bench:
+    """Return a bench with batches of two events, that logs one of `numbers` whenever a batch is on its way."""
+    waiting = list(numbers)
+
+    def answer(_found: list[str]) -> ExportResult:
+        if waiting:
+            made.log(waiting.pop(0))
+        return SUCCESS
+
+    made = Bench(tmp_path / "state", Sink(answer), max_export_batch_size=2)
+    return made
+
+
+def test_a_busy_queue_has_its_files_go_round(tmp_path: Path) -> None:
+    """What is delivered makes room for what comes, in the same file; when nothing comes, nothing is left."""
+    made = logging_while_sent(tmp_path, *range(2, 20, 2))
+    made.log(0, 1)
+    nodes = set()
+    for number in range(3, 21, 2):
+        nodes |= {path.stat().st_ino for path in files(tmp_path)}
+        made.tick()
+        made.log(number)
+    assert len(nodes) == 2
+    made.pass_time(0.0)
+    assert made.sink.accepted == ids(*range(20))
+    assert files(tmp_path) == []
+
+
+def test_batches_grow_while_they_wait_for_each_other(tmp_path: Path) -> None:
+    """A request has up to four times as many events then, and as many as ever when all is quiet again."""
+
+    def answer(_found: list[str]) -> ExportResult:
+        if not made.sink.accepted:
+            made.log(*range(2, 30))
+        return SUCCESS
+
+    made = Bench(tmp_path / "state", Sink(answer), max_export_batch_size=2)
+    made.log(0, 1)
+    made.pass_time(0.0)
+    made.pass_time(5.0)
+    sizes = [len(attempt) for attempt in made.sink.attempts]
+    assert sizes == [2, 2, 8, 8, 8, 2]
+    made.log(30, 31)
+    made.pass_time(0.0)
+    assert made.sink.accepted == ids(*range(32))
+    assert files(tmp_path) == []
+
+
+def test_a_spare_file_is_deleted_at_the_end(tmp_path: Path) -> None:
+    """A process that ends with events in one file leaves that one only."""
+    made = logging_while_sent(tmp_path, 2)
+    made.log(0, 1)
+    made.tick()
+    assert len(files(tmp_path)) == 2, "one for the event that waits, one to spare"
+    made.pipeline.queue.release()
+    assert len(files(tmp_path)) == 1
+    assert made.account()["pending"] == 1
+
+
+@pytest.mark.fault(24)
+def test_the_disk_is_bounded_whatever_is_to_spare(tmp_path: Path) -> None:
+    """Files that go round and large ones count as what they take."""
+    most = 0
+
+    def answer(_found: list[str]) -> ExportResult:
+        nonlocal most
+        made.log(*range(1000 * len(made.sink.attempts), 1000 * len(made.sink.attempts) + 200))
+        most = max(most, sum(path.stat().st_blocks * 512 for path in files(tmp_path)))
+        return SUCCESS
+
+    made = Bench(tmp_path / "state", Sink(answer), segment_bytes=8192, max_disk_bytes=65536)
+    made.log(*range(100))
+    for _ in range(20):
+        made.now += 5.0
+        made.tick()
+    assert set(made.account()["dropped_by_reason"]) == {"queue_full"}
+    assert 32768 < most <= 65536
+
+
+@pytest.mark.fault(35)
+def test_consent_is_asked_for_once_a_second_at_most(tmp_path: Path) -> None:
+    """But before a flush anew."""
+    asked = []
+    made = Bench(tmp_path / "state", Sink(), max_export_batch_size=1, allowed=lambda: not asked.append(None))
+    for number in range(5):
+        made.log(number)
+        made.pass_time(0.0)
+    assert len(asked) == 1
+    made.pass_time(1.0)
+    assert len(asked) == 2
+    made.pipeline.listener._flushes_asked += 1
+    made.tick()
+    assert len(asked) == 3
+
+
+def test_the_account_on_disk_is_written_once_a_second_at_most(tmp_path: Path) -> None:
+    """A failure is told at once, and all is told in the end."""
+    made = Bench(tmp_path / "state", Sink(), max_export_batch_size=1)
+    (folder,) = map(str, (tmp_path / "state" / "queue").iterdir())
+    for number in range(3):
+        made.log(number)
+        made.pass_time(0.0)
+    assert read_told(folder)["processed"] == 1
+    assert made.tick() == 1.0
+    made.pass_time(1.0)
+    assert read_told(folder)["processed"] == 3
+    made.sink.answer = RETRY
+    made.log(3)
+    made.tick()
+    assert read_told(folder)["failures"] == 1
+
+
+def test_threads_share_a_queue(tmp_path: Path) -> None:
+    """Each event of four threads is delivered once, whoever holds the lock."""
+    made = Bench(tmp_path / "state", Sink())
+    events = [[fragment(1_000_000 * thread + number) for number in range(5_000)] for thread in range(4)]
+    threads = [
+        threading.Thread(target=lambda each=each: [made.pipeline.append(one) for one in each]) for each in events
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    made.pass_time(5.0)
+    assert sorted(made.sink.accepted) == sorted(
+        ids(*(1_000_000 * thread + n for thread in range(4) for n in range(5_000)))
+    )
+    assert made.account()["queued"] == 20_000
