@@ -207,7 +207,7 @@ class BatchQueueListener:
         segment = self.queue.take() or self._adopt()
         if segment is not None:
             self._ship(segment)
-            self._untold = True
+            self._untold = self._teller is not None
             if self.breaker.failures or self._clock() >= self._next_entry:
                 self._tell()
             return self.breaker.remaining()

@@ -105,7 +105,12 @@ def test_the_disk_is_bounded_whatever_is_to_spare(tmp_path: Path) -> None:
 def test_consent_is_asked_for_once_a_second_at_most(tmp_path: Path) -> None:
     """But before a flush anew."""
     asked = []
-    made = Bench(tmp_path / "state", Sink(), max_export_batch_size=1, allowed=lambda: not asked.append(None))
+
+    def allowed() -> bool:
+        asked.append(True)
+        return True
+
+    made = Bench(tmp_path / "state", Sink(), max_export_batch_size=1, allowed=allowed)
     for number in range(5):
         made.log(number)
         made.pass_time(0.0)
