@@ -165,7 +165,8 @@ def test_multiprocessing(method: str, tmp_path: Path) -> None:
         code = f"os.execv(sys.executable, [sys.executable, '-W', 'ignore', {str(script)!r}])"
         assert run(endpoint.url, code, PYTHONWARNINGS="ignore").status == 0
         deliver(endpoint)
-    assert sorted(endpoint.accepted) == sorted(sent(0, 1, 2))
+    # A child ends at once also while it ships what another has left, which is then sent once more.
+    assert sorted(set(endpoint.accepted)) == sorted(sent(0, 1, 2))
 
 
 @pytest.mark.fault(32)
