@@ -91,9 +91,10 @@ class Bounded:
         kept: dict[str, Any] = {}
         for key, value in islice(pairs, max(1, self._nodes + 1)):
             name = self.text(key if type(key) is str else text_of(key))
-            if type(value) is str and self._nodes > 0:  # as most are
+            # Without a call for each, which are most values there are.
+            if self._nodes > 0 and (type(value) is str or value is None or value is True or value is False):
                 self._nodes -= 1
-                kept[name] = self.text(value)
+                kept[name] = self.text(value) if type(value) is str else value
             else:
                 kept[name] = self.value(value)
         return kept

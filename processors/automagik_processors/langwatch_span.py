@@ -83,8 +83,11 @@ def _add_attributes(attributes: Attributes, span: Mapping[str, Any], start: int,
     given = span.get("attributes")
     if given and type(given) is dict:
         for key, value in islice(given.items(), _MOST_ATTRIBUTES):
-            name = _short(key)
-            if type(value) is bool or type(value) is int or type(value) is float:
+            name = key if type(key) is str and len(key) <= MAX_SHORT else _short(key)
+            kind = type(value)
+            if kind is str and len(value) <= _LONG:
+                attributes[name] = f'{_head(name)}{{"stringValue":{quote(value)}}}}}'
+            elif kind is bool or kind is int or kind is float:
                 attributes[name] = _key_value(name, value)
             else:
                 attributes[name] = _text(name, _cut(value))

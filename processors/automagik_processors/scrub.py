@@ -32,6 +32,7 @@ _LONG_KEY: Final = 12  # characters, from which on a key may hold a secret itsel
 _LONGEST_REMEMBERED: Final = 64  # characters of a key
 _MOST_REMEMBERED: Final = 4_096
 _LONG_TEXT: Final = 100  # characters, from which on a text is looked at but once in an event
+_NUMBERS: Final = frozenset({NoneType, bool, int, float})
 _NAMES: Final = ("name", "key", "header", "Name", "Key")
 _SAFE: Final = (NoneType, bool, int, float, complex, dt.date, dt.time, dt.timedelta, Decimal, UUID)
 
@@ -89,15 +90,17 @@ class Scrub:
         return scrubbed
 
 
-class _HarmlessKeys(dict[str, bool]):
-    """Whether a key neither names a secret nor holds one, by the key, which is exactly a str."""
+class _HarmlessKeys(dict[Any, bool]):
+    """Whether a key is exactly a str that neither names a secret nor holds one, by the key."""
 
     def __init__(self, keys: SecretKeys, text: TextScrubber) -> None:
         super().__init__()
         self._keys = keys
         self._text = text
 
-    def __missing__(self, key: str) -> bool:
+    def __missing__(self, key: object) -> bool:
+        if type(key) is not str:
+            return False
         harmless = not self._keys.is_secret(key) and (len(key) <= _LONG_KEY or self._text.scrub(key) == key)
         if len(key) <= _LONGEST_REMEMBERED and len(self) < _MOST_REMEMBERED:
             self[key] = harmless
@@ -121,6 +124,8 @@ class _Walk:
         changes: dict[Any, tuple[Any, Any]] = {}
         for key, value in event.items():
             self._left = MAX_NODES
+            if self._harmless[key] and (type(value) in _NUMBERS or (type(value) is str and value in self._known)):
+                continue
             if type(value) is list and type(key) is str and key == "spans":
                 new_key, new = key, self._spans(value)
             else:
@@ -206,9 +211,9 @@ class _Walk:
         changes: dict[Any, tuple[Any, Any]] = {}
         harmless, known, shallow = self._harmless, self._known, depth < MAX_DEPTH
         for key, item in dict.items(value):
-            if type(key) is str and harmless[key]:
+            if harmless[key]:
                 kind = type(item)
-                if item is None or kind is int or kind is float or kind is bool:
+                if kind in _NUMBERS:
                     continue
                 if kind is str and shallow and self._left > 0 and item in known:
                     self._left -= 1
