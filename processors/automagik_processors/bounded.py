@@ -57,17 +57,23 @@ class Bounded:
                 return value
             if kind is float and value - value == 0.0:  # type: ignore[operator]  # neither NaN nor infinite
                 return value
-            identity = id(value)
-            if len(self._path) <= self._depth and identity not in self._path:
-                self._path.add(identity)
-                try:
-                    return self.mapping(value.items()) if kind is dict else _converter_of(kind)(self, value)  # type: ignore[attr-defined]
-                except Exception:  # noqa: BLE001  # the object's own methods may raise anything
-                    return self.unknown(value)
-                finally:
-                    self._path.discard(identity)
+            if len(self._path) <= self._depth and id(value) not in self._path:
+                return self._held(kind, value)
         self.mark("too_deep_or_many")
         return CUT
+
+    def _held(self, kind: type, value: Any) -> Any:  # noqa: ANN401  # of what type, `kind` says
+        """Return what an object holds, which is not looked into again inside of itself."""
+        identity = id(value)
+        self._path.add(identity)
+        try:
+            if kind is dict:
+                return self.mapping(value.items())
+            return self.items(value) if kind is list else _converter_of(kind)(self, value)
+        except Exception:  # noqa: BLE001  # the object's own methods may raise anything
+            return self.unknown(value)
+        finally:
+            self._path.discard(identity)
 
     def text(self, text: str) -> str:
         """Return a text, cut to what one may have and what there is left, with a mark that says how much is gone.

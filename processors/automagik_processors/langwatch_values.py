@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any, Final
 
-from automagik_processors.bounded_json import dumps
+import orjson
+
+from automagik_processors.bounded_json import MAX_TEXT, dumps
 from automagik_processors.langwatch_keys import FORMS, ROLES
 
 _DEEPEST: Final = 4
@@ -17,6 +20,9 @@ def typed_value(value: object) -> str:
     What has that shape already keeps its type where the value fits it. A str is a text, a list of messages in OpenAI's
     shape chat_messages, anything else json; and what can't be read at all is what it says of itself, raw.
     """
+    if type(value) is str and len(value) <= MAX_TEXT:
+        with contextlib.suppress(orjson.JSONEncodeError):  # a lone surrogate
+            return f'{{"type":"text","value":{orjson.dumps(value).decode()}}}'
     return dumps(_typed(value, 0))
 
 
