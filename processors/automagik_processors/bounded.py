@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 import datetime as dt
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from decimal import Decimal
 from enum import Enum
 from itertools import islice
@@ -14,6 +13,7 @@ from typing import Any, Final
 from uuid import UUID
 
 from automagik_processors.otlp_values import text_of, utf8
+from automagik_processors.plain import pairs_of
 
 CUT: Final = "[cut]"
 
@@ -135,12 +135,9 @@ def _exception(bounds: Bounded, value: BaseException) -> str:
 
 
 def _other(bounds: Bounded, value: Any) -> Any:  # noqa: ANN401  # whatever a host puts there
-    cls = type(value)
-    if issubclass(cls, Mapping):
-        return bounds.mapping(value.items())
-    if dataclasses.is_dataclass(cls):
-        return bounds.mapping((field.name, getattr(value, field.name)) for field in dataclasses.fields(cls))
-    if callable(dump := getattr(cls, "model_dump", None)):  # pydantic's models
+    if (pairs := pairs_of(value)) is not None:
+        return bounds.mapping(pairs)
+    if callable(dump := getattr(type(value), "model_dump", None)):  # pydantic's models
         return bounds.mapping(dump(value).items())
     return bounds.unknown(value)
 

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import base64
-import dataclasses
 import datetime as dt
 import numbers
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from enum import Enum
 from itertools import islice
 from json.encoder import encode_basestring
 from types import NoneType
 from typing import Any, Final
+
+from automagik_processors.plain import pairs_of
 
 MAX_DEPTH: Final = 16
 """How many levels of containers are encoded; what lies deeper becomes the string "..."."""
@@ -124,10 +125,8 @@ def _exception(_encoding: _Encoding, value: BaseException) -> str:
 
 def _other(encoding: _Encoding, value: Any) -> str:  # noqa: ANN401  # whatever a host puts there
     cls = type(value)
-    if issubclass(cls, Mapping):
-        return encoding.kvlist(value.items())
-    if dataclasses.is_dataclass(cls):
-        return encoding.kvlist((field.name, getattr(value, field.name)) for field in dataclasses.fields(cls))
+    if (pairs := pairs_of(value)) is not None:
+        return encoding.kvlist(pairs)
     if issubclass(cls, numbers.Integral):  # numpy's, for one
         return _int(encoding, int(value))
     if issubclass(cls, numbers.Real):

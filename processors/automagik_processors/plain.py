@@ -1,7 +1,8 @@
-"""Reads a mapping that may be hostile as the plain dict it stands for."""
+"""Reads what has names and values, such as a mapping that may be hostile, as the plain pairs it stands for."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -29,3 +30,13 @@ def _items(mapping: object) -> Iterable[tuple[Any, Any]]:
     if issubclass(type(mapping), Mapping):
         return mapping.items()  # type: ignore[attr-defined, no-any-return]
     return ()
+
+
+def pairs_of(value: Any) -> Iterable[tuple[Any, Any]] | None:  # noqa: ANN401  # whatever a host puts there
+    """Return the pairs of a mapping that is no dict, or the fields of a dataclass; None if it is neither."""
+    cls = type(value)
+    if issubclass(cls, Mapping):
+        return value.items()  # type: ignore[no-any-return]
+    if dataclasses.is_dataclass(cls):
+        return ((field.name, getattr(value, field.name)) for field in dataclasses.fields(cls))
+    return None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import datetime as dt
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -14,7 +13,7 @@ from uuid import UUID
 
 from automagik_processors import scrub_keys, scrub_shapes
 from automagik_processors.otlp_values import text_of
-from automagik_processors.plain import plain_dict
+from automagik_processors.plain import pairs_of, plain_dict
 from automagik_processors.scrub_keys import DEFAULT_KEYS, SecretKeys
 from automagik_processors.scrub_shapes import DEFAULT_PATTERNS, Shapes
 from automagik_processors.scrub_text import TextScrubber
@@ -281,13 +280,10 @@ class _Walk:
         return self._as_text(value, f"{type(value).__name__}: {text_of(value)}", depth)
 
     def _other(self, value: Any, depth: int) -> object:  # noqa: ANN401  # whatever a host puts there
-        cls = type(value)
-        if issubclass(cls, Mapping):
-            held = dict(value.items())
-        elif dataclasses.is_dataclass(cls):
-            held = {field.name: getattr(value, field.name) for field in dataclasses.fields(cls)}
-        else:
+        pairs = pairs_of(value)
+        if pairs is None:
             return self._as_text(value, text_of(value), depth)
+        held = dict(pairs)
         scrubbed = self._dict(held, depth)
         return value if scrubbed is held else scrubbed
 

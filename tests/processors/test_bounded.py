@@ -58,15 +58,21 @@ def count(value: Any) -> tuple[int, int, int]:
 
 @given(values)
 def test_bounds_hold(value: Any) -> None:
-    """Whatever it is, JSON can hold what is kept, and of that there is no more than the bounds say, but for marks."""
+    """Whatever it is, JSON can hold what is kept, and that has no more values and levels than the bounds say."""
     bounds = bounded(depth=3, nodes=10, text=5, total=20)
     kept = bounds.value(value)
     orjson.dumps(kept)
-    nodes, size, levels = count(kept)
+    nodes, _, levels = count(kept)
     assert levels <= 4
-    marks = sum(bounds.bad.values())
-    assert nodes <= 10 + marks
-    assert size <= 20 + marks * 40
+    assert nodes <= 10 + sum(bounds.bad.values())
+
+
+@given(plain)
+def test_texts_are_bounded(value: Any) -> None:
+    """All texts and names together have no more characters than the bounds say, but for the marks."""
+    bounds = bounded(text=5, total=20)
+    _, size, _ = count(bounds.value(value))
+    assert size <= 20 + 40 * bounds.bad.get("cut_text", 0)
 
 
 @pytest.mark.parametrize(
