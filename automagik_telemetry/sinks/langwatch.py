@@ -1,7 +1,7 @@
 """The langwatch sink: full traces, to the user's own LangWatch project, as OTLP over HTTP.
 
-The requests are our own. Where the host has imported LangWatch's SDK, or logging.yaml asks for it, the SDK's HTTP
-client and headers make them; it is never set up, and no tracer provider is touched.
+httpx alone carries them. Where the host has imported LangWatch's SDK, or logging.yaml asks for it, the SDK's HTTP
+client and headers do; it is never set up, and no tracer provider is touched.
 """
 
 from __future__ import annotations

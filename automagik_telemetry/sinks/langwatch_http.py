@@ -7,10 +7,9 @@ import importlib
 import re
 import sys
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from automagik_telemetry.own_logger import logger
-from automagik_telemetry.sinks.connection import Connection, proxy_for
 from automagik_telemetry.sinks.otlp_http import OTLPHTTPExporter
 
 if TYPE_CHECKING:
@@ -70,24 +69,22 @@ class LangWatchExporter(OTLPHTTPExporter):
             self._sent()
         return result
 
-    def _open(self) -> Connection:
+    def _open(self) -> DeadlineTransport:
+        opened = super()._open()
         if self._sdk or (self._sdk is None and "langwatch" in sys.modules):
             try:
-                return self._through_sdk()
+                return self._through_sdk(opened)
             except Exception as error:  # noqa: BLE001 - not installed, of another version, or not fit for this Python
                 logger.debug("LangWatch's SDK is of no use (%s); sending without it", type(error).__name__)
-        return super()._open()
+        return opened
 
-    def _through_sdk(self) -> Connection:
-        """Return a connection by the SDK's client, and take its headers for the key."""
-        from automagik_telemetry.sinks.transport import TransportConnection, open_transport  # noqa: PLC0415 - httpx
-
+    def _through_sdk(self, opened: DeadlineTransport) -> DeadlineTransport:
+        """Return the SDK's client as a transport that sends through `opened`, and take its headers for the key."""
         http_client = importlib.import_module("langwatch.http_client")
         auth = importlib.import_module("langwatch.utils.auth")
         self._headers.update(auth.build_auth_headers(self._key.reveal(), self._project_id))
-        opened = open_transport(self.url, proxy_for(self.url))
         client = http_client.create_client(transport=opened, trust_env=False)
-        return TransportConnection(self.url, _Through(client, opened))
+        return cast("DeadlineTransport", _Through(client, opened))
 
 
 class _Through:

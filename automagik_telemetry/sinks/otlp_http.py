@@ -1,6 +1,7 @@
 """Delivers request bodies as OTLP over HTTP: JSON, compressed with gzip, one POST at a time on a kept connection.
 
-What it takes to connect is imported at the first request, on the listener's thread.
+httpx is imported at the first request, on the listener's thread. Its transport is used without its client, which would
+follow the host's netrc, log every request at INFO and read proxies for itself.
 """
 
 from __future__ import annotations
@@ -12,14 +13,17 @@ from typing import TYPE_CHECKING
 
 from automagik_telemetry.delivery.exporter import ExportResult, Outcome
 from automagik_telemetry.delivery.importing import importing
-from automagik_telemetry.sinks.connection import MAX_REPLY_BYTES, BrokenError, Connection, ExchangeError, proxy_for
 from automagik_telemetry.sinks.response import classify
 from automagik_telemetry.version import __version__
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["MAX_REPLY_BYTES", "OTLPHTTPExporter"]
+    import httpx
+
+    from automagik_telemetry.sinks.transport import DeadlineTransport
+
+MAX_REPLY_BYTES = 4 * 1024 * 1024
 _GZIP = 16 + zlib.MAX_WBITS
 _GZIP_LEVEL = 3
 _LEAST_SECRET = 8
@@ -46,7 +50,7 @@ class OTLPHTTPExporter:
         self._secrets = [
             part for value in (headers or {}).values() for part in value.split() if len(part) >= _LEAST_SECRET
         ]
-        self._connection: Connection | None = None
+        self._transport: DeadlineTransport | None = None
         self._answered = False
         self.under_way = False
         self.last_date: str | None = None
@@ -61,80 +65,101 @@ class OTLPHTTPExporter:
         return result if detail is result.detail else result._replace(detail=detail)
 
     def _export(self, body: bytes, timeout: float) -> ExportResult:
+        with importing():
+            import httpx  # noqa: PLC0415 - a tenth of a second that only a process that sends should pay
+
         deadline = time.monotonic() + timeout
         compressed = _compress(body)
         kept = self._answered
         try:
             try:
                 return self._post(compressed, deadline)
-            except BrokenError:
+            except (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError):
                 if not kept:
                     raise
             # A connection that was kept may have been closed by the other side meanwhile: ask anew at once.
             self.shutdown()
             return self._post(compressed, deadline)
-        except ExchangeError as error:
+        except httpx.HTTPError as error:
             self.shutdown()
             if "CERTIFICATE" in str(error):
                 _forget_trust()
             return ExportResult(Outcome.RETRY, detail=f"{type(error).__name__}: {error}"[:300])
-        except Exception as error:  # noqa: BLE001 - a surprise must not end all shipping
+        except Exception as error:  # noqa: BLE001 - a library's surprise must not end all shipping
             self.shutdown()
             return ExportResult(Outcome.RETRY, detail=type(error).__name__)
 
     def _post(self, compressed: bytes, deadline: float) -> ExportResult:
+        import httpx  # noqa: PLC0415 - see `export`
+
         self._answered = False
-        if self._connection is None:
+        if self._transport is None:
             with importing():
-                self._connection = self._open()
+                self._transport = self._open()
+        self._transport.deadline = deadline
+        request = httpx.Request("POST", self.url, headers=self._headers, content=compressed)
         self.under_way = True
         try:
-            reply = self._connection.post(self._headers, compressed, deadline)
+            response = self._transport.handle_request(request)
+            try:
+                reply = _read(response)
+            finally:
+                response.close()
         finally:
             self.under_way = False
         self._answered = True
-        self.last_date = reply.headers.get("date")
-        return classify(reply.status, reply.headers, reply.body, time.time())
+        self.last_date = response.headers.get("date")
+        return classify(response.status_code, response.headers, reply, time.time())
 
     def prepare(self) -> None:
-        """Import and make what connects; nothing is connected yet."""
+        """Import httpx and make the transport; nothing is connected yet."""
         with contextlib.suppress(Exception), importing():
-            self._connection = self._connection or self._open()
+            self._transport = self._transport or self._open()
 
-    def _open(self) -> Connection:
-        """Return a new connection to `url`, which is opened by its first request."""
-        if (proxy := proxy_for(self.url)) is not None:
-            from automagik_telemetry.sinks.transport import (  # noqa: PLC0415 - imports httpx
-                TransportConnection,
-                open_transport,
-            )
+    def _open(self) -> DeadlineTransport:
+        """Return a new transport to `url`."""
+        from automagik_telemetry.sinks.transport import open_transport  # noqa: PLC0415 - imports httpx
 
-            return TransportConnection(self.url, open_transport(self.url, proxy))
-        from automagik_telemetry.sinks.direct import DirectConnection  # noqa: PLC0415 - see above
-
-        return DirectConnection(self.url)
+        return open_transport(self.url)
 
     def abandon(self) -> None:
         """Close our copy of the connection without a word on it: in the child of a fork it is the parent's."""
-        connection, self._connection = self._connection, None
+        transport, self._transport = self._transport, None
         self._answered = False
-        if connection is not None:
-            connection.abandon()
+        if transport is not None:
+            transport.abandon()
 
     def shutdown(self) -> None:
         """Close the connection."""
-        connection, self._connection = self._connection, None
+        transport, self._transport = self._transport, None
         self._answered = False
-        if connection is not None:
-            connection.close()
+        if transport is not None:
+            transport.close()
 
 
 def _forget_trust() -> None:
-    from automagik_telemetry.sinks.trust import forget  # noqa: PLC0415 - imports ssl
+    """Read anew, at the next connection, whom the host trusts: it may have been told better meanwhile."""
+    from automagik_telemetry.sinks.transport import trusted  # noqa: PLC0415 - imports httpx
 
-    forget()
+    trusted.cache_clear()
 
 
 def _compress(body: bytes) -> bytes:
     encoder = zlib.compressobj(_GZIP_LEVEL, zlib.DEFLATED, _GZIP)
     return encoder.compress(body) + encoder.flush()
+
+
+def _read(response: httpx.Response) -> bytes:
+    """Return at most `MAX_REPLY_BYTES` of the reply, decompressed. Raises httpx.HTTPError."""
+    gzipped = response.headers.get("content-encoding", "").lower() == "gzip"
+    decoder = zlib.decompressobj(_GZIP) if gzipped else None
+    reply = bytearray()
+    for raw in response.iter_raw():
+        room = MAX_REPLY_BYTES - len(reply)
+        try:
+            reply += decoder.decompress(raw, room) if decoder else raw[:room]
+        except zlib.error:
+            break
+        if len(reply) >= MAX_REPLY_BYTES:
+            break
+    return bytes(reply)
