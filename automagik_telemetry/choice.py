@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from automagik_telemetry.places import user_directory
 from automagik_telemetry.settings import LEVELS, OFF
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 _HEAD = "# What `automagik-telemetry` was told. Without this file, nothing was.\n"
 
@@ -26,7 +27,9 @@ UNREADABLE = Choice(enabled=False, level=OFF)
 
 def path() -> Path:
     """Return where the choice is kept. The file need not exist."""
-    return Path(user_directory("config"), "choice.toml")
+    import platformdirs  # noqa: PLC0415 - only a process that is not switched off otherwise needs it
+
+    return platformdirs.user_config_path("automagik-telemetry", appauthor=False) / "choice.toml"
 
 
 def load() -> Choice:

@@ -11,7 +11,6 @@ import re
 import uuid
 from functools import cache
 
-from automagik_telemetry.places import user_directory
 from automagik_telemetry.private_files import create_private, private_directory, read_private
 
 # Compiled where a file is read: a process that is off reads none.
@@ -21,7 +20,11 @@ _SALT = r"[0-9a-f]{64}"
 
 def state_directory(configured: str | None) -> str:
     """Return the state directory: `configured`, or the platform's place for it. It need not exist."""
-    return configured or user_directory("state")
+    if configured:
+        return configured
+    import platformdirs  # noqa: PLC0415 - only a process that may send needs it
+
+    return platformdirs.user_state_dir("automagik-telemetry", appauthor=False)
 
 
 @cache

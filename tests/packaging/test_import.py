@@ -25,7 +25,6 @@ SENDING = {
     "hashlib",
     "mmap",
     "orjson",
-    "platformdirs",
     "tomllib",
 }
 # What a process needs that calls `configure()`, and none that only imports.
