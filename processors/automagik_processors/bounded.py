@@ -12,6 +12,7 @@ from types import NoneType
 from typing import Any, Final
 from uuid import UUID
 
+from automagik_processors.by_type import by_type
 from automagik_processors.otlp_values import text_of, utf8
 from automagik_processors.plain import pairs_of
 
@@ -69,7 +70,7 @@ class Bounded:
         try:
             if kind is dict:
                 return self.mapping(value.items())
-            return self.items(value) if kind is list else _converter_of(kind)(self, value)
+            return self.items(value) if kind is list else by_type(_CONVERTERS, kind, _other)(self, value)
         except Exception:  # noqa: BLE001  # the object's own methods may raise anything
             return self.unknown(value)
         finally:
@@ -140,14 +141,6 @@ def _other(bounds: Bounded, value: Any) -> Any:  # noqa: ANN401  # whatever a ho
     if callable(dump := getattr(type(value), "model_dump", None)):  # pydantic's models
         return bounds.mapping(dump(value).items())
     return bounds.unknown(value)
-
-
-def _converter_of(cls: type) -> _Converter:
-    for base in cls.__mro__:
-        converter = _CONVERTERS.get(base)
-        if converter is not None:
-            return converter
-    return _other
 
 
 # The base types' own iterators, for a subclass may have overridden them.

@@ -15,16 +15,10 @@ For a span of `agent_name: Word(), success: Flag(), duration_ms: Duration()` it 
             took = value = take2(value)
             a2 = f'{head2}{{"doubleValue":{value!r}}}}},' if value is not None else unusual()
         attributes = f'{a0}{a1}{a2}{constants}'
-        mark = marks[success][level]
-        moment = int(timestamp * 1000000000)
-        start = moment - int(took * 1000000)
-        if 'trace_id' in fields or 'span_id' in fields or 'parent_span_id' in fields or 'sample_rate' in fields:
-            trace_id, span_id, above = own_ids(fields, attributes)
-        else:
-            fresh = draw().to_bytes(24, 'big').hex()
-            if zeros in fresh: fresh = without_zeros(fresh)
-            trace_id, span_id, above = fresh[:32], fresh[32:], ''
+        ...
         return f'{{"traceId":"{trace_id}","spanId":"{span_id}",{above}"name":{name}, ... }}'.encode()
+
+What stands for the dots is the same for every event: see `compiled`.
 """
 
 from __future__ import annotations

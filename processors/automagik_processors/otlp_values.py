@@ -13,6 +13,7 @@ from json.encoder import encode_basestring
 from types import NoneType
 from typing import Any, Final
 
+from automagik_processors.by_type import by_type
 from automagik_processors.plain import pairs_of
 
 MAX_DEPTH: Final = 16
@@ -71,7 +72,7 @@ class _Encoding:
             return _string("...")
         self._path.add(identity)
         try:
-            return _encoder_of(type(value))(self, value)
+            return by_type(_ENCODERS, type(value), _other)(self, value)
         except Exception:  # noqa: BLE001  # the object's own methods may raise anything
             return _string(_type_name(value))
         finally:
@@ -132,14 +133,6 @@ def _other(encoding: _Encoding, value: Any) -> str:  # noqa: ANN401  # whatever 
     if issubclass(cls, numbers.Real):
         return _float(encoding, float(value))
     return _string(text_of(value))
-
-
-def _encoder_of(cls: type) -> _Encoder:
-    for base in cls.__mro__:
-        encoder = _ENCODERS.get(base)
-        if encoder is not None:
-            return encoder
-    return _other
 
 
 def _type_name(value: object) -> str:

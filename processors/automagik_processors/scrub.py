@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
 from automagik_processors import scrub_keys, scrub_shapes
+from automagik_processors.by_type import by_type
 from automagik_processors.otlp_values import text_of
 from automagik_processors.plain import pairs_of, plain_dict
 from automagik_processors.scrub_keys import DEFAULT_KEYS, SecretKeys
@@ -152,17 +153,9 @@ class _Walk:
         try:
             if kind is str:
                 return self._text(value, depth)  # type: ignore[arg-type]  # known by its type
-            return self._walker(kind)(self, value, depth)
+            return by_type(_WALKERS, kind, _Walk._other)(self, value, depth)
         except Exception:  # noqa: BLE001  # the object's own methods may raise anything
             return self._mark
-
-    @staticmethod
-    def _walker(kind: type) -> _Walker:
-        for base in kind.__mro__:
-            walker = _WALKERS.get(base)
-            if walker is not None:
-                return walker
-        return _Walk._other
 
     def _text(self, text: str, depth: int) -> str:
         last = text[-1:]
