@@ -124,7 +124,7 @@ class _Walk:
         changes: dict[Any, tuple[Any, Any]] = {}
         for key, value in event.items():
             self._left = MAX_NODES
-            if self._harmless[key] and (type(value) in _NUMBERS or (type(value) is str and value in self._known)):
+            if self._harmless[key] and (type(value) in _NUMBERS or (type(value) is str and hash(value) in self._known)):
                 continue
             if type(value) is list and type(key) is str and key == "spans":
                 new_key, new = key, self._spans(value)
@@ -207,7 +207,7 @@ class _Walk:
                 kind = type(item)
                 if kind in _NUMBERS:
                     continue
-                if kind is str and shallow and self._left > 0 and item in known:
+                if kind is str and shallow and self._left > 0 and hash(item) in known:
                     self._left -= 1
                     continue
                 new_key, new = key, self.value(item, depth + 1)

@@ -51,8 +51,8 @@ class TextScrubber:
         self._keys = keys
         self._shapes = shapes
         self._mark = mark
-        self.harmless: set[str] = set()
-        """Short texts that were found to hold no secret, some of the last ones."""
+        self.harmless: set[int] = set()
+        """Hashes of short texts that were found to hold no secret, some of the last; never the texts themselves."""
 
     def may_hold_key(self, text: str) -> bool:
         """Return False if `text` holds no name of a secret, whatever surrounds it."""
@@ -61,7 +61,7 @@ class TextScrubber:
 
     def scrub(self, text: str) -> str:
         """Return `text`, or a copy without secrets."""
-        if text in self.harmless:
+        if hash(text) in self.harmless:
             return text
         if _WORD <= len(text) <= _SHORT and text.isalnum():  # an id, of which each is another, or a secret
             return self._shapes.scrub_word(text)
@@ -69,7 +69,7 @@ class TextScrubber:
         if len(text) <= _SHORT and scrubbed == text:
             if len(self.harmless) >= _MOST_REMEMBERED:
                 self.harmless.clear()
-            self.harmless.add(text)
+            self.harmless.add(hash(text))
         return scrubbed
 
     def _scrubbed(self, text: str) -> str:
