@@ -27,6 +27,10 @@ if TYPE_CHECKING:
 
 _MAX_WAITING = 16
 """Full batches that may wait, each with open files; beyond it a batch grows to the size of a segment instead."""
+_SPINS = 100
+"""How often a caller tries for the lock at once, before it pauses: who holds it may wait for a disk."""
+_PAUSE = 0.001
+"""Seconds of such a pause."""
 
 
 class BatchQueue:
@@ -98,8 +102,10 @@ class BatchQueue:
 
     def _acquire_soon(self) -> None:
         # Who waits for a lock gets it without the GIL, and then all others wait for both, from one call to the next.
+        tries = 0
         while not self._acquire(blocking=False):
-            time.sleep(0)
+            tries += 1
+            time.sleep(0 if tries < _SPINS else _PAUSE)
 
     def _look_locked(self, segment: Segment) -> None:
         """Close the open segment if it is full by count, write it out if the listener can't, see when to look next."""
