@@ -26,7 +26,7 @@ one gets, or raises `Dropped`, which is structlog's `DropEvent` with a `reason`.
 >>> (head + event + tail).startswith(b'{"resourceSpans":[{"resource":{"attributes":[{"key":"service.name"')
 True
 >>> print(event.decode().replace(',"', ',\n "'))
-{"traceId":"00000000000000000000000000000001",
+{"traceId":"00000000000000010000000000000002",
  "spanId":"0000000000000002",
  "name":"agent.run",
  "kind":1,

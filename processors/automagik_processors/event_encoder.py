@@ -12,11 +12,11 @@ For a span of `agent_name: Word(), success: Flag(), duration_ms: Duration()` it 
             a1 = yes1 if value is True else no1 if value is False else unusual()
             success = value
         if 'duration_ms' in fields and (value := fields['duration_ms']) is not None:
-            took = value = take2(value)
-            a2 = f'{head2}{{"doubleValue":{value!r}}}}},' if value is not None else unusual()
-        attributes = f'{a0}{a1}{a2}{constants}'
+            ...
+            a2 = f'{{"key":"event.duration_ms","value":{{"doubleValue":{value!r}}}}},'
+            took = value
         ...
-        return f'{{"traceId":"{trace_id}","spanId":"{span_id}",{above}"name":{name}, ... }}'.encode()
+        return f'{{"traceId":"{trace_id}","spanId":"{span_id}",{above}"name":"agent.run", ... }}'.encode()
 
 What stands for the dots is the same for every event: see `compiled`.
 """
@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from automagik_processors.anonymize import EARLIEST, LATEST
 from automagik_processors.kinds import Count, Duration, Flag, Measure, Word
-from automagik_processors.levels import SEVERITIES
+from automagik_processors.levels import NUMBERS, SEVERITIES
 from automagik_processors.otlp import ZEROS
 from automagik_processors.otlp_attributes import Words
 from automagik_processors.otlp_values import quote
@@ -44,20 +44,32 @@ Encode = Callable[[Mapping[str, object], object, object], bytes]
 
 _FIELD: Final = """
     if FIELD in fields and (value := fields[FIELD]) is not None:"""
-# What a kind takes is of one type, so that its text is known but for the value. `#` stands for the field's number.
+# What a kind takes is of one type, so that its text is known but for the value, and most numbers are rounded here,
+# without a call; `take` gives the same. `#` stands for the field's number, HEAD for the text before its value.
 _KINDS: Final[dict[type[Kind], str]] = {
     Word: """
         a# = words#[value if type(value) is str and value in vocabulary else take#(value)]""",
     Flag: """
         a# = yes# if value is True else no# if value is False else unusual()""",
     Count: """
-        value = take#(value)
-        a# = f'{head#}{{"intValue":"{value}"}}}},' if value is not None else unusual()""",
+        if type(value) is not int or not 0 <= value < least#: value = take#(value)
+        elif value > 999: value = (value + 5) // 10 * 10
+        if value is None: unusual()
+        a# = f'HEAD{{"intValue":"{value}"}}}},'""",
+    Duration: """
+        if type(value) is float and 100.0 <= value < least#:
+            scale = 1.0 if value < 1000.0 else 10.0 if value < 10000.0 else 100.0
+            value = (value + scale / 2) // scale * scale
+        else: value = take#(value)
+        if value is None: unusual()
+        a# = f'HEAD{{"doubleValue":{value!r}}}}},'""",
     Measure: """
         value = take#(value)
-        a# = f'{head#}{{"doubleValue":{value!r}}}}},' if value is not None else unusual()""",
+        if value is None: unusual()
+        a# = f'HEAD{{"doubleValue":{value!r}}}}},'""",
 }
-_KINDS[Duration] = _KINDS[Measure]
+_LEAST: Final[dict[type[Kind], float]] = {Count: 10_000, Duration: 100_000.0}
+"""From where on a number goes the long way."""
 _KEPT: Final = {
     "success": """
         success = value""",
@@ -83,12 +95,7 @@ def compiled(event: str, anonymize: Anonymize, encoder: OTLPSpan | OTLPLogRecord
     attributes = encoder.attributes
     names: dict[str, Any] = {
         "vocabulary": anonymize.vocabulary,
-        "constants": attributes.constants,
-        "name": quote(event),
-        "marks": {
-            success: {level: encoder.mark(event, level, success) for level in SEVERITIES}
-            for success in (True, False, None)
-        },
+        "marks": {success: _marks(event, encoder, success) for success in (True, False, None)},
         "draw": encoder.draw,
         "zeros": ZEROS,
         "without_zeros": encoder.without_zeros,
@@ -97,33 +104,51 @@ def compiled(event: str, anonymize: Anonymize, encoder: OTLPSpan | OTLPLogRecord
     }
     steps, empty, every = "", "", ""
     for n, (field, take) in enumerate(anonymize.plans[event]):
+        kind = anonymize.catalogue[event][field]
         head = attributes.head(field)
-        names |= {f"take{n}": take, f"head{n}": head, f"words{n}": Words(head)}
+        names |= {f"take{n}": take, f"words{n}": Words(head)}
         names |= {f"yes{n}": f'{head}{{"boolValue":true}}}},', f"no{n}": f'{head}{{"boolValue":false}}}},'}
-        step = _FIELD + _KINDS[type(anonymize.catalogue[event][field])] + _KEPT.get(field, "")
-        steps += step.replace("#", str(n)).replace("FIELD", repr(field))
+        names[f"least{n}"] = min(_LEAST.get(type(kind), 0), getattr(kind, "maximum", 0))
+        step = _FIELD + _KINDS[type(kind)] + _KEPT.get(field, "")
+        steps += step.replace("#", str(n)).replace("FIELD", repr(field)).replace("HEAD", _literal(head))
         empty += f"a{n} = "
         every += f"{{a{n}}}"
+    every += _literal(attributes.constants)
+    closed = "" if attributes.constants else "[:-1]"
+    text = encoder.template.replace("{name}", _literal(quote(event)))
+    text = text.replace("{start}", "{start}000").replace("{moment}", "{moment}000")  # from micro- to nanoseconds
+    text = text.replace("{attributes}", "{attributes}" if closed else every)
     source = f"""
 def encode(fields, level, timestamp):
     if type(timestamp) is not float or not {EARLIEST} <= timestamp < {LATEST}: unusual()
     success, took = None, 0.0
     {empty}''{steps}
-    attributes = f'{every}{{constants}}'{"" if attributes.constants else "[:-1]"}
     mark = marks[success][level]
-    moment = int(timestamp * 1000000000)
-    start = moment - int(took * 1000000)
+    moment = int(timestamp * 1000000 + 0.5)
+    start = moment - int(took * 1000)
+    {f"attributes = f'{every}'[:-1]" if closed else ""}
     if 'trace_id' in fields or 'span_id' in fields or 'parent_span_id' in fields or 'sample_rate' in fields:
-        trace_id, span_id, above = own_ids(fields, attributes)
+        trace_id, span_id, above = own_ids(fields, f'{every}')
     else:
-        fresh = draw().to_bytes(24, 'big').hex()
-        if zeros in fresh: fresh = without_zeros(fresh)
-        trace_id, span_id, above = fresh[:32], fresh[32:], ''
-    return f{encoder.template!r}.encode()
+        trace_id = draw().to_bytes(16, 'big').hex()
+        span_id, above = trace_id[16:], ''
+        if span_id == zeros: trace_id, span_id = without_zeros(trace_id)
+    return f'{text}'.encode()
 """
     exec(source, names)  # noqa: S102  # of our own making: the only words in it are names of fields, quoted
     encode: Encode = names["encode"]
     return encode
+
+
+def _marks(event: str, encoder: OTLPSpan | OTLPLogRecord, success: bool | None) -> dict[str | int, str]:  # noqa: FBT001  # it is what an event says
+    """Return what each level comes to, by its name and by its number in `logging`."""
+    marks: dict[str | int, str] = {level: encoder.mark(event, level, success) for level in SEVERITIES}
+    return marks | {number: marks[level] for level, number in NUMBERS.items()}
+
+
+def _literal(text: str) -> str:
+    """Return what stands for a text between the quotes of an f-string, which are single ones."""
+    return repr(f'"{text}')[2:-1].replace("{", "{{").replace("}", "}}")
 
 
 def _own_ids(

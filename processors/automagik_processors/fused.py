@@ -41,7 +41,9 @@ class Fused:
     def __call__(self, logger: WrappedLogger, method_name: str, event_dict: EventDict) -> bytes:
         """Return the encoded event: UTF-8 without a newline."""
         if type(event_dict) is dict and type(level := event_dict.get("level")) is str:
-            text = self.encode(event_dict.get("event"), level, event_dict.get("timestamp"), event_dict)
+            name = event_dict.get("event")
+            self._prepare(name)
+            text = self.encode(name, level, event_dict.get("timestamp"), event_dict)
             if text is not None:
                 return text
         event: Any = event_dict
@@ -49,10 +51,16 @@ class Fused:
             event = processor(logger, method_name, event)
         return event  # type: ignore[no-any-return]  # the encoder's
 
-    def encode(self, event: object, level: str | None, timestamp: object, fields: Mapping[str, object]) -> bytes | None:
-        """Return an event encoded if there is nothing unusual in it, else None. This is the hot path.
+    def _prepare(self, event: object) -> None:
+        """Compile what encodes an event, at its first need: an application logs few of those that it could."""
+        if type(event) is str and event in self._compilable and event not in self._encoders:
+            self._encoders[event] = compiled(event, self._chain[0], self._chain[2])
 
-        `fields`, exactly a dict, may hold other keys too; only fields of the event are looked for.
+    def encode(self, event: object, level: object, timestamp: object, fields: Mapping[str, object]) -> bytes | None:
+        """Return an event encoded if it came before and there is nothing unusual in it, else None.
+
+        `fields`, exactly a dict, may hold other keys too; only fields of the event are looked for. `level` is its name,
+        or its number in `logging`. This is the hot path.
         """
         if type(event) is not str:
             return None
@@ -60,10 +68,7 @@ class Fused:
         if encode is None:
             if event not in self._known:
                 raise Dropped("unknown_event")  # most lines of a log are none of ours
-            if event not in self._compilable:
-                return None
-            # At its first need, for an application logs few of the events that it could.
-            encode = self._encoders[event] = compiled(event, self._chain[0], self._chain[2])
+            return None
         if self._hears():
             return None
         try:

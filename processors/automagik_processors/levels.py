@@ -7,6 +7,9 @@ from typing import Final
 SEVERITIES: Final = {"debug": 5, "info": 9, "warning": 13, "error": 17, "critical": 21}
 """Python's level names, lower-case as structlog's `add_log_level` writes them, and their OTLP severity numbers."""
 
+NUMBERS: Final = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}
+"""The same names, and their numbers in `logging`."""
+
 ERRORS: Final = frozenset({"error", "critical"})
 
 

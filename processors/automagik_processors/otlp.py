@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _TRACE_ID: Final = 32
 _SPAN_ID: Final = 16
 ZEROS: Final = "0" * _SPAN_ID
-"""What stands in every id that is invalid, for being nothing but zeros."""
+"""The id of no span."""
 _LAST_SECOND: Final = 2**64 // 1_000_000_000  # a fixed64 of nanoseconds ends there, in the year 2554
 _NOTHING: Final[Mapping[str, object]] = MappingProxyType({})
 
@@ -30,7 +30,7 @@ _NOTHING: Final[Mapping[str, object]] = MappingProxyType({})
 class _OTLP:
     """What a span and a log record have in common.
 
-    `prefix` goes before each field's key; `attributes` are constant ones, after the fields. `ids` returns 192
+    `prefix` goes before each field's key; `attributes` are constant ones, after the fields. `ids` returns 128
     random bits for the ids that an event doesn't bring, and `clock` the Unix time in seconds for an event without a
     `timestamp` that can be read (seconds, a datetime, or ISO 8601). Whatever the event holds, nothing is raised.
     """
@@ -48,7 +48,7 @@ class _OTLP:
     ) -> None:
         self.attributes = Attributes(prefix, attributes)
         self.draw = ids or _random_bits()
-        """Returns 192 random bits."""
+        """Returns 128 random bits."""
         self._clock = clock
 
     def __call__(self, _logger: WrappedLogger, _method_name: str, event_dict: EventDict) -> bytes:
@@ -79,13 +79,13 @@ class _OTLP:
         duration: int,
         attributes: str,
     ) -> str:
-        """Return the JSON text of an event; `moment` and `duration` are in nanoseconds, `attributes` KeyValues."""
+        """Return the JSON text of an event; `moment` and `duration` are in microseconds, `attributes` KeyValues."""
         trace_id, span_id, parent = ids
         return self.template.format(
             name=quote(name),
             mark=self.mark(name, level, success),
-            start=max(0, moment - duration),
-            moment=moment,
+            start=max(0, moment - duration) * 1_000,
+            moment=moment * 1_000,
             trace_id=trace_id,
             span_id=span_id,
             above=self.above(parent, attributes),
@@ -118,27 +118,28 @@ class _OTLP:
         )
 
     def fresh_ids(self) -> tuple[str, str]:
-        """Return the ids of trace and span of an event that brings none."""
-        fresh = self.draw().to_bytes(24, "big").hex()
-        if ZEROS in fresh:
-            fresh = self.without_zeros(fresh)
-        return fresh[:_TRACE_ID], fresh[_TRACE_ID:]
+        """Return the ids of trace and span of an event that brings none, and so is a trace's only span.
+
+        The span's is the second half of the trace's, for which a third less is drawn, written and sent.
+        """
+        trace_id = self.draw().to_bytes(16, "big").hex()
+        span_id = trace_id[_SPAN_ID:]
+        return self.without_zeros(trace_id) if span_id == ZEROS else (trace_id, span_id)
 
     @staticmethod
-    def without_zeros(fresh: str) -> str:
-        """Return the hex digits of two ids, of which neither is nothing but zeros, for that would be invalid."""
-        trace_id, span_id = fresh[:_TRACE_ID], fresh[_TRACE_ID:]
-        trace_id = trace_id if trace_id.strip("0") else trace_id[:-1] + "1"
-        return trace_id + (span_id if span_id.strip("0") else span_id[:-1] + "1")
+    def without_zeros(trace_id: str) -> tuple[str, str]:
+        """Return valid ids if the second half of a trace id is nothing but zeros, which would be no span's."""
+        span_id = ZEROS[:-1] + "1"
+        return trace_id[:_SPAN_ID] + span_id, span_id
 
     def _moment_of(self, event_dict: EventDict) -> int:
-        """Return the event's time in nanoseconds since 1970, or the clock's."""
+        """Return the event's time in microseconds since 1970, or the clock's: a float of seconds holds no more."""
         moment = event_dict.get("timestamp")
         if type(moment) is not float or not 0.0 <= moment < _LAST_SECOND:
             moment = _seconds(moment)
             if moment is None:
                 moment = self._clock()
-        return int(moment * 1_000_000_000)
+        return int(moment * 1_000_000 + 0.5)
 
 
 class OTLPSpan(_OTLP):
@@ -198,7 +199,7 @@ class OTLPLogRecord(_OTLP):
 
 
 def _random_bits() -> Callable[[], int]:
-    return partial(ForkSafeRandom().getrandbits, 192)
+    return partial(ForkSafeRandom().getrandbits, 128)
 
 
 def _name_of(event_dict: EventDict) -> str:
@@ -207,10 +208,10 @@ def _name_of(event_dict: EventDict) -> str:
 
 
 def _duration(milliseconds: Any) -> int:  # noqa: ANN401  # whatever a host puts there
-    """Return a duration in nanoseconds; 0 if there is none that makes sense."""
+    """Return a duration in microseconds; 0 if there is none that makes sense."""
     kind = type(milliseconds)
     readable = (kind is float or kind is int) and 0 <= milliseconds < _LAST_SECOND
-    return int(milliseconds * 1_000_000) if readable else 0
+    return int(milliseconds * 1_000) if readable else 0
 
 
 def _seconds(moment: Any) -> float | None:  # noqa: ANN401  # whatever a host puts there

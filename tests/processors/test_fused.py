@@ -122,7 +122,17 @@ def test_one_and_zero_are_numbers(number: float, flag: bool) -> None:
         "score": float(number),
     }
     event |= {"tokens": int(number), "duration_ms": number}
-    assert fused.encode("agent.run", "info", 1.7e9, event) == run(processors, event)
+    assert run([fused], event) == fused.encode("agent.run", 20, 1.7e9, event) == run(processors, event)
+
+
+@given(tokens=st.integers(0, 200_000), duration=st.floats(0, 200_000), timestamp=st.floats(1.6e9, 1.8e9))
+def test_numbers_are_rounded_alike(tokens: int, duration: float, timestamp: float) -> None:
+    """What is rounded without a call, and the times that come of it."""
+    processors = chain(OTLPSpan)
+    (fused,) = fuse(processors)
+    assert isinstance(fused, Fused)
+    event = {"event": "agent.run", "level": "info", "timestamp": timestamp, "tokens": tokens, "duration_ms": duration}
+    assert run([fused], event) == fused.encode("agent.run", "info", timestamp, event) == run(processors, event)
 
 
 @pytest.mark.parametrize("encoder", [OTLPSpan, OTLPLogRecord])

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 TRACE, SPAN, PARENT = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7", "b7ad6b7169203331"
+FRESH = "00000000000000010000000000000002"
 NOW = 1_700_000_000.5
 BOTH = pytest.mark.parametrize("processor", [OTLPSpan, OTLPLogRecord])
 
@@ -73,7 +74,7 @@ exact = st.recursive(
 
 
 def bits() -> int:
-    """Return the ids 1 and 2."""
+    """Return what makes the trace id `FRESH`."""
     return 1 << 64 | 2
 
 
@@ -208,9 +209,9 @@ def test_fresh_ids_take_one_draw(processor: type[OTLPSpan | OTLPLogRecord]) -> N
         return bits()
 
     encode = processor(ids=draw)
-    assert ids_of(encode(None, "", {"event": "e"})) == ("0" * 31 + "1", "0" * 15 + "2")
-    assert ids_of(encode(None, "", {"event": "e", "trace_id": TRACE})) == (TRACE, "0" * 15 + "2")
-    assert ids_of(encode(None, "", {"event": "e", "span_id": SPAN})) == ("0" * 31 + "1", SPAN)
+    assert ids_of(encode(None, "", {"event": "e"})) == (FRESH, FRESH[16:])
+    assert ids_of(encode(None, "", {"event": "e", "trace_id": TRACE})) == (TRACE, FRESH[16:])
+    assert ids_of(encode(None, "", {"event": "e", "span_id": SPAN})) == (FRESH, SPAN)
     assert len(drawn) == 3
 
 
@@ -224,11 +225,11 @@ def test_invalid_ids_are_replaced(processor: type[OTLPSpan | OTLPLogRecord], bad
     """An id that is not lower-case hex of the right length, or is zero, does not get through."""
     event = {"event": "e", "trace_id": bad, "span_id": bad, "parent_span_id": bad}
     fragment = processor(ids=bits)(None, "", event)
-    assert ids_of(fragment) == ("0" * 31 + "1", "0" * 15 + "2")
+    assert ids_of(fragment) == (FRESH, FRESH[16:])
     assert b"arent" not in fragment
 
 
-@pytest.mark.parametrize("drawn", [0, 1, 1 << 64, (1 << 192) - 1])
+@pytest.mark.parametrize("drawn", [0, 1, 1 << 64, (1 << 128) - 1])
 def test_fresh_ids_are_never_zero(drawn: int) -> None:
     """Not even if all random bits are zero."""
     trace_id, span_id = ids_of(OTLPSpan(ids=lambda: drawn)(None, "", {}))
