@@ -59,7 +59,7 @@ def _body(path: Path) -> bytes | None:
     try:
         signal = "logs" if os.pread(file.descriptor, 20, 0).startswith(b'{"resourceLogs"') else "traces"
         segment = AdoptedSegment(file, Envelope(*envelope(signal, {}, "", "")))
-        return segment.body() if segment.events else None
+        return bytes(segment.body()) if segment.events else None
     finally:
         file.abandon()
 

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 import structlog
 from structlog.contextvars import get_contextvars
 
+from automagik_telemetry.delivery.guard import guard
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
@@ -81,15 +83,15 @@ class ChainFormatter(logging.Formatter):
         """Return the fragment that would be sent; raises structlog.DropEvent if the event does not leave."""
         # Most events need no dict of their own: nothing is bound, and what a record has beside its fields is no field.
         if self._fused is not None and not (copy_context() and get_contextvars()):
-            level = _LEVEL_NAMES.get(record.levelno)
-            fragment = self._fused.encode(record.msg, level, record.created, record.__dict__)
+            fragment = self._fused.encode(record.msg, record.levelno, record.created, record.__dict__)
             if fragment is not None:
                 return fragment
-        event: Any = event_dict(record)
-        method = event["level"]
-        for processor in self._steps:
-            event = processor(None, method, event)
-        return cast("bytes", event)
+        with guard:  # what a processor logs goes no further
+            event: Any = event_dict(record)
+            method = event["level"]
+            for processor in self._steps:
+                event = processor(None, method, event)
+            return cast("bytes", event)
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the same as text, or the reason why the event would not leave."""

@@ -6,12 +6,18 @@ import threading
 
 
 class _Guard(threading.local):
-    busy = False
+    busy = 0
+
+    def __enter__(self) -> None:
+        self.busy += 1
+
+    def __exit__(self, *_: object) -> None:
+        self.busy -= 1
 
 
 guard = _Guard()
-"""`guard.busy` is true while this thread is inside one of our handlers, and for ever on a listener's thread.
+"""`with guard` is where one of our handlers calls what may log, or holds a lock; a listener's thread is always there.
 
-A record logged meanwhile (by httpx, by a finalizer that the garbage collector runs) is counted and goes no further:
-no feedback loop, and no lock taken twice.
+A record logged while `guard.busy` (by httpx, by a finalizer that the garbage collector runs) is counted and goes no
+further: no feedback loop, and no half-made thing that is made twice.
 """

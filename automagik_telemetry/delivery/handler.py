@@ -58,7 +58,8 @@ class BatchQueueHandler(logging.Handler):
         self._build = pipeline
         self._pipeline: Pipeline | None = None
         self._warned = False
-        self._encode: Callable[[logging.LogRecord], bytes] | None = None
+        self._encode: Callable[[logging.LogRecord], bytes] = self._encode_first
+        self._append: Callable[[bytes], None] = self._append_first
         self.chain_later: Callable[[], ChainFormatter] | None = None
         """Returns the chain when it is first needed, for a sink that was off when it was made."""
         self.setLevel(logging.NOTSET)
@@ -78,7 +79,7 @@ class BatchQueueHandler(logging.Handler):
     def setFormatter(self, fmt: logging.Formatter | None) -> None:  # noqa: N802 - logging's name
         """Set the chain of processors."""
         super().setFormatter(fmt)
-        self._encode = fmt.encode if isinstance(fmt, ChainFormatter) else None
+        self._encode = fmt.encode if isinstance(fmt, ChainFormatter) else self._encode_first
 
     def permitted(self) -> bool:
         """Ask anew how much may leave; whether what was queued until now still may."""
@@ -89,7 +90,7 @@ class BatchQueueHandler(logging.Handler):
     def handle(self, record: logging.LogRecord) -> bool:
         """Encode and queue the record if the filters let it through.
 
-        Without the handler's lock, for the queue has its own. This is the hot path of every event.
+        Without a lock, for the queue needs none. This is the hot path of every event.
         """
         if self.filters:
             passed = self.filter(record)
@@ -99,18 +100,24 @@ class BatchQueueHandler(logging.Handler):
         if guard.busy:
             self.ledger.refuse("reentrant")
             return True
-        guard.busy = True
         try:
-            pipeline = self._pipeline or self._start()
-            pipeline.append((self._encode or self.chain.encode)(record))
+            self._append(self._encode(record))
         except structlog.DropEvent as drop:
             self.ledger.refuse(getattr(drop, "reason", "processor"))
         except Exception as error:  # noqa: BLE001 - nothing of ours reaches the host as an exception
             self.ledger.refuse("processor_error")
             self._warn(error)
-        finally:
-            guard.busy = False
         return True
+
+    def _encode_first(self, record: logging.LogRecord) -> bytes:
+        """Stand in for the chain until it is set."""
+        return self.chain.encode(record)
+
+    def _append_first(self, fragment: bytes) -> None:
+        """Stand in for the queue until it is made, which the first event does."""
+        with guard:
+            self._start()
+        self._append(fragment)
 
     def emit(self, record: logging.LogRecord) -> None:
         """See `handle`, which logging calls."""
@@ -170,6 +177,7 @@ class BatchQueueHandler(logging.Handler):
         with importing():
             built = self._build(self.chain, self.ledger, self.permitted)
         self._pipeline = self.__dict__.setdefault("_built", built)
+        self._append = self._pipeline.append
         return self._pipeline
 
     def _warn(self, error: Exception) -> None:
@@ -182,6 +190,7 @@ class BatchQueueHandler(logging.Handler):
     def after_fork_in_child(self) -> None:
         """Begin anew at the next event: whatever was built is the parent's, and so is its session."""
         self.__dict__.pop("_built", None)
+        self._append = self._append_first
         pipeline, self._pipeline = self._pipeline, None
         if pipeline is not None:
             pipeline.abandon()

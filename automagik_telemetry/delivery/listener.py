@@ -87,6 +87,7 @@ class BatchQueueListener:
         self._flushes_begun = 0
         self._flushes_done = 0
         self._orphans: deque[str] = deque()
+        self._scratch = bytearray()
         self._next_scan = self._next_question = self._next_entry = self._clock()
         self._untold = False
         if self._teller is not None:
@@ -144,7 +145,7 @@ class BatchQueueListener:
         return self._flushes_done >= flush or self.running is None or too_late
 
     def _run(self, token: object, previous: threading.Thread | None) -> None:
-        guard.busy = True  # what this thread logs never feeds our own handlers
+        guard.busy = 1  # what this thread logs never feeds our own handlers
         if previous is not None:
             previous.join()  # it may still wait for an answer
         if self._spool is None:
@@ -229,17 +230,18 @@ class BatchQueueListener:
 
     def _ship(self, segment: Segment) -> None:
         try:
-            body = segment.body()
+            body = segment.body(self._scratch)
         except OSError as error:
             self.last_error = f"unreadable batch: {error.strerror}"
             self.queue.settle(segment, dropped=segment.events, reason="unreadable")
             return
-        if segment.events <= self._limits.large_batch_size:
-            result = self.exporter.export(body, self._limits.export_timeout)
-        else:
-            result = ExportResult(Outcome.TOO_LARGE)
-        if result.outcome is Outcome.TOO_LARGE:
-            result = self._ship_parts(body)
+        with body:
+            if segment.events <= self._limits.large_batch_size:
+                result = self.exporter.export(body, self._limits.export_timeout)
+            else:
+                result = ExportResult(Outcome.TOO_LARGE)
+            if result.outcome is Outcome.TOO_LARGE:
+                result = self._ship_parts(bytes(body))
         if result.outcome is Outcome.RETRY:
             self._retry_later(segment, result)
             return

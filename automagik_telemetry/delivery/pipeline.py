@@ -103,8 +103,9 @@ class Pipeline:
     def metrics(self) -> dict[str, Any]:
         """Return the account, the breaker and the last success and error; sizes in bytes, times in Unix seconds."""
         with self.ledger.lock:
-            tracer: dict[str, Any] = {**self.ledger.snapshot_locked(), "pending": self.queue.pending}
-            tracer["queued"] += self.queue.filling
+            filling = self.queue.filling  # asked once, for more may come at any moment
+            tracer: dict[str, Any] = {**self.ledger.snapshot_locked(), "pending": self.queue.waiting + filling}
+            tracer["queued"] += filling
         tracer["pending_bytes"] = self.queue.bytes
         tracer["storage"] = self.queue.storage
         return {

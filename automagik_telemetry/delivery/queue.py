@@ -3,19 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import time
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
-from automagik_telemetry.delivery.segment import (
-    NOTHING,
-    SEPARATOR,
-    BufferedSegment,
-    Envelope,
-    MappedSegment,
-    MemorySegment,
-    Segment,
-)
+from automagik_telemetry.delivery.guard import guard
+from automagik_telemetry.delivery.segment import SEPARATOR, BufferedSegment, Envelope, MappedSegment, MemorySegment
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -23,22 +15,22 @@ if TYPE_CHECKING:
     from automagik_telemetry.delivery.ledger import Ledger
     from automagik_telemetry.delivery.limits import Limits
     from automagik_telemetry.delivery.recovery import AdoptedSegment
+    from automagik_telemetry.delivery.segment import Segment
     from automagik_telemetry.delivery.spool import Spool
 
 _MAX_WAITING = 16
 """Full batches that may wait, each with open files; beyond it a batch grows to the size of a segment instead."""
-_SPINS = 100
-"""How often a caller tries for the lock at once, before it pauses: who holds it may wait for a disk."""
-_PAUSE = 0.001
-"""Seconds of such a pause."""
 
 
 class BatchQueue:
     """One open segment, and the full ones that wait.
 
-    `wake` is called when the listener has something to do, without the lock, and says whether there is a listener. The
-    lock is the ledger's, held for an append and never while a batch is sent. `append` and the figures are for all
-    threads, everything else for the listener's, or for whoever has seen that thread end.
+    An append takes no lock: it is one step of the interpreter, `MemorySegment.write`, which an open segment lets
+    through and any other refuses. To open one and to close one takes the ledger's lock, which is never held while a
+    batch is sent. How many events a segment got is counted when it is closed; the count that a caller keeps says only
+    when to look. `wake` is called when the listener has something to do, without the lock, and says whether there is a
+    listener. `append` and the figures are for all threads, everything else for the listener's, or for whoever has seen
+    that thread end.
     """
 
     def __init__(  # noqa: PLR0913 - the parts of one machine, each given once
@@ -54,7 +46,7 @@ class BatchQueue:
         self._envelope = envelope
         self._ledger = ledger
         self._limits = limits
-        self._max_event_bytes = limits.max_event_bytes
+        self._longest = limits.max_event_bytes + len(SEPARATOR)
         self._spool = spool
         self._clock = clock
         self._wake = wake
@@ -64,95 +56,91 @@ class BatchQueue:
         self._reset()
 
     def _reset(self) -> None:
-        """Be empty, with the ledger's lock, which is a new one in the child of a fork."""
-        self._acquire, self._release = self._ledger.lock.acquire, self._ledger.lock.release
-        self._open: Segment = NOTHING
+        """Be empty."""
+        self._open: MemorySegment | None = None
+        self._write: Callable[[bytes], int] = _refuse
         self._taken: Segment | None = None
-        self._spare: Segment | None = None
+        self._spare: MappedSegment | None = None
         self._full.clear()
         self._left.clear()
         self._closed_events = 0
-        self._batch = self._pause = 0
+        self._count = self._pause = self._batch = 0
         self._no_room = False
         self._news = False
         self._attended = True
 
     def append(self, fragment: bytes) -> None:
         """Queue one encoded event, or drop and count it if the queue is full or the event too large."""
-        if not self._acquire(False):  # noqa: FBT003 - by name it takes longer
-            self._acquire_soon()
+        line = fragment + SEPARATOR
+        if len(line) > self._longest:
+            self._ledger.refuse("too_large")
+            return
         try:
-            while True:
-                segment = self._open
-                start = segment.size
-                end = start + len(fragment) + 2
-                if end <= segment.room and len(fragment) <= self._max_event_bytes:
-                    segment.buffer[start:end] = fragment + SEPARATOR
-                    segment.size = end
-                    segment.events += 1
-                    if segment.events < self._pause:
-                        return
-                    self._look_locked(segment)
-                    break
-                if not self._make_room_locked(len(fragment)):
-                    break
-        finally:
-            self._release()
-        self._attend()
+            self._write(line)
+        except ValueError:
+            if not self._append_to_another(line):
+                return
+        self._count += 1
+        if self._count >= self._pause:
+            self._look()
 
-    def _acquire_soon(self) -> None:
-        # Who waits for a lock gets it without the GIL, and then all others wait for both, from one call to the next.
-        tries = 0
-        while not self._acquire(blocking=False):
-            tries += 1
-            time.sleep(0 if tries < _SPINS else _PAUSE)
+    def _append_to_another(self, line: bytes) -> bool:
+        """Append to a segment that has room, begun if there is none; False if the event was dropped."""
+        with guard, self._ledger.lock:
+            try:
+                self._write(line)  # another thread may have begun one
+            except ValueError:
+                dropped = self._begin_locked(line)
+                if dropped is not None:
+                    self._ledger.refuse(dropped)
+                    return False
+            return True
 
-    def _look_locked(self, segment: Segment) -> None:
-        """Close the open segment if it is full by count, write it out if the listener can't, see when to look next."""
-        if self._buffered and self._taken is not None:
-            # The listener, which would do it soon, is waiting for an answer.
-            with contextlib.suppress(OSError):
-                segment.write_out()
-        is_full = segment.events >= self._batch and len(self._full) < _MAX_WAITING
-        left = self._limits.max_queue_size - self._closed_events
-        if is_full or segment.events >= left:
-            self._rotate_locked()
-        self._pause = min(self._batch, left) if self._attended and not self._buffered else 0
-
-    def _make_room_locked(self, size: int) -> bool:
-        """Close the open segment and begin another for an event of `size` bytes; False if the event was dropped."""
-        if size > self._max_event_bytes:
-            return self._drop_locked("too_large")
-        self._rotate_locked()
+    def _begin_locked(self, line: bytes) -> str | None:
+        """Close the open segment and begin another with an event; or return why the event is dropped."""
+        self._close_locked()
         limits = self._limits
-        left = limits.max_queue_size - self._closed_events
-        segment = self._new_segment() if left > 0 and not self._no_room else None
+        has_room = self._room_locked() > 0
+        segment = self._new_segment() if has_room and not self._no_room else None
         if segment is None:
-            self._no_room = left > 0
-            return self._drop_locked("queue_full")
-        if segment.size + size + len(SEPARATOR) > segment.room:
+            self._no_room = has_room
+            return "queue_full"
+        segment.open()
+        try:
+            segment.write(line)
+        except ValueError:
             segment.remove()
-            return self._drop_locked("too_large")
+            return "too_large"
         segment.created = self._clock()
-        self._open = segment
+        self._open, self._write = segment, segment.write
         self._batch = limits.max_export_batch_size * max(1, segment.capacity // limits.segment_bytes)
-        self._pause = 0  # the listener is told of the first event
+        self._count = self._pause = 0  # the listener is told of the first event
         self._news = True
-        return True
+        return None
 
-    def _drop_locked(self, reason: str) -> bool:
-        self._ledger.queued += 1
-        self._ledger.settle_locked(reason=reason, dropped=1)
-        return False
-
-    def _attend(self) -> None:
-        """Tell the listener what is new. Without the lock, for it may have to be started first."""
-        if self._news or not self._attended:
-            self._news = False
-            self._attended = self._wake()
-            if not self._attended:
-                self._pause = 0  # to look again at the next event
+    def _look(self) -> None:
+        """Close the open segment if it is full by count, tell the listener what is new, and see when to look next."""
+        with guard:
+            with self._ledger.lock:
+                is_full = self._count >= self._batch and len(self._full) < _MAX_WAITING
+                if is_full or self._count >= self._room_locked():
+                    self._close_locked()
+            # Without the lock, for the listener may have to be started first.
+            if self._news or not self._attended:
+                self._news = False
+                self._attended = self._wake()
+            if self._is_alone():
                 self.write_out()
+            with self._ledger.lock:
+                self._pause = 0 if self._is_alone() else min(self._batch, self._room_locked())
+
+    def _room_locked(self) -> int:
+        """Return how many events the open segment, or the next, may have."""
+        return self._limits.max_queue_size - self._closed_events
+
+    def _is_alone(self) -> bool:
+        """Whether what is appended is for the caller to write out: there is no listener, or it waits for an answer."""
+        return not self._attended or (self._buffered and self._taken is not None)
 
     def leave(self) -> None:
         """Have the next event ask for a listener, for this one ends."""
@@ -160,7 +148,7 @@ class BatchQueue:
             self._attended = False
             self._pause = 0
 
-    def _new_segment(self) -> Segment | None:
+    def _new_segment(self) -> MemorySegment | None:
         """Return a segment on disk if there is room for one, else in memory; None if there is no room either.
 
         While batches come faster than they are sent it is a large one, so that fewer requests carry more.
@@ -187,10 +175,11 @@ class BatchQueue:
             return None
         return MemorySegment(self._envelope, large if large <= room else limits.segment_bytes)
 
-    def _rotate_locked(self) -> None:
+    def _close_locked(self) -> None:
         segment = self._open
-        if segment is not NOTHING:
-            self._open = NOTHING
+        if segment is not None:
+            self._open, self._write = None, _refuse
+            segment.close()
             self._full.append(segment)
             self._ledger.queued += segment.events
             self._closed_events += segment.events
@@ -203,18 +192,25 @@ class BatchQueue:
         return sum(segment.capacity for segment in self._segments())
 
     def _segments(self) -> list[Segment]:
-        return [each for each in (self._taken, *self._full, self._open) if each is not None and each is not NOTHING]
+        return [each for each in (self._taken, *self._full, self._open) if each is not None]
 
     @property
     def filling(self) -> int:
-        """Return how many events are in the open batch; the ledger counts them as queued when it is closed."""
-        return self._open.events
+        """How many events are in the open segment; the ledger counts them as queued when it is closed."""
+        with self._ledger.lock:
+            return 0 if self._open is None else self._open.events
+
+    @property
+    def waiting(self) -> int:
+        """How many undelivered events the ledger has counted: in closed segments, or left on disk by `release`."""
+        with self._ledger.lock:
+            return self._closed_events + sum(self._left.values())
 
     @property
     def pending(self) -> int:
-        """Return how many events are undelivered: in the queue, or left on disk when it was released."""
+        """How many events are undelivered."""
         with self._ledger.lock:
-            return self._closed_events + self._open.events + sum(self._left.values())
+            return self.waiting + self.filling
 
     @property
     def bytes(self) -> int:
@@ -225,7 +221,7 @@ class BatchQueue:
     @property
     def storage(self) -> str:
         """Where the next event would go: mapped, buffered or memory."""
-        if self._spool is None or (type(self._open) is MemorySegment and self._open is not NOTHING):
+        if self._spool is None or (type(self._open) is MemorySegment):
             return "memory"
         return "buffered" if self._buffered else "mapped"
 
@@ -234,14 +230,14 @@ class BatchQueue:
         with self._ledger.lock:
             if self._full:
                 return 0.0
-            if self._open is NOTHING:
+            if self._open is None:
                 return None
             return max(0.0, self._open.created + self._limits.schedule_delay - self._clock())
 
     def rotate(self) -> None:
         """Make the open segment a full one, so that `take` returns all that was queued until now."""
         with self._ledger.lock:
-            self._rotate_locked()
+            self._close_locked()
 
     def take(self) -> Segment | None:
         """Return the oldest batch, sealed: a full one, or the open one if it is due. Settle it or put it back."""
@@ -249,8 +245,9 @@ class BatchQueue:
             if self.due_in() != 0.0:
                 return None
             if not self._full:
-                self._rotate_locked()
+                self._close_locked()
             segment = self._taken = self._full.popleft()
+            self._pause = 0  # see `_is_alone`
         with contextlib.suppress(OSError):
             segment.seal()
         return segment
@@ -286,7 +283,7 @@ class BatchQueue:
         recycled = wanted and segment.recycle()
         with self._ledger.lock:
             self._taken = None
-            if recycled:
+            if recycled and isinstance(segment, MappedSegment):
                 self._spare = segment
         if not recycled:
             segment.remove()
@@ -295,7 +292,7 @@ class BatchQueue:
         """Whether a settled segment should be the next one: more is coming, it is large enough, and there is room."""
         limits = self._limits
         least = limits.large_segment_bytes if self._full else limits.segment_bytes
-        coming = bool(self._full) or self._open is not NOTHING
+        coming = bool(self._full) or self._open is not None
         fits = self._capacity() + segment.capacity <= limits.max_disk_bytes
         return coming and self._spare is None and segment.capacity >= least and fits
 
@@ -314,7 +311,7 @@ class BatchQueue:
             for segment in segments:
                 with contextlib.suppress(OSError):
                     segment.write_out()
-        return self._buffered and self._open is not NOTHING
+        return self._buffered and self._open is not None
 
     def trim_full(self) -> None:
         """Cut the files of waiting batches to what they hold."""
@@ -351,7 +348,7 @@ class BatchQueue:
         """Leave every batch that has a file to whoever finds it; its events stay pending in this account."""
         self.drop_spare()
         with self._ledger.lock:
-            self._rotate_locked()
+            self._close_locked()
             for segment in list(self._full):
                 try:
                     path = segment.release()
@@ -373,3 +370,8 @@ class BatchQueue:
         for segment in (*self._segments(), *filter(None, [self._spare])):
             segment.abandon()
         self._reset()
+
+
+def _refuse(_line: bytes) -> NoReturn:
+    """Stand in for `MemorySegment.write` while no segment is open."""
+    raise ValueError

@@ -11,7 +11,6 @@ import orjson
 from automagik_telemetry.delivery.segment import Envelope, join
 
 if TYPE_CHECKING:
-    import mmap
     from collections.abc import Iterator
 
     from automagik_telemetry.delivery.spool import HeldFile
@@ -31,13 +30,11 @@ class AdoptedSegment:
     """
 
     def __init__(self, file: HeldFile, envelope: Envelope) -> None:
-        self.buffer: bytearray | mmap.mmap = bytearray()
         self._file = file
         self._fragments: list[bytes] = []
         self.corrupt = 0
         self.created = 0.0
         content = os.pread(file.descriptor, _READ_LIMIT, 0).rstrip(b"\0").removesuffix(envelope.tail)
-        self.room = 0
         self.size = self.capacity = len(content)
         head, _, rest = content.partition(b"\n")
         self._envelope = Envelope(head + b"\n", envelope.tail)
@@ -73,9 +70,9 @@ class AdoptedSegment:
     def trim(self) -> None:
         """See `Segment`: it is no larger than what it holds."""
 
-    def body(self) -> bytes:
+    def body(self, scratch: bytearray | None = None) -> memoryview:  # noqa: ARG002 - it was read before
         """See `Segment`."""
-        return join(self._envelope, self._fragments)
+        return memoryview(join(self._envelope, self._fragments))
 
     def defer(self, until: float) -> None:
         """See `Segment`."""

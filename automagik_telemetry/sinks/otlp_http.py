@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 MAX_REPLY_BYTES = 4 * 1024 * 1024
 _GZIP = 16 + zlib.MAX_WBITS
-_GZIP_LEVEL = 3
+_GZIP_LEVEL = 1
 _LEAST_SECRET = 8
 """Length from which a part of a header may be a secret; "Bearer" is none."""
 
@@ -56,7 +56,7 @@ class OTLPHTTPExporter:
         self.last_date: str | None = None
         """The time of day that the last answer said, by the header Date."""
 
-    def export(self, body: bytes, timeout: float) -> ExportResult:
+    def export(self, body: bytes | memoryview, timeout: float) -> ExportResult:
         """Send `body` within `timeout` seconds, connecting, sending and reading included."""
         result = self._export(body, timeout)
         detail = result.detail
@@ -64,7 +64,7 @@ class OTLPHTTPExporter:
             detail = detail.replace(secret, "***")
         return result if detail is result.detail else result._replace(detail=detail)
 
-    def _export(self, body: bytes, timeout: float) -> ExportResult:
+    def _export(self, body: bytes | memoryview, timeout: float) -> ExportResult:
         with importing():
             import httpx  # noqa: PLC0415 - a tenth of a second that only a process that sends should pay
 
@@ -144,7 +144,7 @@ def _forget_trust() -> None:
     trusted.cache_clear()
 
 
-def _compress(body: bytes) -> bytes:
+def _compress(body: bytes | memoryview) -> bytes:
     encoder = zlib.compressobj(_GZIP_LEVEL, zlib.DEFLATED, _GZIP)
     return encoder.compress(body) + encoder.flush()
 

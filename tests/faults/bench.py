@@ -31,10 +31,10 @@ class Sink:
         self.attempts: list[list[str]] = []
         self.accepted: list[str] = []
 
-    def export(self, body: bytes, timeout: float) -> ExportResult:
+    def export(self, body: bytes | memoryview, timeout: float) -> ExportResult:
         """Answer."""
         assert timeout == 10.0
-        found = span_ids(body)
+        found = span_ids(bytes(body))
         self.attempts.append(found)
         result = self.answer if isinstance(self.answer, ExportResult) else self.answer(found)
         if result.outcome is Outcome.SUCCESS:

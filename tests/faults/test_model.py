@@ -21,7 +21,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from automagik_telemetry.delivery.segment import MappedSegment
 from tests.faults.bench import REJECTED, RETRY, SUCCESS, TOO_LARGE, Bench, Sink
-from tests.faults.sending import event_id, fragment
+from tests.faults.sending import ENVELOPE, event_id, fragment
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -131,7 +131,7 @@ class Delivery(RuleBasedStateMachine):
             for segment in process.pipeline.queue._segments()
             if not hasattr(segment, "_file")
             for event in self.memory[id(process)]
-            if event.encode() in segment.body()
+            if event.encode() in bytes(segment.body())
         }
         self.safe |= self.memory[id(process)] - in_memory
         self.memory[id(process)] = in_memory
@@ -156,9 +156,9 @@ class Delivery(RuleBasedStateMachine):
         self.processes.remove(process)
         segment = process.pipeline.queue._open
         event = fragment(each := self.number * DISTANCE)
-        if isinstance(segment, MappedSegment) and segment.size + 200 < segment.room:
+        if isinstance(segment, MappedSegment) and segment.size + 200 < segment.capacity - len(ENVELOPE.tail):
             self.number += 1
-            segment.buffer[segment.size : segment.size + len(event[:torn])] = event[:torn]
+            segment.write(event[:torn])
             self.unsafe.add(event_id(each))
         self.unsafe |= self.memory.pop(id(process))
         process.pipeline.queue.abandon()

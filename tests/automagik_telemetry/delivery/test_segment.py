@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -13,7 +13,6 @@ from automagik_telemetry.delivery.segment import (
     BufferedSegment,
     MappedSegment,
     MemorySegment,
-    Segment,
     join,
     split,
 )
@@ -34,23 +33,33 @@ def spool(tmp_path: Path) -> Spool:
 
 
 @pytest.fixture(params=["mapped", "buffered", "memory"])
-def segment(request: pytest.FixtureRequest, spool: Spool) -> Segment:
-    """Return an empty segment of each storage."""
+def segment(request: pytest.FixtureRequest, spool: Spool) -> MemorySegment:
+    """Return an empty, open segment of each storage."""
     if request.param == "memory":
-        return MemorySegment(ENVELOPE, CAPACITY)
+        return opened(MemorySegment(ENVELOPE, CAPACITY))
     storage = MappedSegment if request.param == "mapped" else BufferedSegment
-    return storage(ENVELOPE, CAPACITY, spool.create())
+    return opened(storage(ENVELOPE, CAPACITY, spool.create()))
 
 
-def append(segment: Segment, event: bytes) -> bool:
+def opened(segment: MemorySegment) -> MemorySegment:
+    """Return the segment, open."""
+    segment.open()
+    return segment
+
+
+def append(segment: MemorySegment, event: bytes) -> bool:
     """Write an event into a segment as the queue does; False if it does not fit."""
-    end = segment.size + len(event) + len(SEPARATOR)
-    if end > segment.room:
+    try:
+        segment.write(event + SEPARATOR)
+    except ValueError:
         return False
-    segment.buffer[segment.size : end] = event + SEPARATOR
-    segment.size = end
-    segment.events += 1
     return True
+
+
+def content(segment: MemorySegment) -> bytes:
+    """Return the body, and give back what it lay in."""
+    with segment.body(bytearray(7)) as body:
+        return bytes(body)
 
 
 def files(spool: Spool) -> list[bytes]:
@@ -62,37 +71,38 @@ def files(spool: Spool) -> list[bytes]:
     return contents
 
 
-def test_a_sealed_segment_is_the_request_body(segment: Segment, spool: Spool) -> None:
+def test_a_sealed_segment_is_the_request_body(segment: MemorySegment, spool: Spool) -> None:
     """Byte for byte, in memory and on disk, and sealing twice changes nothing."""
     fragments = [fragment(number) for number in range(5)]
     assert all(append(segment, each) for each in fragments)
     segment.seal()
     segment.seal()
-    body = segment.body()
+    body = content(segment)
     assert body == ENVELOPE.head + b",\n".join(fragments) + b"\n" + ENVELOPE.tail == join(ENVELOPE, fragments)
     assert span_ids(body) == ids(*range(5))
     assert (segment.events, segment.size) == (5, len(body))
+    assert not append(segment, fragment(5)), "it is sealed"
     segment.trim()
-    assert segment.body() == body
+    assert content(segment) == body
     assert files(spool) in ([body], [])
     assert split(body) == (ENVELOPE, fragments)
 
 
-def test_a_full_segment_takes_no_more(segment: Segment) -> None:
+def test_a_full_segment_takes_no_more(segment: MemorySegment) -> None:
     """What does not fit is refused, and the sealed body stays within the capacity."""
     taken = 0
     while append(segment, fragment(taken)):
         taken += 1
     segment.seal()
     assert segment.events == taken
-    assert CAPACITY - len(fragment(0)) - 2 <= len(segment.body()) <= CAPACITY
+    assert CAPACITY - len(fragment(0)) - 2 <= len(content(segment)) <= CAPACITY
     assert not append(segment, fragment(0)), "it is sealed"
-    assert span_ids(segment.body()) == ids(*range(taken))
+    assert span_ids(content(segment)) == ids(*range(taken))
 
 
 def test_a_mapped_event_is_in_the_file_at_once(spool: Spool) -> None:
     """An append needs no flush to outlive the process; the file is preallocated, not sparse."""
-    segment = MappedSegment(ENVELOPE, CAPACITY, file := spool.create())
+    segment = opened(MappedSegment(ENVELOPE, CAPACITY, file := spool.create()))
     append(segment, fragment(0))
     (content,) = files(spool)
     assert content == (ENVELOPE.head + fragment(0) + b",\n").ljust(CAPACITY, b"\0")
@@ -101,7 +111,7 @@ def test_a_mapped_event_is_in_the_file_at_once(spool: Spool) -> None:
 
 def test_a_buffered_event_is_in_the_file_when_written_out(spool: Spool) -> None:
     """Each write adds what came since the last."""
-    segment = BufferedSegment(ENVELOPE, CAPACITY, spool.create())
+    segment = opened(BufferedSegment(ENVELOPE, CAPACITY, spool.create()))
     written = ENVELOPE.head
     for number in range(3):
         append(segment, fragment(number))
@@ -111,7 +121,7 @@ def test_a_buffered_event_is_in_the_file_when_written_out(spool: Spool) -> None:
 
 
 @pytest.mark.parametrize("sealed", [True, False])
-def test_a_released_segment_is_left_as_a_request(segment: Segment, spool: Spool, *, sealed: bool) -> None:
+def test_a_released_segment_is_left_as_a_request(segment: MemorySegment, spool: Spool, *, sealed: bool) -> None:
     """Its file can be locked by others and holds a whole body; a segment in memory stays what it is."""
     append(segment, fragment(0))
     if sealed:
@@ -119,7 +129,7 @@ def test_a_released_segment_is_left_as_a_request(segment: Segment, spool: Spool,
     path = segment.release()
     if path is None:
         segment.seal()
-        assert span_ids(segment.body()) == ids(0)
+        assert span_ids(content(segment)) == ids(0)
         return
     (name,) = spool.names()
     assert spool.path(name) == path
@@ -127,7 +137,7 @@ def test_a_released_segment_is_left_as_a_request(segment: Segment, spool: Spool,
     assert Spool(spool.directory).adopt(name) is not None
 
 
-def test_an_abandoned_segment_is_untouched(segment: Segment, spool: Spool) -> None:
+def test_an_abandoned_segment_is_untouched(segment: MemorySegment, spool: Spool) -> None:
     """The child of a fork lets go without closing the brackets, for the parent goes on."""
     append(segment, fragment(0))
     segment.write_out()
@@ -136,14 +146,14 @@ def test_an_abandoned_segment_is_untouched(segment: Segment, spool: Spool) -> No
     assert files(spool) == before
 
 
-def test_a_removed_segment_leaves_nothing(segment: Segment, spool: Spool) -> None:
+def test_a_removed_segment_leaves_nothing(segment: MemorySegment, spool: Spool) -> None:
     """Open or sealed."""
     append(segment, fragment(0))
     segment.remove()
     assert spool.names() == []
 
 
-def test_a_recycled_segment_begins_anew_in_its_file(segment: Segment, spool: Spool) -> None:
+def test_a_recycled_segment_begins_anew_in_its_file(segment: MemorySegment, spool: Spool) -> None:
     """Under a name of now, with nothing of what it held; what has no mapped file is not recycled."""
     append(segment, fragment(0))
     segment.seal()
@@ -155,9 +165,11 @@ def test_a_recycled_segment_begins_anew_in_its_file(segment: Segment, spool: Spo
     assert files(spool) == [ENVELOPE.head.ljust(CAPACITY, b"\0")]
     assert spool.names() != before
     assert [spool.adopt(name) for name in spool.names()] == [None], "it is held by its new name"
+    assert not append(segment, fragment(1)), "a caller that comes late must not write into it"
+    segment.open()
     append(segment, fragment(1))
     segment.seal()
-    assert segment.body() == join(ENVELOPE, [fragment(1)])
+    assert content(segment) == join(ENVELOPE, [fragment(1)])
     segment.trim()
     assert not segment.recycle(), "its blocks are gone"
 
@@ -171,3 +183,35 @@ def test_a_spare_that_a_killed_process_left_holds_nothing(spool: Spool) -> None:
     assert file is not None
     found = AdoptedSegment(file, ENVELOPE)
     assert (found.events, found.corrupt) == (0, 0)
+
+
+def test_an_event_that_comes_while_a_segment_is_closed_is_in_it_or_refused(segment: MemorySegment) -> None:
+    """Closing takes two steps, and between them other threads may still write."""
+    real, taken = segment._map, []
+
+    class Interrupted:
+        def __getattr__(self, name: str) -> Any:
+            return getattr(real, name)
+
+        def __getitem__(self, key: slice) -> bytes:
+            return real[key]
+
+        def __setitem__(self, key: slice, value: bytes) -> None:
+            real[key] = value
+
+        def __len__(self) -> int:
+            return len(real)
+
+        def tell(self) -> int:
+            end = real.tell()
+            taken.append(append(segment, fragment(1)))
+            return end
+
+    assert append(segment, fragment(0))
+    segment._map = Interrupted()  # type: ignore[assignment]  # it stands in for the map
+    segment.close()
+    segment._map = real
+    assert taken == [True]
+    assert not append(segment, fragment(2))
+    assert segment.events == 2
+    assert content(segment) == join(ENVELOPE, [fragment(0), fragment(1)])
