@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from automagik_telemetry.host import LOGGER
+from automagik_telemetry.telemetry.record import event_record
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -49,20 +50,13 @@ def to_record(logger: RecordLogger, method_name: str, event_dict: EventDict) -> 
     return (event, args, event_dict), arguments
 
 
-# What `logging` itself says when it does not know.
-_NO_FILE = "(unknown file)"
-_NO_FUNCTION = "(unknown function)"
-
-
 def _at(level: int) -> Callable[..., None]:
     def log(self: RecordLogger, event: object, args: tuple[Any, ...], fields: EventDict, **arguments: Any) -> None:  # noqa: ANN401 - logging's
         logger = self.logger
         if arguments:
             logger.log(level, event, *args, extra=fields, **arguments)
         else:
-            record = logger.makeRecord(logger.name, level, _NO_FILE, 0, event, args, None, _NO_FUNCTION)
-            record.__dict__.update(fields)  # none of which is logging's own
-            logger.handle(record)
+            logger.handle(event_record(logger, level, event, fields, args))
 
     return log
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from contextvars import copy_context
-from itertools import islice
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 import structlog
@@ -17,10 +16,9 @@ if TYPE_CHECKING:
 
     from automagik_processors.fused import Fused
 
-# What logging itself puts on a record, at its making and so before all else; and what it and others add later.
-_STANDARD = frozenset(vars(logging.LogRecord("", 0, "", 0, "", (), None)))
-_OWN = len(_STANDARD)
-_NOT_FIELDS = _STANDARD | {"message", "asctime", "taskName", "_logger", "_name"}
+# What logging itself puts on a record, and what it and others add later.
+_NOT_FIELDS = frozenset(vars(logging.LogRecord("", 0, "", 0, "", (), None)))
+_NOT_FIELDS |= {"message", "asctime", "taskName", "_logger", "_name"}
 _LEVEL_NAMES = {10: "debug", 20: "info", 30: "warning", 40: "error", 50: "critical"}
 
 
@@ -34,8 +32,7 @@ def event_dict(record: logging.LogRecord) -> dict[str, Any]:
     message: Any = record.msg
     if type(message) is dict:
         return message | header
-    added = islice(record.__dict__.items(), _OWN, None)
-    fields = {key: value for key, value in added if key not in _NOT_FIELDS}
+    fields = {key: value for key, value in record.__dict__.items() if key not in _NOT_FIELDS}
     fields["event"] = message
     fields.update(header)
     return fields

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections import deque
 from typing import TYPE_CHECKING, NoReturn
 
@@ -20,6 +21,10 @@ if TYPE_CHECKING:
 
 _MAX_WAITING = 16
 """Full batches that may wait, each with open files; beyond it a batch grows to the size of a segment instead."""
+_EVENTS_OF_HASTE = 256
+"""Events after which a caller makes way for a listener that is behind."""
+_MAKE_WAY = 0.000_05
+"""Seconds that it does so: without, a listener waits 5 ms for the interpreter after each call of the kernel."""
 
 
 class BatchQueue:
@@ -131,8 +136,11 @@ class BatchQueue:
                 self._attended = self._wake()
             if self._is_alone():
                 self.write_out()
+            elif self._is_behind():
+                time.sleep(_MAKE_WAY)
             with self._ledger.lock:
-                self._pause = 0 if self._is_alone() else min(self._batch, self._room_locked())
+                until = self._count + _EVENTS_OF_HASTE if self._is_behind() else self._batch
+                self._pause = 0 if self._is_alone() else min(until, self._batch, self._room_locked())
 
     def _room_locked(self) -> int:
         """Return how many events the open segment, or the next, may have."""
@@ -141,6 +149,10 @@ class BatchQueue:
     def _is_alone(self) -> bool:
         """Whether what is appended is for the caller to write out: there is no listener, or it waits for an answer."""
         return not self._attended or (self._buffered and self._taken is not None)
+
+    def _is_behind(self) -> bool:
+        """Whether batches come faster than they are sent."""
+        return self._taken is not None and len(self._full) > 0
 
     def leave(self) -> None:
         """Have the next event ask for a listener, for this one ends."""
@@ -154,7 +166,7 @@ class BatchQueue:
         While batches come faster than they are sent it is a large one, so that fewer requests carry more.
         """
         limits = self._limits
-        large = limits.large_segment_bytes if self._taken is not None and self._full else limits.segment_bytes
+        large = limits.large_segment_bytes if self._is_behind() else limits.segment_bytes
         if self._spool is not None:
             if self._bytes(in_memory=False) + limits.segment_bytes > limits.max_disk_bytes:
                 return None

@@ -17,7 +17,7 @@ from automagik_telemetry.telemetry.events import (
     FeatureUsageEvent,
     TelemetryEvent,
 )
-from automagik_telemetry.telemetry.record import event_record
+from automagik_telemetry.telemetry.record import BareRecord, event_record
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -71,7 +71,21 @@ class TelemetryCollector:
                 fields["span_id"] = span_id
             if ids is not None:
                 fields.update(ids)
-            events.handle(event_record(events, level, event.name, fields))
+            if self._is_heard_by(sink):
+                if level >= sink.level:
+                    sink.handle(BareRecord(level, event.name, fields))
+            else:
+                events.handle(event_record(events, level, event.name, fields))
+
+    def _is_heard_by(self, sink: BatchQueueHandler) -> bool:
+        """Return whether nobody but the sink has a look at the records of our logger."""
+        events = self._events
+        return (
+            events.handlers == [sink]
+            and not events.propagate
+            and not (events.filters or sink.filters)
+            and logging.getLogRecordFactory() is logging.LogRecord
+        )
 
     def log(self, event_dict: dict[str, Any], level: int) -> None:
         """Log an event as structlog has it, at a level of `logging`."""
@@ -79,7 +93,7 @@ class TelemetryCollector:
         events = self._events
         events.disabled = False  # see `track_event`
         if events.isEnabledFor(level):
-            events.handle(events.makeRecord(events.name, level, "", 0, event_dict, (), None))
+            events.handle(event_record(events, level, event_dict, {}))
 
     def track_agent_run(self, agent_type: str, framework: str, success: bool, duration_ms: float) -> None:  # noqa: FBT001 - the name and order that applications call it with
         """Log that an agent ran; `duration_ms` in milliseconds."""

@@ -40,6 +40,11 @@ class Declared:
         if own:
             cls.fields = cls.fields | own
             _compile_init(cls)
+            _compile_as_fields(cls)
+
+    def as_fields(self) -> dict[str, Any]:
+        """Return the fields that may leave and have a value, as a new dict."""
+        return {}
 
     def __repr__(self) -> str:
         values = ", ".join(f"{name}={getattr(self, name)!r}" for name in self.fields)
@@ -60,8 +65,18 @@ def _compile_init(cls: type[Declared]) -> None:
     lines = [f"self.{name} = {name}" for name in cls.fields]
     if hasattr(cls, "__post_init__"):
         lines.append("self.__post_init__()")
-    names: dict[str, Any] = {"fields": cls.fields}
     keywords = parameters[True] if len(parameters[True]) > 1 else []
-    source = "\n    ".join([f"def __init__(self, {', '.join(parameters[False] + keywords)}):", *lines])
-    exec(source, names)  # noqa: S102 - of the names of fields and nothing else, as `dataclass` does it
-    cls.__init__ = names["__init__"]  # type: ignore[method-assign] # see above
+    _compile(cls, "__init__", f"self, {', '.join(parameters[False] + keywords)}", lines)
+
+
+def _compile_as_fields(cls: type[Declared]) -> None:
+    leaving = [name for name, declared in cls.fields.items() if declared.kind is not None]
+    steps = [f"if (value := get({name!r})) is not None: fields[{name!r}] = value" for name in leaving]
+    _compile(cls, "as_fields", "self", ["fields, get = {}, self.__dict__.get", *steps, "return fields"])
+
+
+def _compile(cls: type[Declared], method: str, parameters: str, lines: list[str]) -> None:
+    """Give a class a method, made of the names of fields and nothing else, as `dataclass` does it."""
+    names: dict[str, Any] = {"fields": cls.fields}
+    exec("\n    ".join([f"def {method}({parameters}):", *lines]), names)  # noqa: S102 - see above
+    setattr(cls, method, names[method])

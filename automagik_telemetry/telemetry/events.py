@@ -49,11 +49,6 @@ class TelemetryEvent(Declared):
         """Return the level of this very event: a failure is an ERROR whatever the event's usual level."""
         return logging.ERROR if getattr(self, "success", True) is False else self.level
 
-    def as_fields(self) -> dict[str, Any]:
-        """Return the fields that may leave and have a value."""
-        kinds = CATALOGUE[type(self).name]
-        return {key: value for key, value in vars(self).items() if value is not None and key in kinds}
-
 
 class AgentExecutionEvent(TelemetryEvent):
     """An agent ran."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -140,18 +141,41 @@ def test_the_account_on_disk_is_written_once_a_second_at_most(tmp_path: Path) ->
 
 
 def test_threads_share_a_queue(tmp_path: Path) -> None:
-    """Each event of four threads is delivered once, whoever holds the lock."""
-    made = Bench(tmp_path / "state", Sink())
+    """Each event of four threads is delivered once, while another closes what they write to; the account adds up."""
+    made = Bench(tmp_path / "state", Sink(), max_export_batch_size=50)
     events = [[fragment(1_000_000 * thread + number) for number in range(5_000)] for thread in range(4)]
     threads = [
         threading.Thread(target=lambda each=each: [made.pipeline.append(one) for one in each]) for each in events
     ]
     for thread in threads:
         thread.start()
-    for thread in threads:
-        thread.join()
+    while any(thread.is_alive() for thread in threads):
+        made.pipeline.queue.rotate()
+        made.tick()
     made.pass_time(5.0)
     assert sorted(made.sink.accepted) == sorted(
         ids(*(1_000_000 * thread + n for thread in range(4) for n in range(5_000)))
     )
     assert made.account()["queued"] == 20_000
+
+
+def test_a_caller_makes_way_for_a_listener_that_is_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once in 256 events, while a batch is on its way and another waits; at no other time."""
+    pauses: list[int] = []
+    monkeypatch.setattr(time, "sleep", lambda _seconds: pauses.append(len(made.sink.attempts)))
+
+    def answer(_found: list[str]) -> ExportResult:
+        if len(made.sink.attempts) == 1:
+            made.log(*range(2_000, 6_000))
+        return SUCCESS
+
+    made: Bench = Bench(tmp_path / "state", Sink(answer))
+    made.log(*range(2_000))
+    assert pauses == []
+    made.tick()
+    assert 2_000 // 256 <= len(pauses) <= 2_000 // 256 + 2, "after the first batch of those that came meanwhile"
+    made.pass_time(5.0)
+    made.log(*range(6_000, 10_000))
+    assert len(pauses) <= 2_000 // 256 + 2
+    made.pass_time(5.0)
+    assert made.sink.accepted == ids(*range(10_000))

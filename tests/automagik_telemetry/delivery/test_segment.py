@@ -215,3 +215,13 @@ def test_an_event_that_comes_while_a_segment_is_closed_is_in_it_or_refused(segme
     assert not append(segment, fragment(2))
     assert segment.events == 2
     assert content(segment) == join(ENVELOPE, [fragment(0), fragment(1)])
+
+
+def test_a_body_that_is_being_sent_does_not_keep_a_child_from_letting_go(segment: MemorySegment) -> None:
+    """In the child of a fork, the thread that would release it is lost."""
+    append(segment, fragment(0))
+    segment.seal()
+    body = segment.body(bytearray())
+    segment.abandon()
+    assert span_ids(bytes(body)) == ids(0)
+    assert not append(segment, fragment(1))

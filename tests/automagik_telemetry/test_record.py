@@ -1,0 +1,133 @@
+"""Records that are made without asking where they were logged say all else that the standard library's say."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import multiprocessing
+import threading
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from automagik_telemetry import configure, get_tracing_manager
+from automagik_telemetry.telemetry.cli_events import AgentExecutionEvent
+from automagik_telemetry.telemetry.record import event_record
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+LOGGER = logging.getLogger("automagik.agents")
+TIMES = {"created", "msecs", "relativeCreated"}
+
+
+def both() -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return what a record of ours holds, and one of the standard library's, made one after the other."""
+    ours = event_record(LOGGER, logging.WARNING, "agent %s", {"tokens": 7}, ("emma",))
+    theirs = LOGGER.makeRecord(
+        LOGGER.name,
+        logging.WARNING,
+        "(unknown file)",
+        0,
+        "agent %s",
+        ("emma",),
+        None,
+        "(unknown function)",
+        extra={"tokens": 7},
+    )
+    assert ours.getMessage() == theirs.getMessage() == "agent emma"
+    return vars(ours), vars(theirs)
+
+
+def here() -> list[tuple[dict[str, Any], dict[str, Any]]]:
+    """Make them on this thread."""
+    return [both()]
+
+
+def in_a_thread() -> list[tuple[dict[str, Any], dict[str, Any]]]:
+    """Make them on a thread with a name of its own."""
+    made: list[tuple[dict[str, Any], dict[str, Any]]] = []
+    thread = threading.Thread(target=lambda: made.append(both()), name="the other")
+    thread.start()
+    thread.join()
+    return made
+
+
+def in_a_task() -> list[tuple[dict[str, Any], dict[str, Any]]]:
+    """Make them in a task with a name of its own."""
+
+    async def task() -> tuple[dict[str, Any], dict[str, Any]]:
+        return both()
+
+    async def main() -> tuple[dict[str, Any], dict[str, Any]]:
+        return await asyncio.create_task(task(), name="the task")
+
+    return [asyncio.run(main())]
+
+
+@pytest.mark.parametrize("make", [here, in_a_thread, in_a_task])
+@pytest.mark.parametrize("off", [None, "logThreads", "logProcesses", "logMultiprocessing", "logAsyncioTasks"])
+def test_a_record_is_as_logging_would_have_made_it(
+    make: Callable[[], list[tuple[dict[str, Any], dict[str, Any]]]], off: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Key by key, in its order, whatever of it the host has switched off; times follow each other."""
+    if off is not None:
+        monkeypatch.setattr(logging, off, False, raising=False)
+    monkeypatch.setattr(multiprocessing.current_process(), "name", "the process")
+    ((ours, theirs),) = make()
+    assert list(ours) == list(theirs)
+    assert {key: ours[key] for key in ours.keys() - TIMES} == {key: theirs[key] for key in theirs.keys() - TIMES}
+    assert 0 <= theirs["created"] - ours["created"] < 1
+    assert theirs["relativeCreated"] - ours["relativeCreated"] == pytest.approx(
+        (theirs["created"] - ours["created"]) * 1000, abs=0.1
+    )
+    assert ours["msecs"] == pytest.approx(ours["created"] % 1 * 1000, abs=1.001)
+
+
+def track() -> None:
+    """Track an event with the facade."""
+    telemetry = get_tracing_manager().telemetry
+    assert telemetry is not None
+    telemetry.track_event(AgentExecutionEvent("simple", "agno", success=True, duration_ms=250))
+
+
+@pytest.mark.parametrize("place", ["handler", "logger"])
+def test_whoever_has_a_look_at_tracked_events_sees_a_whole_record(opted_in: Any, place: str) -> None:
+    """A handler of the host's, and a filter of its own on the logger."""
+    seen: list[logging.LogRecord] = []
+
+    class Seeing(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            seen.append(record)
+
+    def see(record: logging.LogRecord) -> bool:
+        seen.append(record)
+        return True
+
+    manager = configure()
+    logger, handler = logging.getLogger("automagik.telemetry"), Seeing()
+    logger.addHandler(handler) if place == "handler" else logger.addFilter(see)
+    try:
+        track()
+    finally:
+        logger.removeHandler(handler)
+        logger.removeFilter(see)
+    (record,) = seen
+    assert logging.Formatter("%(threadName)s %(levelname)s %(message)s").format(record) == "MainThread INFO agent.run"
+    assert vars(record)["agent_name"] == "simple"
+    assert manager.flush(10)
+    assert len(opted_in.spans()) == 1
+
+
+def test_a_filter_on_the_sink_decides_on_tracked_events(opted_in: Any) -> None:
+    """A filter that the host has put on our own handler sees a whole record too, and may refuse it."""
+    manager = configure()
+    (sink,) = logging.getLogger("automagik.telemetry").handlers
+    sink.addFilter(lambda record: record.threadName != "MainThread")
+    try:
+        track()
+    finally:
+        sink.filters.clear()
+    track()
+    assert manager.flush(10)
+    assert len(opted_in.spans()) == 1
