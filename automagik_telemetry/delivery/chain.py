@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import logging
-from contextvars import copy_context
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 import structlog
-from structlog.contextvars import get_contextvars
 
 from automagik_telemetry.delivery.guard import guard
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
-    from automagik_processors.fused import Fused
+    EncodeUsual = Callable[[object, object, object, Mapping[str, object]], bytes | None]
 
 # What logging itself puts on a record, and what it and others add later.
 _NOT_FIELDS = frozenset(vars(logging.LogRecord("", 0, "", 0, "", (), None)))
@@ -42,6 +40,10 @@ def _level_name(level: int) -> str:
     return _LEVEL_NAMES.get(level) or _LEVEL_NAMES[min(max(level // 10 * 10, 10), 50)]
 
 
+def encode_none(_event: object, _level: object, _timestamp: object, _fields: Mapping[str, object]) -> None:
+    """Return None: to a chain that does something else, no event is usual."""
+
+
 class ChainFormatter(logging.Formatter):
     """Runs a sink's processors, in order, over the event that a record stands for.
 
@@ -53,7 +55,6 @@ class ChainFormatter(logging.Formatter):
     def __init__(self, processors: Sequence[Any]) -> None:
         super().__init__()
         # A process without a chain needs no processor.
-        from automagik_processors.context import merge_context  # noqa: PLC0415 - see above
         from automagik_processors.fused import Fused, fuse  # noqa: PLC0415 - see above
 
         # By index, for only so does dictConfig resolve ext:// and cfg:// inside lists.
@@ -68,8 +69,10 @@ class ChainFormatter(logging.Formatter):
             )
         self.signal: Literal["traces", "logs"] = signal
         self._processors = tuple(built)
-        *first, last = self._steps = fuse(self._processors)
-        self._fused: Fused | None = last if isinstance(last, Fused) and first in ([], [merge_context]) else None
+        self._steps = fuse(self._processors)
+        whole = self._steps[0]
+        self.encode_usual: EncodeUsual = whole.encode if isinstance(whole, Fused) else encode_none
+        """See `Fused.encode`; returns None for every event if the chain is not the usual one."""
 
     @property
     def processors(self) -> tuple[Callable[[Any, str, Any], Any], ...]:
@@ -77,12 +80,10 @@ class ChainFormatter(logging.Formatter):
         return self._processors
 
     def encode(self, record: logging.LogRecord) -> bytes:
-        """Return the fragment that would be sent; raises structlog.DropEvent if the event does not leave."""
-        # Most events need no dict of their own: nothing is bound, and what a record has beside its fields is no field.
-        if self._fused is not None and not (copy_context() and get_contextvars()):
-            fragment = self._fused.encode(record.msg, record.levelno, record.created, record.__dict__)
-            if fragment is not None:
-                return fragment
+        """Return the fragment that would be sent; raises structlog.DropEvent if the event does not leave.
+
+        `encode_usual` is asked first by who is in haste.
+        """
         with guard:  # what a processor logs goes no further
             event: Any = event_dict(record)
             method = event["level"]

@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import time
 import weakref
 from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from automagik_telemetry.delivery.chain import ChainFormatter
+from automagik_telemetry.delivery.chain import ChainFormatter, encode_none
 from automagik_telemetry.delivery.guard import guard
 from automagik_telemetry.delivery.importing import importing
 from automagik_telemetry.delivery.ledger import Ledger
@@ -19,6 +20,7 @@ from automagik_telemetry.settings import LEVELS, OFF
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from automagik_telemetry.delivery.chain import EncodeUsual
     from automagik_telemetry.delivery.pipeline import Pipeline
 
 logger = logging.getLogger(__name__)
@@ -59,6 +61,7 @@ class BatchQueueHandler(logging.Handler):
         self._pipeline: Pipeline | None = None
         self._warned = False
         self._encode: Callable[[logging.LogRecord], bytes] = self._encode_first
+        self._encode_usual: EncodeUsual = encode_none
         self._append: Callable[[bytes], None] = self._append_first
         self.chain_later: Callable[[], ChainFormatter] | None = None
         """Returns the chain when it is first needed, for a sink that was off when it was made."""
@@ -80,6 +83,8 @@ class BatchQueueHandler(logging.Handler):
         """Set the chain of processors."""
         super().setFormatter(fmt)
         self._encode = fmt.encode if isinstance(fmt, ChainFormatter) else self._encode_first
+        # A host's own subclass is asked for every event.
+        self._encode_usual = fmt.encode_usual if type(fmt) is ChainFormatter else encode_none
 
     def permitted(self) -> bool:
         """Ask anew how much may leave; whether what was queued until now still may."""
@@ -101,13 +106,34 @@ class BatchQueueHandler(logging.Handler):
             self.ledger.refuse("reentrant")
             return True
         try:
-            self._append(self._encode(record))
+            # What a record has beside its fields is no field, so that most need no dict of their own.
+            fragment = self._encode_usual(record.msg, record.levelno, record.created, record.__dict__)
+            self._append(self._encode(record) if fragment is None else fragment)
         except structlog.DropEvent as drop:
             self.ledger.refuse(getattr(drop, "reason", "processor"))
         except Exception as error:  # noqa: BLE001 - nothing of ours reaches the host as an exception
             self.ledger.refuse("processor_error")
             self._warn(error)
         return True
+
+    def take(self, event: str, level: int, fields: dict[str, Any]) -> bool:
+        """Encode and queue an event without a record, if it is usual; False if it needs one, and nothing was done.
+
+        `fields` are looked at as `Fused.encode` does it, and may hold others and None.
+        """
+        if self.filters or guard.busy or level < self.level:
+            return False
+        try:
+            fragment = self._encode_usual(event, level, time.time(), fields)
+            if fragment is not None:
+                self._append(fragment)
+        except structlog.DropEvent:
+            return False
+        except Exception as error:  # noqa: BLE001 - see `handle`
+            self.ledger.refuse("processor_error")
+            self._warn(error)
+            return True
+        return fragment is not None
 
     def _encode_first(self, record: logging.LogRecord) -> bytes:
         """Stand in for the chain until it is set."""

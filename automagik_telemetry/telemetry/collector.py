@@ -17,7 +17,7 @@ from automagik_telemetry.telemetry.events import (
     FeatureUsageEvent,
     TelemetryEvent,
 )
-from automagik_telemetry.telemetry.record import BareRecord, event_record
+from automagik_telemetry.telemetry.record import event_record
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -65,25 +65,20 @@ class TelemetryCollector:
         events = self._events
         # A host's dictConfig disables every logger that it does not name, ours included; to quieten, it sets levels.
         events.disabled = False
-        if events.isEnabledFor(level):
-            fields = event.as_fields()
-            if span_id is not None:
-                fields["span_id"] = span_id
-            if ids is not None:
-                fields.update(ids)
-            if self._is_heard_by(sink):
-                if level >= sink.level:
-                    sink.handle(BareRecord(level, event.name, fields))
-            else:
-                events.handle(event_record(events, level, event.name, fields))
+        if not events.isEnabledFor(level):
+            return
+        own = ids or ({} if span_id is None else {"span_id": span_id})
+        if not own and self._is_heard_by(sink) and sink.take(event.name, level, vars(event)):
+            return
+        fields = event.as_fields() | dict(own)
+        events.handle(event_record(events, level, event.name, fields))
 
     def _is_heard_by(self, sink: BatchQueueHandler) -> bool:
-        """Return whether nobody but the sink has a look at the records of our logger."""
+        """Return whether nobody but the sink has a look at the records of our logger, so that none need be made."""
         events = self._events
         return (
             events.handlers == [sink]
-            and not events.propagate
-            and not (events.filters or sink.filters)
+            and not (events.propagate or events.filters)
             and logging.getLogRecordFactory() is logging.LogRecord
         )
 

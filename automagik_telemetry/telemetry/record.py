@@ -63,17 +63,6 @@ def _task_name(asyncio: Any) -> str | None:  # noqa: ANN401 - the module, if the
     return None
 
 
-class BareRecord(logging.LogRecord):
-    """A record for a sink alone, which asks for nothing but the event, its level, its time and its fields."""
-
-    def __init__(self, level: int, event: str, fields: dict[str, Any]) -> None:
-        """`fields` is the record's from now on."""
-        fields["msg"] = event
-        fields["levelno"] = level
-        fields["created"] = time.time()
-        self.__dict__ = fields
-
-
 def event_record(
     logger: logging.Logger, level: int, event: object, fields: Mapping[str, Any], args: tuple[Any, ...] = ()
 ) -> logging.LogRecord:

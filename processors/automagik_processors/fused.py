@@ -1,4 +1,4 @@
-"""`Anonymize`, `Sample` and an OTLP encoder in one pass: the same bytes, with a fraction of the work.
+"""`merge_context`, `Anonymize`, `Sample` and an OTLP encoder in one pass: the same bytes, with a fraction of the work.
 
 What leaves is decided by the same `take` of the same kinds. What is saved is the dicts between the steps, and writing
 anew what was written before: the text of an attribute is remembered by its value. Whatever is unusual in an event goes
@@ -8,9 +8,13 @@ the long way, through the processors themselves.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextvars import copy_context
 from typing import TYPE_CHECKING, Any
 
+from structlog.contextvars import get_contextvars
+
 from automagik_processors.anonymize import Anonymize
+from automagik_processors.context import merge_context
 from automagik_processors.dropped import Dropped
 from automagik_processors.event_encoder import can_compile, compiled
 from automagik_processors.otlp import OTLPLogRecord, OTLPSpan
@@ -27,10 +31,16 @@ Processor = Callable[[Any, str, Any], Any]
 
 
 class Fused:
-    """Return what `encoder` makes of what `anonymize` lets out, of which `sample` keeps all; raise what they raise."""
+    """Return what `encoder` makes of what `anonymize` lets out, of which `sample` keeps all; raise what they raise.
 
-    def __init__(self, anonymize: Anonymize, sample: Sample, encoder: OTLPSpan | OTLPLogRecord) -> None:
+    What is bound with structlog's contextvars is added first if it `merges`.
+    """
+
+    def __init__(
+        self, anonymize: Anonymize, sample: Sample, encoder: OTLPSpan | OTLPLogRecord, *, merges: bool = False
+    ) -> None:
         self._chain = (anonymize, sample, encoder)
+        self._merges = merges
         self._hears = anonymize.hears
         self._known = anonymize.catalogue
         self._compilable = {
@@ -40,27 +50,37 @@ class Fused:
 
     def __call__(self, logger: WrappedLogger, method_name: str, event_dict: EventDict) -> bytes:
         """Return the encoded event: UTF-8 without a newline."""
-        if type(event_dict) is dict and type(level := event_dict.get("level")) is str:
-            name = event_dict.get("event")
-            self._prepare(name)
-            text = self.encode(name, level, event_dict.get("timestamp"), event_dict)
-            if text is not None:
-                return text
-        event: Any = event_dict
+        event: Any = merge_context(logger, method_name, event_dict) if self._merges else event_dict
+        text = self._encode_here(event)
+        if text is not None:
+            return text
         for processor in self._chain:
             event = processor(logger, method_name, event)
         return event  # type: ignore[no-any-return]  # the encoder's
 
-    def _prepare(self, event: object) -> None:
-        """Compile what encodes an event, at its first need: an application logs few of those that it could."""
-        if type(event) is str and event in self._compilable and event not in self._encoders:
+    def _encode_here(self, event_dict: EventDict) -> bytes | None:
+        """Return an event encoded if there is nothing unusual in it, else None.
+
+        What encodes it is compiled at its first need, for an application logs few of the events that it could.
+        """
+        if type(event_dict) is not dict or type(event := event_dict.get("event")) is not str:
+            return None
+        if event not in self._compilable or type(level := event_dict.get("level")) is not str:
+            return None
+        if event not in self._encoders:
             self._encoders[event] = compiled(event, self._chain[0], self._chain[2])
+        if self._hears():
+            return None
+        try:
+            return self._encoders[event](event_dict, level, event_dict.get("timestamp"))
+        except Exception:  # noqa: BLE001  # something is withheld, a key raises, or a word is no UTF-8
+            return None
 
     def encode(self, event: object, level: object, timestamp: object, fields: Mapping[str, object]) -> bytes | None:
-        """Return an event encoded if it came before and there is nothing unusual in it, else None.
+        """Return an event encoded if it came before, nothing is bound and there is nothing unusual in it, else None.
 
-        `fields`, exactly a dict, may hold other keys too; only fields of the event are looked for. `level` is its name,
-        or its number in `logging`. This is the hot path.
+        `fields`, exactly a dict, may hold other keys too, and None; only fields of the event are looked for. `level` is
+        its name, or its number in `logging`. This is the hot path.
         """
         if type(event) is not str:
             return None
@@ -69,11 +89,11 @@ class Fused:
             if event not in self._known:
                 raise Dropped("unknown_event")  # most lines of a log are none of ours
             return None
-        if self._hears():
+        if self._hears() or (self._merges and copy_context() and get_contextvars()):
             return None
         try:
             return encode(fields, level, timestamp)
-        except Exception:  # noqa: BLE001  # something is withheld, a key raises, or a word is no UTF-8
+        except Exception:  # noqa: BLE001  # as above
             return None
 
 
@@ -84,7 +104,9 @@ def fuse(processors: Sequence[Processor]) -> tuple[Processor, ...]:
         return tuple(processors)
     if type(encoder) is not OTLPSpan and type(encoder) is not OTLPLogRecord:
         return tuple(processors)
-    return *first[3:], Fused(anonymize, sample, encoder)
+    merges = first[-1] is merge_context
+    before = first[3:-1] if merges else first[3:]
+    return *before, Fused(anonymize, sample, encoder, merges=merges)
 
 
 def _first(_logger: WrappedLogger, _method_name: str, event_dict: EventDict) -> EventDict:

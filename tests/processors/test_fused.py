@@ -6,6 +6,7 @@ from enum import Enum
 from typing import Any
 
 import pytest
+import structlog
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -150,6 +151,18 @@ def test_the_same_bytes(encoder: Any, options: Any, event: Any) -> None:
     assert event == before
 
 
+@given(event=EVENTS, bound=st.dictionaries(st.sampled_from(["agent_name", "success", "trace_id", "span_id"]), VALUES))
+def test_the_same_bytes_with_what_is_bound(event: Any, bound: Any) -> None:
+    """What structlog's contextvars hold is added first, as `merge_context` does it."""
+    processors = [merge_context, *chain(OTLPSpan)]
+    (fused,) = fuse(processors)
+    assert isinstance(fused, Fused)
+    with structlog.contextvars.bound_contextvars(**bound):
+        assert run([fused], event) == run(processors, event)
+        if bound and event["event"] in CATALOGUE:
+            assert fused.encode(event["event"], "info", 1.7e9, event) is None, "it does not merge"
+
+
 def test_a_mapping_that_lies() -> None:
     """A dict of another class counts as what it really holds."""
     processors = chain(OTLPSpan)
@@ -212,4 +225,5 @@ def test_only_a_chain_that_is_known_is_fused() -> None:
         [],
     ):
         assert fuse(processors) == tuple(processors)
-    assert fuse([merge_context, anonymize, sample, encoder])[:-1] == (merge_context,)
+    assert len(fuse([merge_context, anonymize, sample, encoder])) == 1
+    assert fuse([merge_context, print, anonymize, sample, encoder])[:-1] == (merge_context, print)
