@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from typing import Self
 
 _random = ForkSafeRandom()
+_ZEROS = "0" * 16
 # https://www.w3.org/TR/trace-context/: version 00 has four parts, a later one may have more, and ff is none.
 _TRACEPARENT = re.compile(rb"(?!ff)([0-9a-f]{2})-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-[0-9a-f]{2}(-.*)?")
 
@@ -25,6 +26,24 @@ _TRACE, _SPAN, _PARENT = (
     Context().run(structlog.contextvars.bind_contextvars, **{name: ""})[name].var
     for name in ("trace_id", "span_id", "parent_span_id")
 )
+
+
+def new_ids() -> tuple[str, str]:
+    """Return a trace id and a span id that nothing else has."""
+    digits = _random.getrandbits(192).to_bytes(24, "big").hex()
+    if _ZEROS in digits:
+        return f"{_random.getrandbits(128) or 1:032x}", new_span_id()
+    return digits[:32], digits[32:]
+
+
+def new_span_id() -> str:
+    """Return a span id that nothing else has."""
+    return f"{_random.getrandbits(64) or 1:016x}"
+
+
+def is_bound() -> bool:
+    """Return whether the surroundings are part of a trace or a span."""
+    return _TRACE.get(None) is not None or _SPAN.get(None) is not None
 
 
 class Span:
@@ -44,7 +63,7 @@ class Span:
         if not trace_id:
             trace_id, parent = remote or (f"{_random.getrandbits(128) or 1:032x}", parent)
         self.trace_id = trace_id
-        self.span_id = f"{_random.getrandbits(64) or 1:016x}"
+        self.span_id = new_span_id()
         self.parent_span_id = parent or None
 
     @classmethod
@@ -52,7 +71,7 @@ class Span:
         """Return a new span of a known trace, whatever is bound here."""
         span = cls.__new__(cls)
         span.trace_id = trace_id
-        span.span_id = span_id or f"{_random.getrandbits(64) or 1:016x}"
+        span.span_id = span_id or new_span_id()
         span.parent_span_id = parent_span_id or None
         return span
 

@@ -11,7 +11,7 @@ import os
 import threading
 import time
 import weakref
-from collections import Counter
+from collections import Counter, deque
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from automagik_telemetry.host import TRACE_LOGGER
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from automagik_telemetry.observability.sampler import AdaptiveSampler, SamplingDecision
 
 CUT = "[cut: the trace holds too much]"
+_MOST_UNCOUNTED = 1_000
 
 
 class TraceLimits(NamedTuple):
@@ -46,7 +47,6 @@ class OpenTrace:
     """The spans of one trace in this process. `recorder` is None for one that is not recorded."""
 
     __slots__ = (
-        "__weakref__",
         "characters",
         "complete",
         "decision",
@@ -85,15 +85,21 @@ class OpenTrace:
 
     def __del__(self) -> None:
         """Count a trace whose root nobody has ended."""
+        if self.complete or self.recorder is None:
+            return
         try:
-            if self.recorder is not None and self.mine:
+            if self.mine:
                 self.recorder.forget(self)
         except Exception:  # noqa: BLE001, S110 - while the interpreter ends, anything may be gone
             pass
 
 
 class Recorder:
-    """Holds the open traces of a process to their limits, and completes them. Methods are for any thread."""
+    """Holds the open traces of a process to their limits, and completes them. Methods are for any thread.
+
+    What every trace passes takes no lock, which costs more than all else that is done there: it is one step of a dict
+    or a deque, which no other thread can come between.
+    """
 
     def __init__(
         self,
@@ -113,31 +119,35 @@ class Recorder:
         """Begin with nothing open and a new lock: at first, and in the child of a fork."""
         self.lock = threading.RLock()  # a finalizer may complete a trace while this thread holds it
         self._cold = True
-        self.counts: Counter[str] = Counter()
-        self.open_traces = 0
+        self._open: dict[int, bool] = {}
+        """The open traces, by the identity of each; whoever takes one out completes it."""
+        self._counts: Counter[str] = Counter()
+        self._uncounted: deque[str] = deque()
         self.characters = 0
 
     def begin(self, trace_id: str, *, joined: bool) -> OpenTrace:
         """Return a new trace; one that records nothing if too many are open."""
-        with self.lock:
-            if self.open_traces >= self.limits.max_open_traces:
-                self.counts["too_many_open_traces"] += 1
-                return OpenTrace(None, trace_id)
-            self.open_traces += 1
-            cold, self._cold = self._cold, False
-        if cold:
+        trace = OpenTrace(self, trace_id, joined=joined)
+        opened = self._open
+        opened[id(trace)] = True
+        if len(opened) > self.limits.max_open_traces:
+            del opened[id(trace)]
+            self.count("too_many_open_traces")
+            trace.recorder = None
+        elif self._cold:
+            self._cold = False
             self._warm_up()
-        return OpenTrace(self, trace_id, joined=joined)
+        return trace
 
     def add(self, trace: OpenTrace, span: OpenSpan) -> bool:
         """Add a span to its trace; False if that one is full."""
         with self.lock:
-            if len(trace.spans) >= self.limits.max_spans:
-                trace.truncated += 1
-                self.counts["truncated_spans"] += 1
-                return False
-            trace.spans.append(span)
-            return True
+            if len(trace.spans) < self.limits.max_spans:
+                trace.spans.append(span)
+                return True
+            trace.truncated += 1
+        self.count("truncated_spans")
+        return False
 
     def hold(self, trace: OpenTrace, value: object) -> object:
         """Return what a span may keep of a value until the trace is logged: a mark if there is no room for it.
@@ -148,39 +158,40 @@ class Recorder:
             return value
         size = weight(value)
         with self.lock:
-            if (
-                trace.characters + size > self.limits.max_trace_characters
-                or self.characters + size > self.limits.max_open_characters
-            ):
-                self.counts["cut_values"] += 1
-                return CUT
-            trace.characters += size
-            self.characters += size
+            fits = (
+                trace.characters + size <= self.limits.max_trace_characters
+                and self.characters + size <= self.limits.max_open_characters
+            )
+            if fits:
+                trace.characters += size
+                self.characters += size
+        if not fits:
+            self.count("cut_values")
+            return CUT
         kind = type(value)
         return value.copy() if kind is list or kind is dict else value  # type: ignore[attr-defined] # known by its type
 
     def forget(self, trace: OpenTrace) -> None:
         """Count a trace that will never be complete."""
-        with self.lock:
-            self._close(trace)
-            self.counts["abandoned"] += 1
+        if self._close(trace):
+            self.count("abandoned")
 
     def complete(self, trace: OpenTrace, root: OpenSpan) -> None:
         """Decide on a trace whose root has ended, and log it if it is kept."""
-        with self.lock:
-            if not trace.mine:
-                return
-            self._close(trace)
-            spans, trace.spans = trace.spans, []
+        if not self._close(trace):
+            return
+        spans, trace.spans = trace.spans, []
         ended = root.ended or time.time()
-        decision = trace.decision or self.sampler.decide(
-            root.name,
-            trace.trace_id,
-            is_error=any(span.error is not None for span in spans),
-            duration_ms=(ended - root.start) * 1000,
-            joined=trace.joined,
-        )
-        trace.decision = decision
+        failed = False
+        for span in spans:
+            if span.error is not None:
+                failed = True
+        decision = trace.decision
+        if decision is None:
+            took = (ended - root.start) * 1000
+            decision = trace.decision = self.sampler.decide(
+                root.name, trace.trace_id, is_error=failed, duration_ms=took, joined=trace.joined
+            )
         if not decision.should_sample:
             self.count(decision.reason)
             return
@@ -192,17 +203,33 @@ class Recorder:
     def metrics(self) -> dict[str, int]:
         """Return how many traces are open and were logged, and how many of what was cut or dropped, by reason."""
         with self.lock:
-            return {"open_traces": self.open_traces, "open_characters": self.characters, **self.counts}
-
-    def _close(self, trace: OpenTrace) -> None:
-        trace.complete = True
-        self.open_traces -= 1
-        self.characters -= trace.characters
+            self._add_up()
+            return {"open_traces": len(self._open), "open_characters": self.characters, **self._counts}
 
     def count(self, reason: str, number: int = 1) -> None:
-        """Count what was dropped or cut, by reason."""
-        with self.lock:
-            self.counts[reason] += number
+        """Count what was logged, dropped or cut, by reason."""
+        if number == 1:
+            self._uncounted.append(reason)
+        if number != 1 or len(self._uncounted) > _MOST_UNCOUNTED:
+            with self.lock:
+                self._add_up()
+                self._counts[reason] += number if number != 1 else 0
+
+    def _add_up(self) -> None:
+        uncounted, counts = self._uncounted, self._counts
+        with contextlib.suppress(IndexError):
+            while True:
+                counts[uncounted.popleft()] += 1
+
+    def _close(self, trace: OpenTrace) -> bool:
+        """Let a trace be complete; False if it was, or is that of a parent process."""
+        if self._open.pop(id(trace), False) and trace.pid_generation == _generation:
+            trace.complete = True
+            if trace.characters:
+                with self.lock:
+                    self.characters -= trace.characters
+            return True
+        return False
 
     def _log(self, trace: OpenTrace, spans: list[OpenSpan], ended: float, decision: SamplingDecision) -> None:
         bounds = plain_trace()
@@ -218,10 +245,9 @@ class Recorder:
             "metadata": bounds.value(trace.metadata),
             "spans": young,
         }
-        with self.lock:
-            self.counts["traces"] += 1
-            for reason, number in bounds.bad.items():
-                self.counts[reason] += number
+        self.count("traces")
+        for reason, number in bounds.bad.items():
+            self.count(reason, number)
         if not young:
             return
         level = logging.ERROR if any(span["error"] for span in young) else logging.INFO
@@ -242,7 +268,6 @@ def _after_fork_in_child() -> None:
     _generation += 1
     for recorder in list(_recorders):
         recorder.reset()
-        recorder.sampler.reset_lock()
 
 
 if hasattr(os, "register_at_fork"):

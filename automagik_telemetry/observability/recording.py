@@ -15,7 +15,7 @@ import structlog
 
 from automagik_telemetry import host_trace
 from automagik_telemetry.observability.collection import OpenTrace, Recorder
-from automagik_telemetry.span import Span
+from automagik_telemetry.span import Span, is_bound, new_ids, new_span_id
 
 if TYPE_CHECKING:
     from contextvars import Token
@@ -54,24 +54,35 @@ class OpenSpan:
     __slots__ = (
         *_CONTENT,
         "_began",
+        "_span",
         "ended",
         "error",
         "is_root",
         "name",
         "parent_span_id",
         "recorded",
-        "span",
+        "span_id",
         "start",
         "trace",
         "type",
     )
 
-    def __init__(self, name: str, type: str, span: Span, trace: OpenTrace, parent_span_id: str | None) -> None:  # noqa: A002 - LangWatch's word
+    def __init__(  # noqa: PLR0913, PLR0917 - what it is, and its place; by name they take longer
+        self,
+        name: str,
+        type: str,  # noqa: A002 - LangWatch's word
+        trace: OpenTrace,
+        span_id: str,
+        parent_span_id: str | None,
+        span: Span | None = None,
+    ) -> None:
         self.name = name
         self.type = type
-        self.span = span
         self.trace = trace
+        self.span_id = span_id
+        """16 hex digits."""
         self.parent_span_id = parent_span_id
+        self._span = span
         self.recorded = True
         self.input: object = None
         self.output: object = None
@@ -92,14 +103,16 @@ class OpenSpan:
         self._began = time.perf_counter()
 
     @property
-    def traceparent(self) -> str:
-        """The W3C header that makes another process's work a part of this span."""
-        return f"00-{self.trace.trace_id}-{self.span.span_id}-01"
+    def span(self) -> Span:
+        """The ids, as they are shared with what else they stand for."""
+        if self._span is None:
+            self._span = Span.part_of(self.trace.trace_id, self.parent_span_id, self.span_id)
+        return self._span
 
     @property
-    def span_id(self) -> str:
-        """The span's id, 16 hex digits."""
-        return self.span.span_id
+    def traceparent(self) -> str:
+        """The W3C header that makes another process's work a part of this span."""
+        return f"00-{self.trace.trace_id}-{self.span_id}-01"
 
     def within(self, *, bind: bool = True) -> Within:
         """Return a block in which what begins is part of this span; unless `bind`, what is logged is not."""
@@ -120,24 +133,24 @@ class OpenSpan:
         if self.ended is not None:
             return
         self.ended = self.start + (time.perf_counter() - self._began)
-        recorder = self.trace.recorder
+        trace = self.trace
+        recorder = trace.recorder
         if recorder is None or not self.recorded:
             return
         try:
             if error is not None and self.error is None:
                 self.fail(error)
-            if self.trace.mine:
-                if self.output is not None:
-                    self.output = recorder.hold(self.trace, self.output)
-                if self.is_root:
-                    recorder.complete(self.trace, self)
+            if self.output is not None:
+                self.output = recorder.hold(trace, self.output)
+            if self.is_root:
+                recorder.complete(trace, self)
         except Exception:  # noqa: BLE001, S110 - what a span was given may raise; the trace counts as abandoned
             pass
 
     def rendered(self, bounds: Bounded, ended: float) -> dict[str, Any]:
         """Return the span as plain data; one that still goes on ends with its trace, and says so."""
         fields: dict[str, Any] = {
-            "span_id": self.span.span_id,
+            "span_id": self.span_id,
             "parent_span_id": self.parent_span_id,
             "name": bounds.text(str(self.name)[:_MAX_NAME]),
             "type": str(self.type),
@@ -192,62 +205,85 @@ def open_span(
     """
     outer = _current.get()
     if outer is not None and outer.trace.mine:
-        return child_of(outer, name, type, span=span, input=input, **values)
-    return fill(_first(name, type, span, outer), input=input, **values)
+        opened = _child(outer, name, type, span)
+    else:
+        opened = _first(name, type, span, outer)
+    if input is not None:
+        values["input"] = input
+    if values:
+        _fill(opened, values)
+    return opened
 
 
 def child_of(outer: OpenSpan, name: str, type: str = "span", *, span: Span | None = None, **values: Any) -> OpenSpan:  # noqa: A002, ANN401 - see `open_span`
     """Return a new open span that is part of `outer`, wherever it is called."""
-    span = span or Span.part_of(outer.trace.trace_id, outer.span.span_id)
-    opened = OpenSpan(name, type, span, outer.trace, outer.span.span_id)
-    if outer.trace.recorder is not None:
-        opened.recorded = outer.trace.mine and outer.trace.recorder.add(outer.trace, opened)
-    return fill(opened, **values)
+    opened = _child(outer, name, type, span)
+    _fill(opened, values)
+    return opened
 
 
 def fill(opened: OpenSpan, **values: Any) -> OpenSpan:  # noqa: ANN401 - see OpenSpan
     """Set attributes of a span by name; a name that it does not have becomes one of its `attributes`."""
+    _fill(opened, values)
+    return opened
+
+
+def _fill(opened: OpenSpan, values: dict[str, Any]) -> None:
     recorder = opened.trace.recorder
-    if recorder is not None and opened.recorded:
-        for name, value in values.items():
-            if value is None:
-                continue
-            if name == "input":
-                opened.input = recorder.hold(opened.trace, value)
-            elif name in _CONTENT:
-                setattr(opened, name, value)
-            else:
-                opened.attributes = {**(opened.attributes or {}), name: value}
+    if recorder is None or not opened.recorded:
+        return
+    for name, value in values.items():
+        if value is None:
+            continue
+        if name == "input":
+            opened.input = recorder.hold(opened.trace, value)
+        elif name in _CONTENT:
+            setattr(opened, name, value)
+        else:
+            opened.attributes = {**(opened.attributes or {}), name: value}
+
+
+def _child(outer: OpenSpan, name: str, type: str, span: Span | None) -> OpenSpan:  # noqa: A002 - see `open_span`
+    trace = outer.trace
+    opened = OpenSpan(name, type, trace, span.span_id if span is not None else new_span_id(), outer.span_id, span)
+    if trace.recorder is not None:
+        opened.recorded = trace.mine and trace.recorder.add(trace, opened)
     return opened
 
 
 def _first(name: str, type: str, span: Span | None, outer: OpenSpan | None) -> OpenSpan:  # noqa: A002 - see `open_span`
     """Return the first span of a trace in this process."""
-    recorder = _recorder
+    parent: str | None
     if outer is not None:  # a part of the trace has been logged, or belongs to the parent process
-        span = span or Span.part_of(outer.trace.trace_id, outer.span.span_id)
-        parent: str | None = outer.span.span_id
+        span = span or Span.part_of(outer.trace.trace_id, outer.span_id)
+        trace_id, span_id, parent = span.trace_id, span.span_id, outer.span_id
     else:
         host = host_trace.current()
-        span = span or Span((host["trace_id"], host["span_id"]) if host else None)
-        parent = _parent_outside(span, host)
+        if span is None and (host or is_bound()):
+            span = Span((host["trace_id"], host["span_id"]) if host else None)
+        if span is not None:
+            trace_id, span_id, parent = span.trace_id, span.span_id, _parent_outside(span, host)
+        else:
+            (trace_id, span_id), parent = new_ids(), None
+    recorder = _recorder
     if recorder is None:
-        return OpenSpan(name, type, span, OpenTrace(None, span.trace_id), parent)
-    trace = recorder.begin(span.trace_id, joined=parent is not None)
+        return OpenSpan(name, type, OpenTrace(None, trace_id), span_id, parent, span)
+    trace = recorder.begin(trace_id, joined=parent is not None)
     if outer is not None and (decision := outer.trace.decision) is not None and decision.should_sample:
         trace.decision = decision
-    opened = OpenSpan(name, type, span, trace, parent)
+    opened = OpenSpan(name, type, trace, span_id, parent, span)
     opened.is_root = True
-    if trace.recorder is not None:
-        recorder.add(trace, opened)
+    trace.spans.append(opened)
     return opened
 
 
 def _parent_outside(span: Span, host: dict[str, str]) -> str | None:
     """Return the parent of a trace's first span: a caller's or the host's, and not one that only telemetry knows."""
     parent = span.parent_span_id
+    if parent is None:
+        return None
     bound = structlog.contextvars.get_contextvars()
-    if parent is None or parent != bound.get("span_id"):
+    if parent != bound.get("span_id"):
         return parent
     if host.get("trace_id") == span.trace_id:
         return host["span_id"]

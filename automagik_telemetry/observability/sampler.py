@@ -7,9 +7,9 @@ came before and never on the trace itself, so that counts weighted by 1 / `sampl
 
 from __future__ import annotations
 
-import threading
 import time
 from contextvars import ContextVar
+from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
 import structlog
@@ -35,6 +35,8 @@ class SamplingDecision(NamedTuple):
     reason: str
     sample_rate: float = 1.0
 
+
+_FIRST = SamplingDecision(should_sample=True, reason="first_occurrence", sample_rate=1.0)
 
 _decided: ContextVar[tuple[SamplingDecision, str] | None] = ContextVar("automagik_telemetry_decided", default=None)
 
@@ -78,7 +80,6 @@ class AdaptiveSampler:
         self._clock = clock
         self._random = random or ForkSafeRandom().getrandbits
         self._budgets: dict[str, _Budget] = {}
-        self._lock = threading.RLock()
 
     def should_sample(
         self,
@@ -123,34 +124,32 @@ class AdaptiveSampler:
             return SamplingDecision(should_sample=True, reason="slow", sample_rate=1.0)
         if joined or not self.base_rate:
             return _share("sampled", self.base_rate, trace_id)
-        with self._lock:
-            rate = self._rate(str(trace_type))
+        rate = self._rate(trace_type if type(trace_type) is str else str(trace_type))
         if rate is None:
-            return SamplingDecision(should_sample=True, reason="first_occurrence", sample_rate=1.0)
+            return _FIRST
         return _share("sampled" if rate == self.base_rate else "rate_limited", rate, trace_id)
-
-    def reset_lock(self) -> None:
-        """Begin with a new lock, in the child of a fork."""
-        self._lock = threading.RLock()
 
     def _rate(self, trace_type: str) -> float | None:
         """Return the rate for the next trace of a type, None for the first; it shrinks as the type's budget does.
 
-        It never becomes 0, or what is dropped could not be made up for by the weight of what is kept.
+        It never becomes 0, or what is dropped could not be made up for by the weight of what is kept. There is no lock:
+        of two threads at once one may spend what the other has spent, and each says the rate that it was given.
         """
         now, full = self._clock(), self.max_per_minute
-        if trace_type not in self._budgets and len(self._budgets) >= MAX_TYPES:
-            trace_type = _OTHER
         budget = self._budgets.get(trace_type)
         if budget is None:
-            self._budgets[trace_type] = _Budget(full, now)
-            if trace_type != _OTHER:
+            if len(self._budgets) >= MAX_TYPES:
+                trace_type = _OTHER
+            mine = _Budget(full, now)
+            budget = self._budgets.setdefault(trace_type, mine)
+            if budget is mine and trace_type != _OTHER:
                 return None
-            budget = self._budgets[trace_type]
-        budget.left = min(full, budget.left + (now - budget.since) * full / 60.0)
+        left = budget.left + (now - budget.since) * full / 60.0
+        left = min(left, full)
         budget.since = now
-        rate = self.base_rate * max(_LEAST, min(1.0, 2.0 * budget.left / full))
-        budget.left = max(0.0, budget.left - rate)
+        share = 2.0 * left / full
+        rate = self.base_rate if share >= 1.0 else self.base_rate * max(_LEAST, share)
+        budget.left = left - rate if left > rate else 0.0
         return rate
 
 
@@ -163,5 +162,17 @@ def take_decision() -> tuple[SamplingDecision, str] | None:
 
 def _share(reason: str, rate: float, trace_id: str) -> SamplingDecision:
     """Keep the share `rate` of all trace ids, by their last 8 bytes as OpenTelemetry's TraceIdRatioBased does."""
-    kept = int(trace_id[16:], 16) < round(rate * 2**64)
-    return SamplingDecision(kept, reason if kept or reason == "rate_limited" else "not_sampled", rate)
+    bound, kept, dropped = _verdicts(reason, rate)
+    return kept if rate == 1.0 or int(trace_id[16:], 16) < bound else dropped
+
+
+@lru_cache(128)
+def _verdicts(reason: str, rate: float) -> tuple[int, SamplingDecision, SamplingDecision]:
+    """Return the number below which an id is kept, and what is said of one that is kept and of one that is not."""
+    return (
+        round(rate * 2**64),
+        SamplingDecision(should_sample=True, reason=reason, sample_rate=rate),
+        SamplingDecision(
+            should_sample=False, reason=reason if reason == "rate_limited" else "not_sampled", sample_rate=rate
+        ),
+    )
