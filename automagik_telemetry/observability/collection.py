@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from automagik_telemetry.host import TRACE_LOGGER
 from automagik_telemetry.observability.plain import plain_trace, weight
+from automagik_telemetry.sinks.langwatch import TraceHandler
 from automagik_telemetry.telemetry.record import event_record
 
 if TYPE_CHECKING:
@@ -183,9 +184,13 @@ class Recorder:
         spans, trace.spans = trace.spans, []
         ended = root.ended or time.time()
         failed = False
+        oldest = time.time() - self.limits.max_age
+        expired = 0
         for span in spans:
             if span.error is not None:
                 failed = True
+            if span.start < oldest:
+                expired += 1
         decision = trace.decision
         if decision is None:
             took = (ended - root.start) * 1000
@@ -195,6 +200,9 @@ class Recorder:
         if not decision.should_sample:
             self.count(decision.reason)
             return
+        if expired:
+            self.count("expired_spans", expired)
+            spans = [span for span in spans if span.start >= oldest]
         try:
             self._log(trace, spans, ended, decision)
         except Exception:  # noqa: BLE001 - nothing of ours reaches the host as an exception
@@ -232,30 +240,42 @@ class Recorder:
         return False
 
     def _log(self, trace: OpenTrace, spans: list[OpenSpan], ended: float, decision: SamplingDecision) -> None:
+        """Hand a trace to the sink as it is, if that alone listens; else log it as a record, of plain data."""
+        self.count("traces")
+        if not spans:
+            return
+        level = logging.INFO
+        for span in spans:
+            if span.error:
+                level = logging.ERROR
+        logger = self._logger
+        logger.disabled = False  # by a host's dictConfig, which disables what it does not name
+        if not logger.isEnabledFor(level):
+            return
+        handlers = logger.handlers
+        if len(handlers) == 1 and not logger.propagate and not logger.filters:
+            (handler,) = handlers
+            if type(handler) is TraceHandler and (level < handler.level or handler.take(trace, spans, ended, decision)):
+                return
+        event = self._rendered(trace, spans, ended, decision)
+        with contextlib.suppress(Exception):  # a handler that an application has put there
+            logger.handle(event_record(logger, level, "trace", event))
+
+    def _rendered(
+        self, trace: OpenTrace, spans: list[OpenSpan], ended: float, decision: SamplingDecision
+    ) -> dict[str, Any]:
         bounds = plain_trace()
-        oldest = time.time() - self.limits.max_age
-        young = [span.rendered(bounds, ended) for span in spans if span.start >= oldest]
-        if len(young) < len(spans):
-            self.count("expired_spans", len(spans) - len(young))
         event = {
             "trace_id": trace.trace_id,
             "sample_rate": decision.sample_rate,
             "sample_reason": decision.reason,
             "truncated_spans": trace.truncated,
             "metadata": bounds.value(trace.metadata),
-            "spans": young,
+            "spans": [span.rendered(bounds, ended) for span in spans],
         }
-        self.count("traces")
         for reason, number in bounds.bad.items():
             self.count(reason, number)
-        if not young:
-            return
-        level = logging.ERROR if any(span["error"] for span in young) else logging.INFO
-        logger = self._logger
-        logger.disabled = False  # by a host's dictConfig, which disables what it does not name
-        if logger.isEnabledFor(level):
-            with contextlib.suppress(Exception):  # a handler that an application has put there
-                logger.handle(event_record(logger, level, "trace", event))
+        return event
 
 
 _generation = 0

@@ -162,7 +162,8 @@ class OpenSpan:
             value = getattr(self, field)
             fields[field] = None if value is None else bounds.value(value)
         if self.ended is None:
-            fields["metadata"] = {**(fields["metadata"] or {}), "unfinished": True}
+            said = fields["metadata"]
+            fields["metadata"] = {**(said if type(said) is dict else {}), "unfinished": True}
         return fields
 
 

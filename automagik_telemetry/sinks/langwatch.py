@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from automagik_telemetry import consent, identity
+from automagik_telemetry.delivery.chain import ChainFormatter
+from automagik_telemetry.delivery.guard import guard
 from automagik_telemetry.delivery.handler import BatchQueueHandler
 from automagik_telemetry.settings import DEFAULT_LANGWATCH, OFF, Secret, Settings, check_endpoint
 from automagik_telemetry.sinks import langwatch_account
@@ -22,9 +24,9 @@ from automagik_telemetry.version import __version__
 
 if TYPE_CHECKING:
     import logging
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
-    from automagik_telemetry.delivery.chain import ChainFormatter
+    from automagik_processors.langwatch_fused import Decision, FusedTrace, OpenSpan, OpenTrace
     from automagik_telemetry.delivery.ledger import Ledger
     from automagik_telemetry.delivery.pipeline import Pipeline
 
@@ -47,6 +49,36 @@ class TraceHandler(BatchQueueHandler):
         super().__init__(name, **parts)
         self.recorded: Callable[[], Mapping[str, int]] = dict
         self._told: dict[str, Counter[str]] = {}
+        self._fused: FusedTrace | None = None
+
+    def take(self, trace: OpenTrace, spans: Sequence[OpenSpan], ended: float, decision: Decision) -> bool:
+        """Encode and queue a trace as it was collected; False if it has to be handled as a record."""
+        if self.filters or guard.busy:
+            return False
+        guard.busy = True
+        try:
+            pipeline = self._pipeline or self._start()
+            if self._fused is None:
+                return False
+            fragment = self._fused.encode(trace, spans, ended, decision)
+            if fragment is None:
+                return False
+            pipeline.append(fragment)
+        except Exception:  # noqa: BLE001 - nothing of ours reaches the host as an exception
+            self.ledger.refuse("processor_error")
+        finally:
+            guard.busy = False
+        return True
+
+    def setFormatter(self, fmt: logging.Formatter | None) -> None:  # noqa: N802 - logging's name
+        """Set the chain of processors."""
+        super().setFormatter(fmt)
+        self._fused = None
+        if isinstance(fmt, ChainFormatter) and fmt.signal == "traces":
+            # A process without a chain for traces needs none of it.
+            from automagik_processors.langwatch_fused import fuse_trace  # noqa: PLC0415 - see above
+
+            self._fused = fuse_trace(fmt.processors)
 
     def handle(self, record: logging.LogRecord) -> bool:
         """Emit the record if it is a trace."""

@@ -57,7 +57,7 @@ class LangWatchTrace:
         if type(max_bytes) is not int or max_bytes < 10_000:  # noqa: PLR2004  # said in the docstring
             msg = f"LangWatchTrace(max_bytes={max_bytes!r}): allowed is a whole number from 10,000"
             raise ValueError(msg)
-        self._max_bytes = max_bytes
+        self.max_bytes = max_bytes
         random = ForkSafeRandom()
         self._ids = ids or (lambda: random.getrandbits(64))
         self._clock = clock
@@ -101,9 +101,9 @@ class LangWatchTrace:
     def _fragment(self, trace_id: str, spans: Sequence[_Span], cut: int) -> bytes:
         root, *others = spans
         encoded = [self._root(trace_id, root, cut)]
-        left = self._max_bytes - len(encoded[0]) - _RESERVE
+        left = self.max_bytes - len(encoded[0]) - _RESERVE
         # A part is kept for spans without content, so that the shape of the trace outlasts its longest messages.
-        shapes = self._max_bytes // 4
+        shapes = self.max_bytes // 4
         bare = False
         for number, span in enumerate(others):
             text = b"" if bare else _encoded(trace_id, span, left - shapes)
@@ -120,7 +120,7 @@ class LangWatchTrace:
     def _root(self, trace_id: str, root: _Span, cut: int) -> bytes:
         if cut:
             root = root._replace(added={**root.added, keys.TRUNCATED_SPANS: cut})
-        room = self._max_bytes - _RESERVE
+        room = self.max_bytes - _RESERVE
         if text := _encoded(trace_id, root, room):
             return text
         shape = root._replace(fields={key: root.fields.get(key) for key in _SHAPE})

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 MAX_SHORT: Final = 1_000
 """How many characters are kept of a name, a model, an id, a type or an attribute's key."""
 
-_MOST_ATTRIBUTES: Final = 128
-_LAST_SECOND: Final = 2**64 // 1_000_000_000  # a fixed64 of nanoseconds ends there, in the year 2554
+MOST_ATTRIBUTES: Final = 128
+LAST_SECOND: Final = 2**64 // 1_000_000_000  # a fixed64 of nanoseconds ends there, in the year 2554
 _KINDS: Final = {"server": 2, "client": 3, "producer": 4, "consumer": 5}
 _INTERNAL: Final = 1
 _MOST_TOKENS: Final = 2**53  # beyond it JSON's numbers are not exact; and no cost comes near it
@@ -38,6 +38,9 @@ _WORDS: Final = (
 
 Ids = tuple[str, str, str | None]
 """Of the trace, the span and its parent."""
+SUCCESS: Final = '"status":{"code":1}'
+"""The JSON of the status of a span that did not fail."""
+
 Attributes = dict[str, str]
 """The JSON text of each attribute's KeyValue, by its key."""
 
@@ -54,7 +57,8 @@ def encode_span(ids: Ids, span: Mapping[str, Any], added: Mapping[str, Any], *, 
     kind = get("type")
     kind = kind if type(kind) is str and kind in keys.SPAN_TYPES else "span"
     attributes = {keys.SPAN_TYPE: _text(keys.SPAN_TYPE, kind)}
-    _add_attributes(attributes, span, start, end)
+    _add_attributes(attributes, span)
+    add_measures(attributes, span, start, end)
     for key, value in added.items():
         attributes[key] = _key_value(key, value)
     if bare:
@@ -62,31 +66,40 @@ def encode_span(ids: Ids, span: Mapping[str, Any], added: Mapping[str, Any], *, 
     else:
         _add_content(attributes, span)
     error = get("error")
-    status = '{"code":1}'
-    events = ""
-    if error:
-        exception = _exception(error if type(error) is dict else {"type": "error", "message": error})
-        if name := exception.get(keys.EXCEPTION[0]):
-            attributes[keys.ERROR_TYPE] = _text(keys.ERROR_TYPE, name)
-        status = f'{{"code":2,"message":{quote(exception[keys.EXCEPTION[1]])}}}'
-        described = ",".join(_text(key, text) for key, text in exception.items())
-        events = f'"events":[{{"timeUnixNano":"{end}","name":"exception","attributes":[{described}]}}],'
+    events_and_status = add_error(attributes, error, end) if error else SUCCESS
     return (
         f'{{"traceId":"{trace_id}","spanId":"{span_id}",{within}"name":{quote(_short(get("name") or kind))},'
-        f'"kind":{_KINDS.get(kind, _INTERNAL)},"startTimeUnixNano":"{start}","endTimeUnixNano":"{end}",'
-        f'"attributes":[{",".join(attributes.values())}],{events}"status":{status}}}'
+        f'"kind":{kind_number(kind)},"startTimeUnixNano":"{start}","endTimeUnixNano":"{end}",'
+        f'"attributes":[{",".join(attributes.values())}],{events_and_status}}}'
     )
 
 
-def _add_attributes(attributes: Attributes, span: Mapping[str, Any], start: int, end: int) -> None:
-    """Add what is no content: what the host added, model, who and where, times, counts and cost."""
+def kind_number(kind: str) -> int:
+    """Return OTLP's kind of a type of span."""
+    return _KINDS.get(kind, _INTERNAL)
+
+
+def add_error(attributes: Attributes, error: object, end: int) -> str:
+    """Add the class of an error, and return the JSON of a failed span's events and status."""
+    exception = _exception(error if type(error) is dict else {"type": "error", "message": error})
+    if name := exception.get(keys.EXCEPTION[0]):
+        attributes[keys.ERROR_TYPE] = _text(keys.ERROR_TYPE, name)
+    described = ",".join(_text(key, text) for key, text in exception.items())
+    return (
+        f'"events":[{{"timeUnixNano":"{end}","name":"exception","attributes":[{described}]}}],'
+        f'"status":{{"code":2,"message":{quote(exception[keys.EXCEPTION[1]])}}}'
+    )
+
+
+def _add_attributes(attributes: Attributes, span: Mapping[str, Any]) -> None:
+    """Add what the host added, model, who and where."""
     given = span.get("attributes")
     if given and type(given) is dict:
-        for key, value in islice(given.items(), _MOST_ATTRIBUTES):
+        for key, value in islice(given.items(), MOST_ATTRIBUTES):
             name = key if type(key) is str and len(key) <= MAX_SHORT else _short(key)
             kind = type(value)
             if kind is str and len(value) <= _LONG:
-                attributes[name] = f'{_head(name)}{{"stringValue":{quote(value)}}}}}'
+                attributes[name] = f'{head(name)}{{"stringValue":{quote(value)}}}}}'
             elif kind is bool or kind is int or kind is float:
                 attributes[name] = _key_value(name, value)
             else:
@@ -95,6 +108,10 @@ def _add_attributes(attributes: Attributes, span: Mapping[str, Any], start: int,
         value = span.get(field)
         if value is not None:
             attributes[key] = _text(key, _short(value))
+
+
+def add_measures(attributes: Attributes, span: Mapping[str, Any], start: int, end: int) -> None:
+    """Add times, counts and cost."""
     times = f'{{"started_at":{start // 1_000_000},"finished_at":{end // 1_000_000}'
     metrics = _metrics(span)
     first = _nanoseconds(span.get("first_token_at"))
@@ -159,7 +176,7 @@ def _times(span: Mapping[str, Any]) -> tuple[int, int]:
 
 
 def _nanoseconds(moment: Any) -> int | None:  # noqa: ANN401  # whatever a host puts there
-    readable = (type(moment) is float or type(moment) is int) and 0 <= moment < _LAST_SECOND
+    readable = (type(moment) is float or type(moment) is int) and 0 <= moment < LAST_SECOND
     return round(moment * 1_000_000) * 1_000 if readable else None  # a float of seconds tells microseconds, no more
 
 
@@ -168,19 +185,20 @@ def _key_value(key: str, value: object) -> str:
     if kind is str:
         return _text(key, value)  # type: ignore[arg-type]  # known by its type
     if kind is bool:
-        return f'{_head(key)}{{"boolValue":true}}}}' if value else f'{_head(key)}{{"boolValue":false}}}}'
+        return f'{head(key)}{{"boolValue":true}}}}' if value else f'{head(key)}{{"boolValue":false}}}}'
     if kind is int and -_LARGEST <= value < _LARGEST:  # type: ignore[operator]
-        return f'{_head(key)}{{"intValue":"{value}"}}}}'
+        return f'{head(key)}{{"intValue":"{value}"}}}}'
     if kind is float and value - value == 0.0:  # type: ignore[operator]  # neither NaN nor infinite
-        return f'{_head(key)}{{"doubleValue":{value!r}}}}}'
-    return f"{_head(key)}{any_value(value)}}}"
+        return f'{head(key)}{{"doubleValue":{value!r}}}}}'
+    return f"{head(key)}{any_value(value)}}}"
 
 
 def _text(key: str, text: str) -> str:
-    return f'{_head(key)}{{"stringValue":{_quoted(text)}}}}}'
+    return f'{head(key)}{{"stringValue":{quoted(text)}}}}}'
 
 
-def _quoted(text: str) -> str:
+def quoted(text: str) -> str:
+    """Return a text as JSON, as `quote` does."""
     if len(text) > _LONG:
         with contextlib.suppress(orjson.JSONEncodeError):  # a lone surrogate
             return orjson.dumps(text).decode()  # several times quicker
@@ -188,7 +206,8 @@ def _quoted(text: str) -> str:
 
 
 @lru_cache(4096)
-def _head(key: str) -> str:
+def head(key: str) -> str:
+    """Return the JSON of an attribute up to its value."""
     return f'{{"key":{quote(key)},"value":'
 
 

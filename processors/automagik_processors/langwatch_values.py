@@ -23,15 +23,16 @@ def typed_value(value: object) -> str:
     if type(value) is str and len(value) <= MAX_TEXT:
         with contextlib.suppress(orjson.JSONEncodeError):  # a lone surrogate
             return f'{{"type":"text","value":{orjson.dumps(value).decode()}}}'
-    return dumps(_typed(value, 0))
+    return dumps(typed(value))
 
 
-def _typed(value: Any, depth: int) -> dict[str, Any]:  # noqa: ANN401  # whatever a host puts there
+def typed(value: Any, depth: int = 0) -> dict[str, Any]:  # noqa: ANN401  # whatever a host puts there
+    """Return `{"type": ..., "value": ...}` for any value, of which nothing is copied or looked into."""
     if type(value) is dict and value.keys() == {"type", "value"} and _fits(value["type"], value["value"]):
         if value["type"] != "list":
             return value
         if depth < _DEEPEST:
-            return {"type": "list", "value": [_typed(item, depth + 1) for item in value["value"]]}
+            return {"type": "list", "value": [typed(item, depth + 1) for item in value["value"]]}
     if type(value) is str:
         return {"type": "text", "value": value}
     if type(value) is list and value and _fits("chat_messages", value):

@@ -78,20 +78,28 @@ class Scrub:
         self._mark = mark
         self._keys = SecretKeys(names)
         self._text = TextScrubber(self._keys, Shapes(shapes, mark), mark)
-        self._harmless = _HarmlessKeys(self._keys, self._text)
+        self.harmless_keys = _HarmlessKeys(self._keys, self._text)
+        """Whether a key is exactly a str that neither names a secret nor holds one, by the key."""
+        self.harmless_texts = self._text.harmless
+        """Hashes of short texts that hold no secret, some of the last."""
+        self.own_patterns = any(pattern not in DEFAULT_PATTERNS for pattern in shapes)
+        """Whether it looks for more than what it comes with."""
 
     def __call__(self, _logger: WrappedLogger, _method_name: str, event_dict: EventDict) -> EventDict:
         """Return the event without secrets."""
         try:
             event = event_dict if type(event_dict) is dict else plain_dict(event_dict, text_of)
-            scrubbed: EventDict = _Walk(self._keys, self._text, self._harmless, self._mark).fields(event)
+            return self.walk().fields(event)
         except Exception:  # noqa: BLE001  # a key whose __hash__ or __eq__ raises
             return {"event": self._mark}
-        return scrubbed
+
+    def walk(self) -> Walk:
+        """Return what looks through one event."""
+        return Walk(self._keys, self._text, self.harmless_keys, self._mark)
 
 
 class _HarmlessKeys(dict[Any, bool]):
-    """Whether a key is exactly a str that neither names a secret nor holds one, by the key."""
+    """What is remembered of keys."""
 
     def __init__(self, keys: SecretKeys, text: TextScrubber) -> None:
         super().__init__()
@@ -107,7 +115,7 @@ class _HarmlessKeys(dict[Any, bool]):
         return harmless
 
 
-class _Walk:
+class Walk:
     """One event on its way: `_left` says how many values may still be looked at within the present field."""
 
     def __init__(self, keys: SecretKeys, text: TextScrubber, harmless: _HarmlessKeys, mark: str) -> None:
@@ -118,6 +126,8 @@ class _Walk:
         self._seen: set[str] = set()
         self._mark = mark
         self._left = MAX_NODES
+        self.gave_up = False
+        """Whether a text held more JSON than there was time for."""
 
     def fields(self, event: EventDict) -> EventDict:
         """Return the event, or a copy without secrets."""
@@ -142,6 +152,11 @@ class _Walk:
             scrubbed.append(self.value(span, 0))
         return spans if _same(spans, scrubbed) else scrubbed
 
+    def leaves(self, text: str, depth: int, most: int) -> bool:
+        """Return whether a text stays as it is, which is seen after `most` values of the JSON that it holds at most."""
+        self._left = most
+        return self._text(text, depth) == text and not self.gave_up
+
     def value(self, value: object, depth: int) -> object:
         """Return `value`, or a copy without secrets; the mark if it can't be read."""
         kind = type(value)
@@ -153,7 +168,7 @@ class _Walk:
         try:
             if kind is str:
                 return self._text(value, depth)  # type: ignore[arg-type]  # known by its type
-            return by_type(_WALKERS, kind, _Walk._other)(self, value, depth)
+            return by_type(_WALKERS, kind, Walk._other)(self, value, depth)
         except Exception:  # noqa: BLE001  # the object's own methods may raise anything
             return self._mark
 
@@ -183,6 +198,7 @@ class _Walk:
         scrubbed = self.value(held, depth + 1)
         if self._left < 0:  # too much to look at: what the text says of its keys must do
             self._left = left
+            self.gave_up = True
             return text
         return text if scrubbed is held else json.dumps(scrubbed, ensure_ascii=False)
 
@@ -294,18 +310,18 @@ def _same(before: list[Any], after: list[Any]) -> bool:
     return all(one is other for one, other in zip(before, after, strict=True))
 
 
-_Walker = Callable[[_Walk, Any, int], object]
-_WALKERS: Final[dict[type, _Walker]] = {
+Walker = Callable[[Walk, Any, int], object]
+_WALKERS: Final[dict[type, Walker]] = {
     **dict.fromkeys(_SAFE, lambda _walk, value, _depth: value),
     str: lambda walk, value, depth: walk._text(str.__str__(value), depth),  # noqa: SLF001  # of the same class
-    dict: _Walk._dict,  # noqa: SLF001  # here and below, of the same module
-    list: _Walk._list,  # noqa: SLF001
-    tuple: _Walk._tuple,  # noqa: SLF001
-    set: _Walk._set,  # noqa: SLF001
-    frozenset: _Walk._set,  # noqa: SLF001
-    bytes: _Walk._bytes,  # noqa: SLF001
-    bytearray: _Walk._bytes,  # noqa: SLF001
-    memoryview: _Walk._bytes,  # noqa: SLF001
-    Enum: _Walk._enum,  # noqa: SLF001
-    BaseException: _Walk._exception,  # noqa: SLF001
+    dict: Walk._dict,  # noqa: SLF001  # here and below, of the same module
+    list: Walk._list,  # noqa: SLF001
+    tuple: Walk._tuple,  # noqa: SLF001
+    set: Walk._set,  # noqa: SLF001
+    frozenset: Walk._set,  # noqa: SLF001
+    bytes: Walk._bytes,  # noqa: SLF001
+    bytearray: Walk._bytes,  # noqa: SLF001
+    memoryview: Walk._bytes,  # noqa: SLF001
+    Enum: Walk._enum,  # noqa: SLF001
+    BaseException: Walk._exception,  # noqa: SLF001
 }
