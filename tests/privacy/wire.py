@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import socketserver
+from itertools import takewhile
 from typing import NamedTuple
 
 
@@ -41,7 +42,8 @@ class _Connection(socketserver.StreamRequestHandler):
 
     def handle(self) -> None:
         """Take requests until the connection is closed."""
-        while head := b"".join(iter(self.rfile.readline, b"\r\n")):
+        lines = iter(self.rfile.readline, b"")  # which is the end
+        while head := b"".join(takewhile(lambda line: line != b"\r\n", lines)):
             fields = dict(line.lower().split(b": ", 1) for line in head.split(b"\r\n")[1:] if line)
             body = self.rfile.read(int(fields[b"content-length"]))
             self.server.requests.append(Sent(head, gzip.decompress(body)))
