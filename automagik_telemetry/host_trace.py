@@ -27,9 +27,11 @@ def joined() -> Iterator[None]:
 def current() -> dict[str, str]:
     """Return the `trace_id` and `span_id` of the host's current span; nothing without a valid one."""
     api = sys.modules.get("opentelemetry.trace")
+    if api is None:
+        return {}
     try:
-        span = api.get_current_span().get_span_context() if api is not None else None
-        valid = span is not None and span.is_valid
+        span = api.get_current_span().get_span_context()
+        valid = span.is_valid
     except Exception:  # noqa: BLE001 - the host's own tracing may be anything, and is no reason to fail
         return {}
-    return {"trace_id": f"{span.trace_id:032x}", "span_id": f"{span.span_id:016x}"} if span and valid else {}
+    return {"trace_id": f"{span.trace_id:032x}", "span_id": f"{span.span_id:016x}"} if valid else {}

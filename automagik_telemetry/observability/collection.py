@@ -60,10 +60,10 @@ class OpenTrace:
         "truncated",
     )
 
-    def __init__(self, recorder: Recorder | None, trace_id: str, *, joined: bool = False) -> None:
+    def __init__(self, recorder: Recorder | None, trace_id: str) -> None:
         self.recorder = recorder
         self.trace_id = trace_id
-        self.joined = joined
+        self.joined = False
         """Whether it began in another process, or in another trace's part that has been logged."""
         self.spans: list[OpenSpan] = []
         self.characters = 0
@@ -128,7 +128,9 @@ class Recorder:
 
     def begin(self, trace_id: str, *, joined: bool) -> OpenTrace:
         """Return a new trace; one that records nothing if too many are open."""
-        trace = OpenTrace(self, trace_id, joined=joined)
+        trace = OpenTrace(self, trace_id)
+        if joined:
+            trace.joined = True
         opened = self._open
         opened[id(trace)] = True
         if len(opened) > self.limits.max_open_traces:
@@ -183,9 +185,7 @@ class Recorder:
             return
         spans, trace.spans = trace.spans, []
         ended = root.ended or time.time()
-        failed = False
-        oldest = time.time() - self.limits.max_age
-        expired = 0
+        failed, expired, oldest = False, 0, time.time() - self.limits.max_age
         for span in spans:
             if span.error is not None:
                 failed = True
@@ -204,7 +204,7 @@ class Recorder:
             self.count("expired_spans", expired)
             spans = [span for span in spans if span.start >= oldest]
         try:
-            self._log(trace, spans, ended, decision)
+            self._log(trace, spans, ended, decision, logging.ERROR if failed else logging.INFO)
         except Exception:  # noqa: BLE001 - nothing of ours reaches the host as an exception
             self.count("failed")
 
@@ -239,15 +239,13 @@ class Recorder:
             return True
         return False
 
-    def _log(self, trace: OpenTrace, spans: list[OpenSpan], ended: float, decision: SamplingDecision) -> None:
+    def _log(
+        self, trace: OpenTrace, spans: list[OpenSpan], ended: float, decision: SamplingDecision, level: int
+    ) -> None:
         """Hand a trace to the sink as it is, if that alone listens; else log it as a record, of plain data."""
         self.count("traces")
         if not spans:
             return
-        level = logging.INFO
-        for span in spans:
-            if span.error:
-                level = logging.ERROR
         logger = self._logger
         logger.disabled = False  # by a host's dictConfig, which disables what it does not name
         if not logger.isEnabledFor(level):

@@ -220,7 +220,7 @@ def _build(  # noqa: PLR0913 - what is known before the first event
         ledger=ledger,
         limits=Limits(
             max_queue_size=settings.max_queue_size,
-            max_export_batch_size=min(settings.batch_size, 500),
+            max_export_batch_size=settings.batch_size,
             schedule_delay=min(settings.schedule_delay, 1.0),
             export_timeout=settings.export_timeout,
             max_event_bytes=4 * _MEGABYTE,
