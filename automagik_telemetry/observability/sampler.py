@@ -145,10 +145,12 @@ class AdaptiveSampler:
             if budget is mine and trace_type != _OTHER:
                 return None
         left = budget.left + (now - budget.since) * full / 60.0
-        left = min(left, full)
         budget.since = now
-        share = 2.0 * left / full
-        rate = self.base_rate if share >= 1.0 else self.base_rate * max(_LEAST, share)
+        rate = self.base_rate
+        if left >= full:
+            left = full
+        elif left < full / 2.0:
+            rate *= max(_LEAST, 2.0 * left / full)
         budget.left = left - rate if left > rate else 0.0
         return rate
 

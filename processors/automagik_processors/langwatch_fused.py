@@ -111,8 +111,8 @@ class FusedTrace:
         """Return a trace that has `ended`, its root first; None if there is something unusual in it."""
         try:
             check = Harmless(self._scrub)
-            root = spans[0]
-            texts = [self._span(root, trace, ended, check, self._samples[decision.sample_rate, decision.reason])]
+            sample, root = self._samples[decision.sample_rate, decision.reason], spans[0]
+            texts = [self._span(root, trace, ended, check, sample)]
             if len(spans) > 1:
                 if root.parent_span_id is not None and any(span.span_id == root.parent_span_id for span in spans):
                     return None
