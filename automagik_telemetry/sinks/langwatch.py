@@ -53,21 +53,15 @@ class TraceHandler(BatchQueueHandler):
 
     def take(self, trace: OpenTrace, spans: Sequence[OpenSpan], ended: float, decision: Decision) -> bool:
         """Encode and queue a trace as it was collected; False if it has to be handled as a record."""
-        if self.filters or guard.busy:
+        if self._fused is None or self.filters or guard.busy:
             return False
-        guard.busy = True
+        fragment = self._fused.encode(trace, spans, ended, decision)
+        if fragment is None:
+            return False
         try:
-            pipeline = self._pipeline or self._start()
-            if self._fused is None:
-                return False
-            fragment = self._fused.encode(trace, spans, ended, decision)
-            if fragment is None:
-                return False
-            pipeline.append(fragment)
+            self._append(fragment)
         except Exception:  # noqa: BLE001 - nothing of ours reaches the host as an exception
             self.ledger.refuse("processor_error")
-        finally:
-            guard.busy = False
         return True
 
     def setFormatter(self, fmt: logging.Formatter | None) -> None:  # noqa: N802 - logging's name

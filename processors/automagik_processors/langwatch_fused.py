@@ -137,13 +137,14 @@ class FusedTrace:
         end_us = round(end * 1_000_000) if end > start else start_us
         kind, type_attribute = self._types[span.type]
         given = self._given(span.attributes, check) if span.attributes else ""
-        about = _words(span, check)
-        about += (
+        about = (
             f'{_TIMESTAMPS}{{"stringValue":"{{\\"started_at\\":{start_us // 1_000},'
             f'\\"finished_at\\":{end_us // 1_000}}}"}}}}'
             if span.usage is None and span.cost is None and span.first_token_at is None
             else _measures(span, start_us * 1_000, end_us * 1_000)
         )
+        if not (span.model is span.provider is span.thread_id is span.user_id is None):
+            about = _words(span, check) + about
         if sample is not None:
             about += sample.attributes
             if trace.truncated:
