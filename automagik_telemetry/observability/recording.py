@@ -274,7 +274,8 @@ def _first(name: str, type: str, span: Span | None, outer: OpenSpan | None) -> O
         trace.decision = decision
     opened = OpenSpan(name, type, trace, span_id, parent, span)
     opened.is_root = True
-    trace.spans.append(opened)
+    if trace.recorder is not None:
+        trace.spans.append(opened)
     return opened
 
 

@@ -219,6 +219,29 @@ def test_limits_cut_and_say_so(logged: Logged) -> None:
     }
 
 
+def test_a_trace_is_logged_once_and_each_is_counted(logged: Logged, keeping_all: ObservabilityManager) -> None:
+    """Of several threads that end one root, one completes it; what they count at the same time adds up."""
+    roots = [open_span("root") for _ in range(1_500)]
+    barrier = threading.Barrier(4)
+
+    def end() -> None:
+        barrier.wait()
+        for root in roots:
+            root.ended = None
+            root.end()
+
+    threads = [threading.Thread(target=end) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    counts = keeping_all.get_metrics()["traces"]
+    assert counts.pop("traces") == len(logged.events)
+    assert (counts.pop("open_traces"), counts.pop("open_characters")) == (0, 0)
+    assert counts.keys() == {"rate_limited"}  # for so many of one type
+    assert len(logged.events) + counts["rate_limited"] == len(roots)
+
+
 def test_what_was_logged_does_not_change(logged: Logged) -> None:
     """A list that its owner goes on to fill is as it was when the span was opened."""
     messages = [{"role": "user"}]
