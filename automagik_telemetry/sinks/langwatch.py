@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     import logging
     from collections.abc import Callable, Mapping, Sequence
 
-    from automagik_processors.langwatch_fused import Decision, FusedTrace, OpenSpan, OpenTrace
+    from automagik_processors.langwatch_fused import FusedTrace
+    from automagik_processors.open_trace import Decision, OpenSpan, OpenTrace
     from automagik_telemetry.delivery.ledger import Ledger
     from automagik_telemetry.delivery.pipeline import Pipeline
 

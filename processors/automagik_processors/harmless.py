@@ -6,7 +6,7 @@ it need not be counted: that shows in the size of what is made of it.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, NoReturn
+from typing import TYPE_CHECKING, Any, Final
 
 from automagik_processors.bounded_json import MAX_TEXT
 
@@ -16,8 +16,10 @@ if TYPE_CHECKING:
 MOST_JSON: Final = 1_000
 """Values of the JSON that one text holds."""
 
+LONGEST_KEY: Final = 64
+"""Characters of a key."""
+
 _DEEPEST: Final = 8
-_LONGEST_KEY: Final = 64
 _LARGEST: Final = 2**63
 _NAMES: Final = frozenset({"name", "key", "header", "Name", "Key"})
 _VALUES: Final = frozenset({"value", "Value"})
@@ -25,11 +27,6 @@ _VALUES: Final = frozenset({"value", "Value"})
 
 class Unusual(Exception):  # noqa: N818  # it is no error
     """Something goes the long way."""
-
-
-def unusual() -> NoReturn:
-    """Raise `Unusual`."""
-    raise Unusual
 
 
 class Harmless:
@@ -73,7 +70,7 @@ class Harmless:
             raise Unusual
         keys, known = self._keys, self._known
         for key, item in held.items():
-            if not keys[key] or len(key) > _LONGEST_KEY:
+            if not keys[key] or len(key) > LONGEST_KEY:
                 raise Unusual
             if type(item) is not str:
                 if item is not None:

@@ -7,13 +7,14 @@ in a trace (a secret, an object that is no data, too much of anything) goes the 
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
 from automagik_processors import langwatch_keys as keys
 from automagik_processors.harmless import Harmless, Unusual
 from automagik_processors.langwatch import LangWatchTrace
+from automagik_processors.langwatch_memory import Heads, Samples, Types, attribute
 from automagik_processors.langwatch_span import (
     LAST_SECOND,
     MAX_SHORT,
@@ -21,8 +22,6 @@ from automagik_processors.langwatch_span import (
     SUCCESS,
     add_error,
     add_measures,
-    head,
-    kind_number,
     quoted,
 )
 from automagik_processors.langwatch_values import typed
@@ -32,67 +31,27 @@ from automagik_processors.scrub import Scrub
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from automagik_processors.langwatch_memory import Sample
+    from automagik_processors.open_trace import Decision, OpenSpan, OpenTrace
+
 _LONGEST_NAME: Final = 256
 _MOST_COUNTS: Final = 16
-_MOST_REMEMBERED: Final = 4_096
+_NUMBERS: Final = (type(None), int, float)
 _LARGEST: Final = 2**63
 # So much can't be cut anywhere on the long way: of a span, and of a trace.
 _MOST_OF_SPAN: Final = 250_000  # characters
 _MOST_OF_TRACE: Final = 900_000  # bytes
 _MOST_VALUES: Final = 8_000
 _FEW: Final = 16_000  # characters, which hold fewer values than that
-_OURS: Final = frozenset(row.key for row in keys.KEYS)
 _FIELDS: Final = (
     *("trace_id", "sample_rate", "sample_reason", "truncated_spans", "spans", "span_id", "parent_span_id", "name"),
     *("type", "start", "end", "input", "output", "error", "message", "stacktrace", "model", "provider", "usage"),
     *("cost", "cost_estimated", "first_token_at", "thread_id", "user_id", "metadata", "attributes", "unfinished"),
     *(field for field, _, _ in keys.TOKENS),
 )
-_ids: Final = re.compile(
+_are_valid: Final = re.compile(
     '"traceId":"(?!0{32})[0-9a-f]{32}","spanId":"(?!0{16})[0-9a-f]{16}",(?:"parentSpanId":"(?!0{16})[0-9a-f]{16}",)?'
 ).fullmatch
-
-
-class Decision(Protocol):
-    """Why a trace is sent, and how many stand for it."""
-
-    @property
-    def sample_rate(self) -> float: ...  # noqa: D102
-
-    @property
-    def reason(self) -> str: ...  # noqa: D102
-
-
-class OpenTrace(Protocol):
-    """A trace as it was collected."""
-
-    trace_id: str
-    truncated: int
-    metadata: dict[str, Any]
-
-
-class OpenSpan(Protocol):
-    """One of its spans; see `langwatch_span` for what is meant. `ended` is None while it goes on."""
-
-    name: str
-    type: str
-    span_id: str
-    parent_span_id: str | None
-    start: float
-    ended: float | None
-    input: object
-    output: object
-    error: dict[str, Any] | None
-    model: str | None
-    provider: str | None
-    usage: dict[str, Any] | None
-    cost: float | None
-    cost_estimated: bool
-    first_token_at: float | None
-    thread_id: str | None
-    user_id: str | None
-    metadata: dict[str, Any] | None
-    attributes: dict[str, Any] | None
 
 
 class FusedTrace:
@@ -101,9 +60,9 @@ class FusedTrace:
     def __init__(self, scrub: Scrub, encoder: LangWatchTrace) -> None:
         self._scrub = scrub
         self._known = scrub.harmless_texts
-        self._heads = _Heads(scrub)
-        self._types = _Types(scrub)
-        self._samples = _Samples(scrub)
+        self._heads = Heads(scrub)
+        self._types = Types(scrub)
+        self._samples = Samples(scrub)
         self._own_patterns = scrub.own_patterns
         self._most = min(_MOST_OF_TRACE, encoder.max_bytes * 3 // 4 - 256)
 
@@ -124,7 +83,7 @@ class FusedTrace:
         few = len(text) <= _FEW or _values(text) <= 4 * _MOST_VALUES
         return fragment if few and len(fragment) <= self._most else None
 
-    def _span(self, span: OpenSpan, trace: OpenTrace, ended: float, check: Harmless, sample: _Sample | None) -> str:
+    def _span(self, span: OpenSpan, trace: OpenTrace, ended: float, check: Harmless, sample: Sample | None) -> str:
         """Return the JSON of one span; the root is the one that has a `sample`. Raises Unusual."""
         name, start, end = span.name, span.start, ended if span.ended is None else span.ended
         if type(name) is not str or len(name) > _LONGEST_NAME:
@@ -135,7 +94,8 @@ class FusedTrace:
             raise Unusual
         start_us = round(start * 1_000_000)
         end_us = round(end * 1_000_000) if end > start else start_us
-        kind, type_attribute = self._types[span.type]
+        of_type = span.type
+        kind, type_attribute = self._types[of_type]
         given = self._given(span.attributes, check) if span.attributes else ""
         about = (
             f'{_TIMESTAMPS}{{"stringValue":"{{\\"started_at\\":{start_us // 1_000},'
@@ -159,7 +119,7 @@ class FusedTrace:
             error_type, status = _error(span.error, end_us * 1_000, check)
             about += error_type
         text = (
-            f'{{{self._ids(span, trace, check)}"name":{quote(name or span.type)},"kind":{kind},'
+            f'{{{self._ids(span, trace, check)}"name":{quote(name or of_type)},"kind":{kind},'
             f'"startTimeUnixNano":"{start_us}000","endTimeUnixNano":"{end_us}000",'
             f'"attributes":[{type_attribute}{given}{about}],{status}}}'
         )
@@ -172,7 +132,7 @@ class FusedTrace:
         parent = span.parent_span_id
         if parent is not None and parent != span.span_id:
             ids += f'"parentSpanId":"{parent}",'
-        if _ids(ids) is None:
+        if _are_valid(ids) is None:
             raise Unusual
         if self._own_patterns:
             for text in (trace.trace_id, span.span_id, parent or ""):
@@ -211,12 +171,8 @@ def fuse_trace(processors: Sequence[Callable[..., Any]]) -> FusedTrace | None:
     return FusedTrace(scrub, encoder) if all(scrub.harmless_keys[field] for field in _FIELDS) else None
 
 
-def _attribute(key: str) -> str:
-    return f",{head(key)}"
-
-
 _MODEL, _SYSTEM, _PROVIDER, _THREAD, _USER, _TIMESTAMPS, _INPUT, _OUTPUT, _METADATA, _TRUNCATED_SPANS = map(
-    _attribute,
+    attribute,
     (
         *(keys.MODEL, keys.SYSTEM, keys.PROVIDER, keys.THREAD, keys.USER, keys.TIMESTAMPS, keys.INPUT, keys.OUTPUT),
         *(keys.METADATA, keys.TRUNCATED_SPANS),
@@ -279,7 +235,7 @@ def _measures(span: OpenSpan, start: int, end: int) -> str:
     return "".join([f",{text}" for text in found.values()])
 
 
-def _metadata(span: OpenSpan, trace: OpenTrace, check: Harmless, sample: _Sample | None) -> str:
+def _metadata(span: OpenSpan, trace: OpenTrace, check: Harmless, sample: Sample | None) -> str:
     own = {} if span.metadata is None else span.metadata
     if type(own) is not dict:
         raise Unusual
@@ -298,72 +254,3 @@ def _error(error: object, end: int, check: Harmless) -> tuple[str, str]:
     found: dict[str, str] = {}
     status = add_error(found, check.copy(error, 1), end)
     return "".join([f",{text}" for text in found.values()]), status
-
-
-_NUMBERS: Final = (type(None), int, float)
-
-
-class _Heads(dict[str, str]):
-    """The JSON of an attribute up to its value, by its key, if that is harmless and none of ours."""
-
-    def __init__(self, scrub: Scrub) -> None:
-        super().__init__()
-        self._scrub = scrub
-
-    def __missing__(self, key: str) -> str:
-        if not self._scrub.harmless_keys[key] or key in _OURS or len(key) > _LONGEST_KEY:
-            raise Unusual
-        text = _attribute(key)
-        if len(self) < _MOST_REMEMBERED:
-            self[key] = text
-        return text
-
-
-_LONGEST_KEY: Final = 64
-
-
-class _Types(dict[str, tuple[int, str]]):
-    """OTLP's kind, and the JSON of the attribute, by the type of span."""
-
-    def __init__(self, scrub: Scrub) -> None:
-        super().__init__()
-        self._scrub = scrub
-
-    def __missing__(self, kind: str) -> tuple[int, str]:
-        if type(kind) is not str or kind not in keys.SPAN_TYPES:
-            raise Unusual
-        Harmless(self._scrub).text(kind, 1)
-        made = self[kind] = kind_number(kind), f'{head(keys.SPAN_TYPE)}{{"stringValue":{quote(kind)}}}}}'
-        return made
-
-
-class _Sample:
-    """What the root says of how its trace was sampled."""
-
-    __slots__ = ("attributes", "metadata", "said")
-
-    def __init__(self, rate: float, reason: str) -> None:
-        self.said = {"sample_rate": rate, "sample_reason": reason}
-        self.attributes = (
-            f'{_attribute(keys.SAMPLE_RATE)}{{"doubleValue":{rate!r}}}}}'
-            f'{_attribute(keys.SAMPLE_REASON)}{{"stringValue":{quote(reason)}}}}}'
-        )
-        self.metadata = f'{_METADATA}{{"stringValue":{quote(orjson.dumps(self.said).decode())}}}}}'
-
-
-class _Samples(dict[tuple[float, str], _Sample]):
-    """The same by rate and reason."""
-
-    def __init__(self, scrub: Scrub) -> None:
-        super().__init__()
-        self._scrub = scrub
-
-    def __missing__(self, key: tuple[float, str]) -> _Sample:
-        rate, reason = key
-        if type(rate) not in (int, float) or not 0 < rate <= 1 or type(reason) is not str or len(reason) > _LONGEST_KEY:
-            raise Unusual
-        Harmless(self._scrub).text(reason, 0)
-        if len(self) >= _MOST_REMEMBERED:
-            self.clear()  # rates of what is limited change all the time
-        made = self[key] = _Sample(float(rate), reason)
-        return made
