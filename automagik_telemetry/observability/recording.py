@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 _MAX_NAME = 256
 _FIELDS = ("input", "output", "model", "provider", "usage", "cost", "first_token_at", "thread_id", "user_id")
 _RENDERED = ("error", "metadata", "attributes", *_FIELDS)
-_CONTENT = (*_FIELDS, "cost_estimated", "metadata", "attributes")
+_CONTENT = frozenset({*_FIELDS, "cost_estimated", "metadata", "attributes"})
 
 _current: ContextVar[OpenSpan | None] = ContextVar("automagik_telemetry_open_span", default=None)
 _recorder: Recorder | None = None

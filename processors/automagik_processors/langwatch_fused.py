@@ -71,12 +71,11 @@ class FusedTrace:
         try:
             check = Harmless(self._scrub)
             sample, root = self._samples[decision.sample_rate, decision.reason], spans[0]
-            texts = [self._span(root, trace, ended, check, sample)]
+            text = self._span(root, trace, ended, check, sample)
             if len(spans) > 1:
                 if root.parent_span_id is not None and any(span.span_id == root.parent_span_id for span in spans):
                     return None
-                texts += [self._span(span, trace, ended, check, None) for span in spans[1:]]
-            text = ",".join(texts)
+                text = ",".join([text, *(self._span(span, trace, ended, check, None) for span in spans[1:])])
             fragment = text.encode()
         except Exception:  # noqa: BLE001  # what the host put there may raise anything
             return None
