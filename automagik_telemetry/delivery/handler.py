@@ -116,7 +116,7 @@ class BatchQueueHandler(logging.Handler):
             self._warn(error)
         return True
 
-    def take(self, event: str, level: int, fields: dict[str, Any]) -> bool:
+    def take_event(self, event: str, level: int, fields: dict[str, Any]) -> bool:
         """Encode and queue an event without a record, if it is usual; False if it needs one, and nothing was done.
 
         `fields` are looked at as `Fused.encode` does it, and may hold others and None.

@@ -253,7 +253,9 @@ class Recorder:
         handlers = logger.handlers
         if len(handlers) == 1 and not logger.propagate and not logger.filters:
             (handler,) = handlers
-            if type(handler) is TraceHandler and (level < handler.level or handler.take(trace, spans, ended, decision)):
+            if type(handler) is TraceHandler and (
+                level < handler.level or handler.take_trace(trace, spans, ended, decision)
+            ):
                 return
         event = self._rendered(trace, spans, ended, decision)
         with contextlib.suppress(Exception):  # a handler that an application has put there

@@ -52,7 +52,7 @@ class TraceHandler(BatchQueueHandler):
         self._told: dict[str, Counter[str]] = {}
         self._fused: FusedTrace | None = None
 
-    def take(self, trace: OpenTrace, spans: Sequence[OpenSpan], ended: float, decision: Decision) -> bool:
+    def take_trace(self, trace: OpenTrace, spans: Sequence[OpenSpan], ended: float, decision: Decision) -> bool:
         """Encode and queue a trace as it was collected; False if it has to be handled as a record."""
         if self._fused is None or self.filters or guard.busy:
             return False

@@ -68,7 +68,7 @@ class TelemetryCollector:
         if not events.isEnabledFor(level):
             return
         own = ids or ({} if span_id is None else {"span_id": span_id})
-        if not own and self._is_heard_by(sink) and sink.take(event.name, level, vars(event)):
+        if not own and self._is_heard_by(sink) and sink.take_event(event.name, level, vars(event)):
             return
         fields = event.as_fields() | dict(own)
         events.handle(event_record(events, level, event.name, fields))
