@@ -48,6 +48,7 @@ def command(raw: bool) -> None:  # noqa: FBT001 - click's way to give flags
 
 def _body(path: Path) -> bytes | None:
     """Return the request body that a segment's file is, read as the next process would; None if it holds no event."""
+    from automagik_telemetry.delivery.batch import Batch
     from automagik_telemetry.delivery.recovery import AdoptedSegment
     from automagik_telemetry.delivery.segment import Envelope
     from automagik_telemetry.delivery.spool import HeldFile
@@ -59,7 +60,7 @@ def _body(path: Path) -> bytes | None:
     try:
         signal = "logs" if os.pread(file.descriptor, 20, 0).startswith(b'{"resourceLogs"') else "traces"
         segment = AdoptedSegment(file, Envelope(*envelope(signal, {}, "", "")))
-        return bytes(segment.body()) if segment.events else None
+        return bytes(Batch([segment]).body(bytearray())) if segment.events else None
     finally:
         file.abandon()
 

@@ -1,4 +1,4 @@
-"""Makes a fork wait while this package imports something late: in the child, such an import would never end.
+"""Makes a fork wait for what a child could not end: a late import, and a look at a segment's memory.
 
 Python holds a lock for each module that is being imported, and does not free those of threads that a fork leaves.
 """
@@ -57,13 +57,17 @@ _gate = _Gate()
 
 
 @contextlib.contextmanager
-def importing() -> Iterator[None]:
-    """Let no fork happen meanwhile. For imports that are not at the top of a module."""
+def no_fork() -> Iterator[None]:
+    """Let no fork happen meanwhile, for a moment."""
     _gate.enter()
     try:
         yield
     finally:
         _gate.leave()
+
+
+importing = no_fork
+"""For imports that are not at the top of a module."""
 
 
 if hasattr(os, "register_at_fork"):

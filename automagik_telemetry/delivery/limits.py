@@ -11,9 +11,11 @@ class Limits(NamedTuple):
     max_queue_size: int = 100_000
     """Events undelivered in this process; one more is dropped as `queue_full`."""
     max_export_batch_size: int = 2_000
-    """Events in one request; more if batches come faster than they are sent, see `large_segment_bytes`."""
+    """Events in one request; more if batches come faster than they are sent, see `max_request_bytes`."""
     schedule_delay: float = 5.0
     """Seconds after which a batch is sent that is not full."""
+    linger: float = 0.05
+    """Seconds that a full batch waits for others, to share a request with them."""
     export_timeout: float = 10.0
     """Seconds that one request may take in all."""
     max_event_bytes: int = 64 * 1024
@@ -32,14 +34,14 @@ class Limits(NamedTuple):
     """Seconds that the end of the process may wait for the answer to a request that is on its way."""
 
     @property
-    def large_segment_bytes(self) -> int:
-        """Return the size of a body while batches come faster than they are sent; it has as many events more."""
+    def max_request_bytes(self) -> int:
+        """Return the size of a request body that carries several batches, for they had to wait for each other."""
         return max(self.segment_bytes, min(4 * self.segment_bytes, _LARGEST))
 
     @property
-    def large_batch_size(self) -> int:
+    def max_request_events(self) -> int:
         """Return the number of events in such a body."""
-        return self.max_export_batch_size * (self.large_segment_bytes // self.segment_bytes)
+        return self.max_export_batch_size * (self.max_request_bytes // self.segment_bytes)
 
 
 _LARGEST = 4 * 1024 * 1024

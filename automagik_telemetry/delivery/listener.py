@@ -25,12 +25,13 @@ from automagik_telemetry.delivery.told import Teller, Told
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from automagik_telemetry.delivery.batch import Batch
     from automagik_telemetry.delivery.breaker import CircuitBreaker
     from automagik_telemetry.delivery.exporter import Exporter
     from automagik_telemetry.delivery.ledger import Ledger
     from automagik_telemetry.delivery.limits import Limits
     from automagik_telemetry.delivery.queue import BatchQueue
-    from automagik_telemetry.delivery.segment import Envelope, Segment
+    from automagik_telemetry.delivery.segment import Envelope
     from automagik_telemetry.delivery.spool import HeldFile, Spool
 
 logger = logging.getLogger(__name__)
@@ -155,7 +156,7 @@ class BatchQueueListener:
                 delay = self.tick()
             except Exception:  # one bad batch must not end all shipping
                 logger.debug("shipping failed", exc_info=True)
-                self.queue.put_back_taken()
+                self.queue.put_back()
                 delay = self.breaker.failed()
             with self._progress:
                 self._progress.notify_all()
@@ -174,8 +175,8 @@ class BatchQueueListener:
         """Try once to ship what is in memory only, before it is lost; whoever stops us waits but a moment."""
         with contextlib.suppress(Exception):
             self.queue.rotate()
-            if self._allowed() and self.breaker.remaining() <= 0 and (segment := self.queue.take()) is not None:
-                self._ship(segment)
+            if self._allowed() and self.breaker.remaining() <= 0 and (batch := self.queue.take()) is not None:
+                self._ship(batch)
 
     def _sleep(self, delay: float) -> None:
         with contextlib.suppress(Empty):
@@ -205,9 +206,9 @@ class BatchQueueListener:
     def _ship_next(self) -> float:
         if (blocked := self.breaker.remaining()) > 0:
             return blocked
-        segment = self.queue.take() or self._adopt()
-        if segment is not None:
-            self._ship(segment)
+        batch = self.queue.take() or self._adopt()
+        if batch is not None:
+            self._ship(batch)
             self._untold = self._teller is not None
             if self.breaker.failures or self._clock() >= self._next_entry:
                 self._tell()
@@ -218,7 +219,7 @@ class BatchQueueListener:
         self._end_flush()
         due = self.queue.due_in()
         if due is None:
-            self.queue.drop_spare()
+            self.queue.drop_spares()
             due = _RESCAN
         until_entry = self._next_entry - now if self._untold else _RESCAN
         until_scan = self._next_scan - now if self._spool else _RESCAN
@@ -228,31 +229,31 @@ class BatchQueueListener:
         with self._progress:
             self._flushes_done = self._flushes_begun
 
-    def _ship(self, segment: Segment) -> None:
+    def _ship(self, batch: Batch) -> None:
         try:
-            body = segment.body(self._scratch)
+            body = batch.body(self._scratch)
         except OSError as error:
             self.last_error = f"unreadable batch: {error.strerror}"
-            self.queue.settle(segment, dropped=segment.events, reason="unreadable")
+            self.queue.settle(batch, dropped=batch.events, reason="unreadable")
             return
         with body:
-            if segment.events <= self._limits.large_batch_size:
+            if batch.events <= self._limits.max_request_events:
                 result = self.exporter.export(body, self._limits.export_timeout)
             else:
                 result = ExportResult(Outcome.TOO_LARGE)
             if result.outcome is Outcome.TOO_LARGE:
                 result = self._ship_parts(bytes(body))
         if result.outcome is Outcome.RETRY:
-            self._retry_later(segment, result)
+            self._retry_later(batch, result)
             return
         self.breaker.succeeded()
-        dropped = segment.events if result.outcome is Outcome.REJECTED else min(result.rejected, segment.events)
+        dropped = batch.events if result.outcome is Outcome.REJECTED else min(result.rejected, batch.events)
         if dropped:
             self.last_error = result.detail
             logger.debug("%d events rejected: %s", dropped, result.detail)
-        if dropped < segment.events:
+        if dropped < batch.events:
             self.last_success = time.time()
-        self.queue.settle(segment, dropped=dropped, reason="rejected")
+        self.queue.settle(batch, dropped=dropped, reason="rejected")
 
     def _tell(self) -> None:
         """Say on disk how it stands, for `status` and `doctor`, which are processes of their own."""
@@ -295,14 +296,14 @@ class BatchQueueListener:
                 detail = result.detail
         return ExportResult(Outcome.SUCCESS, rejected=rejected, detail=detail)
 
-    def _retry_later(self, segment: Segment, result: ExportResult) -> None:
+    def _retry_later(self, batch: Batch, result: ExportResult) -> None:
         self.last_error = result.detail
         delay = self.breaker.failed(min(result.retry_after, _MAX_DEFERRAL))
         logger.debug("next attempt in %.1f s: %s", delay, result.detail)
-        self.queue.put_back(segment)
+        self.queue.put_back()
         self.queue.trim_full()
         if result.retry_after:
-            segment.defer(time.time() + delay)  # which no change of the file may follow
+            batch.defer(time.time() + delay)  # which no change of the file may follow
 
     def _bound(self) -> None:
         """Drop what is too old, and keep room for the next segment by dropping the oldest batch."""
@@ -344,30 +345,29 @@ class BatchQueueListener:
                 self._drop(file, "expired" if expired else "queue_full")
         return list(sizes)
 
-    def _adopt(self) -> Segment | None:
+    def _adopt(self) -> Batch | None:
         """Take over the oldest segment that another process left, if there is one."""
         while self._orphans and self._spool is not None:
             file = self._spool.adopt(self._orphans.popleft())
-            segment = self._take_over(file) if file is not None else None
-            if segment is not None and segment.events:
-                return segment
-            if segment is not None:
-                self.queue.settle(segment)
+            batch = self._take_over(file) if file is not None else None
+            if batch is not None and batch.events:
+                return batch
+            if batch is not None:
+                self.queue.settle(batch)
         return None
 
-    def _take_over(self, file: HeldFile) -> AdoptedSegment | None:
+    def _take_over(self, file: HeldFile) -> Batch | None:
         try:
             segment = AdoptedSegment(file, self._envelope)
         except OSError:
             file.close()
             return None
-        self.queue.adopt(segment)
-        return segment
+        return self.queue.adopt(segment)
 
     def _drop(self, file: HeldFile, reason: str) -> None:
-        segment = self._take_over(file)
-        if segment is not None:
-            self.queue.settle(segment, dropped=segment.events, reason=reason)
+        batch = self._take_over(file)
+        if batch is not None:
+            self.queue.settle(batch, dropped=batch.events, reason=reason)
 
     def _purge(self) -> None:
         """Delete everything queued, here and by other processes: consent was withdrawn."""

@@ -7,11 +7,12 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, NoReturn
 
+from automagik_telemetry.delivery.batch import Batch
 from automagik_telemetry.delivery.guard import guard
 from automagik_telemetry.delivery.segment import SEPARATOR, BufferedSegment, Envelope, MappedSegment, MemorySegment
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable, Collection, Sequence
 
     from automagik_telemetry.delivery.ledger import Ledger
     from automagik_telemetry.delivery.limits import Limits
@@ -64,12 +65,14 @@ class BatchQueue:
         """Be empty."""
         self._open: MemorySegment | None = None
         self._write: Callable[[bytes], int] = _refuse
-        self._taken: Segment | None = None
-        self._spare: MappedSegment | None = None
+        self._taken: Sequence[Segment] = ()
+        self._spares: list[MappedSegment] = []
         self._full.clear()
         self._left.clear()
         self._closed_events = 0
-        self._count = self._pause = self._batch = 0
+        self._count = self._pause = 0
+        self._full_since = 0.0
+        self._urgent = False
         self._no_room = False
         self._news = False
         self._attended = True
@@ -104,7 +107,6 @@ class BatchQueue:
     def _begin_locked(self, line: bytes) -> str | None:
         """Close the open segment and begin another with an event; or return why the event is dropped."""
         self._close_locked()
-        limits = self._limits
         has_room = self._room_locked() > 0
         segment = self._new_segment() if has_room and not self._no_room else None
         if segment is None:
@@ -118,7 +120,6 @@ class BatchQueue:
             return "too_large"
         segment.created = self._clock()
         self._open, self._write = segment, segment.write
-        self._batch = limits.max_export_batch_size * max(1, segment.capacity // limits.segment_bytes)
         self._count = self._pause = 0  # the listener is told of the first event
         self._news = True
         return None
@@ -127,7 +128,7 @@ class BatchQueue:
         """Close the open segment if it is full by count, tell the listener what is new, and see when to look next."""
         with guard:
             with self._ledger.lock:
-                is_full = self._count >= self._batch and len(self._full) < _MAX_WAITING
+                is_full = self._count >= self._limits.max_export_batch_size and len(self._full) < _MAX_WAITING
                 if is_full or self._count >= self._room_locked():
                     self._close_locked()
             # Without the lock, for the listener may have to be started first.
@@ -139,8 +140,9 @@ class BatchQueue:
             elif self._is_behind():
                 time.sleep(_MAKE_WAY)
             with self._ledger.lock:
-                until = self._count + _EVENTS_OF_HASTE if self._is_behind() else self._batch
-                self._pause = 0 if self._is_alone() else min(until, self._batch, self._room_locked())
+                until = min(self._limits.max_export_batch_size, self._room_locked())
+                until = min(until, self._count + _EVENTS_OF_HASTE) if self._is_behind() else until
+                self._pause = 0 if self._is_alone() else until
 
     def _room_locked(self) -> int:
         """Return how many events the open segment, or the next, may have."""
@@ -148,11 +150,11 @@ class BatchQueue:
 
     def _is_alone(self) -> bool:
         """Whether what is appended is for the caller to write out: there is no listener, or it waits for an answer."""
-        return not self._attended or (self._buffered and self._taken is not None)
+        return not self._attended or (self._buffered and len(self._taken) > 0)
 
     def _is_behind(self) -> bool:
         """Whether batches come faster than they are sent."""
-        return self._taken is not None and len(self._full) > 0
+        return len(self._taken) > 0 and len(self._full) > 0
 
     def leave(self) -> None:
         """Have the next event ask for a listener, for this one ends."""
@@ -161,37 +163,32 @@ class BatchQueue:
             self._pause = 0
 
     def _new_segment(self) -> MemorySegment | None:
-        """Return a segment on disk if there is room for one, else in memory; None if there is no room either.
-
-        While batches come faster than they are sent it is a large one, so that fewer requests carry more.
-        """
+        """Return a segment on disk if there is room for one, else in memory; None if there is no room either."""
         limits = self._limits
-        large = limits.large_segment_bytes if self._is_behind() else limits.segment_bytes
         if self._spool is not None:
             if self._bytes(in_memory=False) + limits.segment_bytes > limits.max_disk_bytes:
                 return None
-            if self._spare is not None:
-                spare, self._spare = self._spare, None
-                return spare
+            if self._spares:
+                return self._spares.pop()
             with contextlib.suppress(OSError):
                 file = self._spool.create()
                 try:
-                    size = large if self._capacity() + large <= limits.max_disk_bytes else limits.segment_bytes
                     storage = BufferedSegment if self._buffered else MappedSegment
-                    return storage(self._envelope, size, file)
+                    return storage(self._envelope, limits.segment_bytes, file)
                 except BaseException:
                     file.remove()
                     raise
-        room = limits.max_memory_bytes - self._bytes(in_memory=True)
-        if limits.segment_bytes > room:
+        if self._bytes(in_memory=True) + limits.segment_bytes > limits.max_memory_bytes:
             return None
-        return MemorySegment(self._envelope, large if large <= room else limits.segment_bytes)
+        return MemorySegment(self._envelope, limits.segment_bytes)
 
     def _close_locked(self) -> None:
         segment = self._open
         if segment is not None:
             self._open, self._write = None, _refuse
             segment.close()
+            if not self._full:
+                self._full_since = self._clock()
             self._full.append(segment)
             self._ledger.queued += segment.events
             self._closed_events += segment.events
@@ -204,7 +201,7 @@ class BatchQueue:
         return sum(segment.capacity for segment in self._segments())
 
     def _segments(self) -> list[Segment]:
-        return [each for each in (self._taken, *self._full, self._open) if each is not None]
+        return [each for each in (*self._taken, *self._full, self._open) if each is not None]
 
     @property
     def filling(self) -> int:
@@ -239,32 +236,51 @@ class BatchQueue:
 
     def due_in(self) -> float | None:
         """Return the seconds until `take` has a batch; None if nothing is queued."""
+        limits = self._limits
         with self._ledger.lock:
             if self._full:
-                return 0.0
+                size, events = sum(each.size for each in self._full), sum(each.events for each in self._full)
+                if self._urgent or size >= limits.max_request_bytes or events >= limits.max_request_events:
+                    return 0.0
+                return max(0.0, self._full_since + limits.linger - self._clock())
             if self._open is None:
                 return None
-            return max(0.0, self._open.created + self._limits.schedule_delay - self._clock())
+            return max(0.0, self._open.created + limits.schedule_delay - self._clock())
 
     def rotate(self) -> None:
-        """Make the open segment a full one, so that `take` returns all that was queued until now."""
+        """Make the open segment a full one, so that `take` returns all that was queued until now, without delay."""
         with self._ledger.lock:
             self._close_locked()
+            self._urgent = len(self._full) > 0
 
-    def take(self) -> Segment | None:
-        """Return the oldest batch, sealed: a full one, or the open one if it is due. Settle it or put it back."""
+    def take(self) -> Batch | None:
+        """Return what the next request carries: what is full, or the open segment if it is due. Settle or put it back.
+
+        Several segments go together as far as `max_request_bytes` lets them.
+        """
+        limits = self._limits
         with self._ledger.lock:
             if self.due_in() != 0.0:
                 return None
             if not self._full:
                 self._close_locked()
-            segment = self._taken = self._full.popleft()
+            taken = [self._full.popleft()]
+            size, events = taken[0].size, taken[0].events
+            while self._full:
+                size, events = size + self._full[0].size, events + self._full[0].events
+                if size > limits.max_request_bytes or events > limits.max_request_events:
+                    break
+                taken.append(self._full.popleft())
+            self._taken = taken
+            self._full_since = self._clock()
+            self._urgent = self._urgent and len(self._full) > 0
             self._pause = 0  # see `_is_alone`
-        with contextlib.suppress(OSError):
-            segment.seal()
-        return segment
+        for segment in taken:
+            with contextlib.suppress(OSError):
+                segment.seal()
+        return Batch(taken)
 
-    def adopt(self, segment: AdoptedSegment) -> None:
+    def adopt(self, segment: AdoptedSegment) -> Batch:
         """Take over a segment that was left by another process, or by this one, to be settled or put back next."""
         segment.created = self._clock() - segment.file.age()
         with self._ledger.lock:
@@ -272,48 +288,39 @@ class BatchQueue:
             self._ledger.queued += segment.events + segment.corrupt - known
             self._ledger.settle_locked(reason="corrupt", dropped=segment.corrupt)
             self._closed_events += segment.events
-            self._taken = segment
+            self._taken = (segment,)
+        return Batch(self._taken)
 
-    def put_back(self, segment: Segment) -> None:
-        """Return a batch that could not be sent to the front."""
+    def put_back(self) -> None:
+        """Return the batch that was taken to the front, for it could not be sent."""
         with self._ledger.lock:
-            self._taken = None
-            self._full.appendleft(segment)
+            self._full.extendleft(reversed(self._taken))
+            self._taken = ()
 
-    def put_back_taken(self) -> None:
-        """Return whatever batch was under way, after a failure that nobody foresaw."""
-        if self._taken is not None:
-            self.put_back(self._taken)
-
-    def settle(self, segment: Segment, *, dropped: int = 0, reason: str = "") -> None:
-        """Count a taken batch as processed, but for `dropped` events of it, and forget it or have it begin anew."""
+    def settle(self, batch: Batch, *, dropped: int = 0, reason: str = "") -> None:
+        """Count a batch as processed, but for `dropped` events of it; forget its segments or have them begin anew."""
         with self._ledger.lock:
-            self._closed_events -= segment.events
-            self._ledger.settle_locked(processed=segment.events - dropped, dropped=dropped, reason=reason)
+            self._closed_events -= batch.events
+            self._ledger.settle_locked(processed=batch.events - dropped, dropped=dropped, reason=reason)
             self._no_room = False
-            wanted = self._is_wanted_locked(segment)
-        recycled = wanted and segment.recycle()
-        with self._ledger.lock:
-            self._taken = None
-            if recycled and isinstance(segment, MappedSegment):
-                self._spare = segment
-        if not recycled:
-            segment.remove()
+        for segment in batch.segments:
+            if not (self._wants_spare() and segment.recycle()):
+                segment.remove()
+            elif isinstance(segment, MappedSegment):
+                self._spares.append(segment)
+        self._taken = ()
 
-    def _is_wanted_locked(self, segment: Segment) -> bool:
-        """Whether a settled segment should be the next one: more is coming, it is large enough, and there is room."""
-        limits = self._limits
-        least = limits.large_segment_bytes if self._full else limits.segment_bytes
-        coming = bool(self._full) or self._open is not None
-        fits = self._capacity() + segment.capacity <= limits.max_disk_bytes
-        return coming and self._spare is None and segment.capacity >= least and fits
-
-    def drop_spare(self) -> None:
-        """Delete the segment that is kept for the next batch: there is none in sight."""
+    def _wants_spare(self) -> bool:
+        """Whether a settled segment should be used again: more is coming, and there is room."""
         with self._ledger.lock:
-            spare, self._spare = self._spare, None
-        if spare is not None:
-            spare.remove()
+            coming = bool(self._full) or self._open is not None
+            spare = sum(each.capacity for each in self._spares)
+            return coming and self._capacity() + spare <= self._limits.max_disk_bytes
+
+    def drop_spares(self) -> None:
+        """Delete the segments that are kept for the next batches: there are none in sight."""
+        while self._spares:
+            self._spares.pop().remove()
 
     def write_out(self) -> bool:
         """Bring buffered events to disk; whether there are any that have to be told to."""
@@ -349,16 +356,16 @@ class BatchQueue:
         self.rotate()
         while self._full:
             self._drop_first(reason)
-        self.drop_spare()
+        self.drop_spares()
 
     def _drop_first(self, reason: str) -> None:
         with self._ledger.lock:
             segment = self._full.popleft()
-        self.settle(segment, dropped=segment.events, reason=reason)
+        self.settle(Batch([segment]), dropped=segment.events, reason=reason)
 
     def release(self) -> None:
         """Leave every batch that has a file to whoever finds it; its events stay pending in this account."""
-        self.drop_spare()
+        self.drop_spares()
         with self._ledger.lock:
             self._close_locked()
             for segment in list(self._full):
@@ -379,7 +386,7 @@ class BatchQueue:
 
     def abandon(self) -> None:
         """Forget everything without touching it, in the child of a fork: it belongs to the parent."""
-        for segment in (*self._segments(), *filter(None, [self._spare])):
+        for segment in (*self._segments(), *self._spares):
             segment.abandon()
         self._reset()
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import orjson
 
-from automagik_telemetry.delivery.segment import Envelope, join
+from automagik_telemetry.delivery.segment import SEPARATOR, Envelope
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,9 +37,9 @@ class AdoptedSegment:
         content = os.pread(file.descriptor, _READ_LIMIT, 0).rstrip(b"\0").removesuffix(envelope.tail)
         self.size = self.capacity = len(content)
         head, _, rest = content.partition(b"\n")
-        self._envelope = Envelope(head + b"\n", envelope.tail)
-        if _shape(self._envelope) != _shape(envelope):
-            self._envelope = envelope
+        self.envelope = Envelope(head + b"\n", envelope.tail)
+        if _shape(self.envelope) != _shape(envelope):
+            self.envelope = envelope
             _, *swallowed = _START.split(head)  # the first event, if it was the newline after the head that is damaged
             rest = b"".join(swallowed) + b"\n" + rest
         self._read(rest.split(b"\n"))
@@ -51,7 +51,7 @@ class AdoptedSegment:
             if (event := _event(part)) is not None:
                 self._fragments.append(event)
                 in_damage = False
-            elif part.startswith(b"{") or (len(part) > len(self._envelope.tail) and not in_damage):
+            elif part.startswith(b"{") or (len(part) > len(self.envelope.tail) and not in_damage):
                 # What doesn't begin like an event is the rest of the damaged one before it, or of the closing brackets.
                 self.corrupt += 1
                 in_damage = True
@@ -70,9 +70,14 @@ class AdoptedSegment:
     def trim(self) -> None:
         """See `Segment`: it is no larger than what it holds."""
 
-    def body(self, scratch: bytearray | None = None) -> memoryview:  # noqa: ARG002 - it was read before
+    @property
+    def lines_size(self) -> int:
         """See `Segment`."""
-        return memoryview(join(self._envelope, self._fragments))
+        return sum(map(len, self._fragments)) + len(SEPARATOR) * len(self._fragments)
+
+    def read_lines(self, into: memoryview) -> None:
+        """See `Segment`."""
+        into[:] = b"".join([fragment + SEPARATOR for fragment in self._fragments])
 
     def defer(self, until: float) -> None:
         """See `Segment`."""

@@ -16,6 +16,8 @@ import mmap
 import os
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
+from automagik_telemetry.delivery.importing import no_fork
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
@@ -50,9 +52,11 @@ def split(body: bytes) -> tuple[Envelope, list[bytes]]:
 class Segment(Protocol):
     """One batch, from its first event to its delivery.
 
-    `created` is the queue's, in seconds of its clock; `capacity` is what it takes of the disk or of memory at most.
+    `envelope` is that of the request that carries it; `created` is the queue's, in seconds of its clock; `capacity` is
+    what it takes of the disk or of memory at most.
     """
 
+    envelope: Envelope
     capacity: int
     created: float
 
@@ -73,11 +77,12 @@ class Segment(Protocol):
     def trim(self) -> None:
         """Seal it, and give back what it does not need while it waits."""
 
-    def body(self, scratch: bytearray | None = None) -> memoryview:
-        """Return the sealed request body, to be released before anything else is done with the segment.
+    @property
+    def lines_size(self) -> int:
+        """The bytes of its lines, each an event and what separates it from the next, once it is sealed."""
 
-        It may be read into `scratch`, which grows as needed. Raises OSError if a file can't be read.
-        """
+    def read_lines(self, into: memoryview) -> None:
+        """Copy the lines, but for the last separator. Raises OSError if a file can't be read."""
 
     def defer(self, until: float) -> None:
         """Keep with the segment that it may not be sent before `until` (Unix seconds)."""
@@ -100,7 +105,7 @@ class MemorySegment:
 
     def __init__(self, envelope: Envelope, capacity: int) -> None:
         """Raises OSError if there is no room for `capacity` bytes."""
-        self._envelope = envelope
+        self.envelope = envelope
         self.capacity = capacity
         self.created = 0.0
         self._map = self._new_map(capacity - len(envelope.tail))
@@ -113,7 +118,7 @@ class MemorySegment:
 
     def _begin(self) -> None:
         """Be empty and closed."""
-        head = self._envelope.head
+        head = self.envelope.head
         self._map[: len(head)] = head
         self._map.seek(0, os.SEEK_END)
         self._end = len(head)
@@ -138,7 +143,7 @@ class MemorySegment:
                 self._map[end - len(SEPARATOR) : self.size] = self._tail
 
     def _count(self, end: int) -> int:
-        begin = len(self._envelope.head)
+        begin = len(self.envelope.head)
         chunks = (self._map[start : min(start + _CHUNK, end)] for start in range(begin, end, _CHUNK))
         return sum(len(chunk) - len(chunk.replace(b"\n", b"")) for chunk in chunks)  # five times as fast as bytes.count
 
@@ -155,7 +160,7 @@ class MemorySegment:
     @property
     def _tail(self) -> bytes:
         """What stands in the place of the last separator in the end."""
-        return b"\n" + self._envelope.tail
+        return b"\n" + self.envelope.tail
 
     @property
     def _has_room_for_tail(self) -> bool:
@@ -173,11 +178,16 @@ class MemorySegment:
         """See `Segment`: it takes no more than what it holds."""
         self.close()
 
-    def body(self, scratch: bytearray | None = None) -> memoryview:  # noqa: ARG002 - it is in memory
+    @property
+    def lines_size(self) -> int:
         """See `Segment`."""
-        if self._has_room_for_tail:
-            return memoryview(self._map)[: self.size]
-        return memoryview(self._map[: self._end - len(SEPARATOR)] + self._tail)
+        return self._end - len(self.envelope.head)
+
+    def read_lines(self, into: memoryview) -> None:
+        """See `Segment`."""
+        # No fork meanwhile: a map that is looked at can't be closed, in the child neither.
+        with no_fork(), memoryview(self._map) as content, content[len(self.envelope.head) : self._end] as lines:
+            into[:] = lines
 
     def defer(self, until: float) -> None:
         """See `Segment`: no later process will ask."""
@@ -200,8 +210,7 @@ class MemorySegment:
 
     def _let_go(self) -> None:
         self._is_open = False
-        with contextlib.suppress(BufferError):  # in the child of a fork, the body may be with a thread that is lost
-            self._map.close()
+        self._map.close()
 
 
 class BufferedSegment(MemorySegment):
@@ -285,17 +294,12 @@ class MappedSegment(MemorySegment):
             self._map.close()
             os.ftruncate(self._file.descriptor, self.size)
 
-    def body(self, scratch: bytearray | None = None) -> memoryview:
+    def read_lines(self, into: memoryview) -> None:
         """See `Segment`."""
-        # Not the map, which can't be closed, nor its file let go of, in a child that is forked meanwhile.
-        scratch = bytearray() if scratch is None else scratch
-        if len(scratch) < self.size:
-            scratch.extend(bytes(self.size - len(scratch)))
-        end = self._end - len(SEPARATOR)
-        if os.preadv(self._file.descriptor, [memoryview(scratch)[:end]], 0) < end:
+        if not self._is_trimmed:
+            super().read_lines(into)
+        elif os.preadv(self._file.descriptor, [into], len(self.envelope.head)) < len(into):
             raise OSError(errno.ENODATA, "cut by somebody else")
-        scratch[end : self.size] = self._tail
-        return memoryview(scratch)[: self.size]
 
     def defer(self, until: float) -> None:
         """See `Segment`."""
@@ -308,16 +312,14 @@ class MappedSegment(MemorySegment):
 
     def recycle(self) -> bool:
         """See `Segment`."""
-        if self._is_trimmed:
+        if self._is_trimmed or not self._has_room_for_tail or not self._file.renew():
             return False
-        with contextlib.suppress(OSError):
-            whole, rest = divmod(self.size, _CHUNK)
-            os.pwritev(self._file.descriptor, [_ZEROS] * whole + [_ZEROS[:rest]], 0)
-            if self._file.renew():
-                self._is_sealed = False
-                self._begin()
-                return True
-        return False
+        for start in range(0, self.size, _CHUNK):
+            stop = min(start + _CHUNK, self.size)
+            self._map[start:stop] = _ZEROS[: stop - start]
+        self._is_sealed = False
+        self._begin()
+        return True
 
     def release(self) -> str | None:
         """See `Segment`."""

@@ -28,6 +28,8 @@ except ImportError:  # pragma: no cover - not on Windows: there segments live in
 _MAPPABLE = frozenset({"ext2", "ext3", "ext4", "xfs", "tmpfs", "overlay"})
 _NAME = re.compile(r"[0-9]{13}-[0-9a-f]{16}\.json")
 _STALE_DRAFT = 3600.0
+_NEW = 60.0
+"""Seconds by which a file that is used again may be younger than its name says."""
 _BLOCK = 512
 """The unit of `st_blocks`, whatever the file system's own is."""
 
@@ -63,7 +65,9 @@ class HeldFile:
             os.utime(self.descriptor, (until, until))
 
     def renew(self) -> bool:
-        """Give the file the name of one that was created now; whether that was possible."""
+        """Give the file the name of one that was created now, if it is not new enough; whether that was possible."""
+        if self.age() < _NEW:
+            return True
         path = os.path.join(os.path.dirname(self.path), _new_name())
         try:
             os.rename(self.path, path)

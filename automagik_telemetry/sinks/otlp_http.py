@@ -69,7 +69,7 @@ class OTLPHTTPExporter:
             import httpx  # noqa: PLC0415 - a tenth of a second that only a process that sends should pay
 
         deadline = time.monotonic() + timeout
-        compressed = _compress(body)
+        compressed = zlib.compress(body, _GZIP_LEVEL, _GZIP)
         kept = self._answered
         try:
             try:
@@ -142,11 +142,6 @@ def _forget_trust() -> None:
     from automagik_telemetry.sinks.transport import trusted  # noqa: PLC0415 - imports httpx
 
     trusted.cache_clear()
-
-
-def _compress(body: bytes | memoryview) -> bytes:
-    encoder = zlib.compressobj(_GZIP_LEVEL, zlib.DEFLATED, _GZIP)
-    return encoder.compress(body) + encoder.flush()
 
 
 def _read(response: httpx.Response) -> bytes:

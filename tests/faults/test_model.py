@@ -19,6 +19,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from automagik_telemetry.delivery.batch import Batch
 from automagik_telemetry.delivery.segment import MappedSegment
 from tests.faults.bench import REJECTED, RETRY, SUCCESS, TOO_LARGE, Bench, Sink
 from tests.faults.sending import ENVELOPE, event_id, fragment
@@ -131,7 +132,7 @@ class Delivery(RuleBasedStateMachine):
             for segment in process.pipeline.queue._segments()
             if not hasattr(segment, "_file")
             for event in self.memory[id(process)]
-            if event.encode() in bytes(segment.body())
+            if event.encode() in bytes(Batch([segment]).body(bytearray()))
         }
         self.safe |= self.memory[id(process)] - in_memory
         self.memory[id(process)] = in_memory

@@ -43,13 +43,45 @@ def test_a_batch_that_is_not_full_waits_for_its_time(bench: Callable[..., Bench]
     assert made.account()["processed"] == 2
 
 
-def test_a_full_batch_is_sent_at_once(bench: Callable[..., Bench]) -> None:
-    """No request has more than `max_export_batch_size` events; the rest waits for its time."""
+def test_a_full_batch_is_sent_before_the_delay_is_over(bench: Callable[..., Bench]) -> None:
+    """It has no more than `max_export_batch_size` events; the rest waits for its time."""
     made = bench(max_export_batch_size=2)
-    made.log(*range(5))
+    made.log(*range(3))
     made.pass_time(0.0)
-    assert made.sink.attempts == [ids(0, 1), ids(2, 3)]
+    assert made.sink.attempts == [ids(0, 1)]
     assert made.account()["pending"] == 1
+
+
+def test_full_batches_share_a_request(bench: Callable[..., Bench]) -> None:
+    """As many as there are, up to four, in their order; each that is full waits a moment for others."""
+    made = bench(max_export_batch_size=2, linger=0.05)
+    made.log(0, 1)
+    assert made.tick() == pytest.approx(0.05)
+    made.log(2, 3, 4)
+    made.now += 0.02
+    assert made.tick() == pytest.approx(0.03)
+    assert made.sink.attempts == []
+    made.pass_time(0.03)
+    assert made.sink.attempts == [ids(0, 1, 2, 3)]
+    made.log(*range(5, 14))
+    made.tick()
+    assert made.sink.attempts[1:] == [ids(*range(4, 12))], "a request is full"
+    made.pipeline.queue.rotate()
+    made.tick()
+    assert made.sink.attempts[2:] == [ids(12, 13)], "nobody waits who was asked for all"
+
+
+def test_batches_that_shared_a_request_are_kept_apart(bench: Callable[..., Bench]) -> None:
+    """What could not be sent is sent again as it was, and nothing of it is lost when the process ends meanwhile."""
+    made = bench(RETRY, max_export_batch_size=2)
+    made.log(*range(6))
+    made.tick()
+    assert made.sink.attempts == [ids(*range(6))]
+    assert made.account()["pending"] == 6
+    made.sink.answer = SUCCESS
+    made.pass_time(300.0)
+    assert made.sink.attempts[1:] == [ids(*range(6))]
+    assert made.account()["processed"] == 6
 
 
 def test_a_batch_is_full_by_bytes_too(bench: Callable[..., Bench]) -> None:
@@ -263,7 +295,7 @@ def test_a_failure_that_nobody_foresaw_keeps_the_batch(bench: Callable[..., Benc
     made.sink.answer = lambda _found: 1 / 0  # type: ignore[assignment,return-value]
     with pytest.raises(ZeroDivisionError):
         made.tick()
-    made.pipeline.queue.put_back_taken()
+    made.pipeline.queue.put_back()
     assert made.account()["pending"] == 1
     made.sink.answer = SUCCESS
     made.tick()

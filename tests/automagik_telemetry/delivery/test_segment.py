@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from automagik_telemetry.delivery.batch import Batch
 from automagik_telemetry.delivery.recovery import AdoptedSegment
 from automagik_telemetry.delivery.segment import (
     SEPARATOR,
@@ -58,7 +60,7 @@ def append(segment: MemorySegment, event: bytes) -> bool:
 
 def content(segment: MemorySegment) -> bytes:
     """Return the body, and give back what it lay in."""
-    with segment.body(bytearray(7)) as body:
+    with Batch([segment]).body(bytearray(7)) as body:
         return bytes(body)
 
 
@@ -153,17 +155,23 @@ def test_a_removed_segment_leaves_nothing(segment: MemorySegment, spool: Spool) 
     assert spool.names() == []
 
 
-def test_a_recycled_segment_begins_anew_in_its_file(segment: MemorySegment, spool: Spool) -> None:
-    """Under a name of now, with nothing of what it held; what has no mapped file is not recycled."""
+@pytest.mark.parametrize("aged", [False, True])
+def test_a_recycled_segment_begins_anew_in_its_file(
+    segment: MemorySegment, spool: Spool, monkeypatch: pytest.MonkeyPatch, *, aged: bool
+) -> None:
+    """With nothing of what it held, under a name of now if it is older; what has no mapped file is not recycled."""
     append(segment, fragment(0))
     segment.seal()
-    before = spool.names()
+    before, later = spool.names(), time.time() + 61.0
+    if aged:
+        monkeypatch.setattr(time, "time", lambda: later)
+        monkeypatch.setattr(time, "time_ns", lambda: int(later * 1e9))
     if not segment.recycle():
         assert not isinstance(segment, MappedSegment)
         return
     assert isinstance(segment, MappedSegment)
     assert files(spool) == [ENVELOPE.head.ljust(CAPACITY, b"\0")]
-    assert spool.names() != before
+    assert (spool.names() != before) is aged
     assert [spool.adopt(name) for name in spool.names()] == [None], "it is held by its new name"
     assert not append(segment, fragment(1)), "a caller that comes late must not write into it"
     segment.open()
@@ -217,11 +225,30 @@ def test_an_event_that_comes_while_a_segment_is_closed_is_in_it_or_refused(segme
     assert content(segment) == join(ENVELOPE, [fragment(0), fragment(1)])
 
 
-def test_a_body_that_is_being_sent_does_not_keep_a_child_from_letting_go(segment: MemorySegment) -> None:
-    """In the child of a fork, the thread that would release it is lost."""
-    append(segment, fragment(0))
-    segment.seal()
-    body = segment.body(bytearray())
-    segment.abandon()
-    assert span_ids(bytes(body)) == ids(0)
-    assert not append(segment, fragment(1))
+def test_segments_that_share_a_request(spool: Spool) -> None:
+    """The body is one request, whatever stores its parts, full to the last byte and trimmed ones too."""
+    file = spool.create()
+    segments = [
+        opened(MappedSegment(ENVELOPE, CAPACITY, file)),
+        opened(MemorySegment(ENVELOPE, CAPACITY)),
+        opened(BufferedSegment(ENVELOPE, CAPACITY, spool.create())),
+        opened(MappedSegment(ENVELOPE, CAPACITY, spool.create())),
+        opened(MappedSegment(ENVELOPE, CAPACITY, spool.create())),
+    ]
+    for number, segment in enumerate(segments):
+        append(segment, fragment(number))
+    whole = len(segments[0]._map) - segments[0].size - len(fragment(0)) - len(SEPARATOR)
+    assert append(segments[0], fragment(9, padding=whole)), "to the last byte of the map"
+    for segment in segments:
+        segment.seal()
+    segments[3].trim()
+    batch, scratch = Batch(segments), bytearray()
+    expected = join(ENVELOPE, [fragment(0), fragment(9, padding=whole), *map(fragment, range(1, 5))])
+    for _ in range(2):
+        with batch.body(scratch) as body:
+            assert body == expected
+    assert batch.events == 6
+    assert os.pread(file.descriptor, CAPACITY, 0).rstrip(b"\0") == join(
+        ENVELOPE, [fragment(0), fragment(9, padding=whole)]
+    )
+    assert not segments[0].recycle(), "what closes its brackets lies outside of its map"
