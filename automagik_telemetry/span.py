@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from automagik_processors.ids import ForkSafeRandom
+from automagik_processors.ids import ForkSafeRandom, FreshIds
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from typing import Self
 
 _random = ForkSafeRandom()
-_NO_SPAN = "0" * 16
+new_ids = FreshIds().new
+"""Returns the ids of a new trace and its first span."""
 # https://www.w3.org/TR/trace-context/: version 00 has four parts, a later one may have more, and ff is none.
 _TRACEPARENT = re.compile(rb"(?!ff)([0-9a-f]{2})-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-[0-9a-f]{2}(-.*)?")
 
@@ -26,19 +27,6 @@ _TRACE, _SPAN, _PARENT = (
     Context().run(structlog.contextvars.bind_contextvars, **{name: ""})[name].var
     for name in ("trace_id", "span_id", "parent_span_id")
 )
-
-
-def new_ids() -> tuple[str, str]:
-    """Return the ids of a new trace and its first span, which is the second half of the trace's.
-
-    So a third less is drawn, and sent.
-    """
-    trace_id = _random.getrandbits(128).to_bytes(16, "big").hex()
-    span_id = trace_id[16:]
-    if span_id == _NO_SPAN:
-        span_id = new_span_id()
-        trace_id = trace_id[:16] + span_id
-    return trace_id, span_id
 
 
 def new_span_id() -> str:

@@ -17,7 +17,7 @@ one gets, or raises `Dropped`, which is structlog's `DropEvent` with a `reason`.
 ...     merge_context,
 ...     Anonymize(catalogue, vocabulary={"simple"}, key=b"a salt that stays on this machine"),
 ...     Sample(rate=1.0),
-...     OTLPSpan(prefix="event.", ids=lambda: 1 << 64 | 2, clock=lambda: 1_700_000_000.0),
+...     OTLPSpan(prefix="event.", ids=lambda: 2, clock=lambda: 1_700_000_000.0),
 ... ]
 >>> event = {"event": "agent.run", "agent_name": "simple", "success": True, "duration_ms": 1234.5, "password": "secret"}
 >>> for processor in chain:
@@ -26,7 +26,7 @@ one gets, or raises `Dropped`, which is structlog's `DropEvent` with a `reason`.
 >>> (head + event + tail).startswith(b'{"resourceSpans":[{"resource":{"attributes":[{"key":"service.name"')
 True
 >>> print(event.decode().replace(',"', ',\n "'))
-{"traceId":"00000000000000010000000000000002",
+{"traceId":"00000000000000020000000000000002",
  "spanId":"0000000000000002",
  "name":"agent.run",
  "kind":1,

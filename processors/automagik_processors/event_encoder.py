@@ -29,7 +29,6 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 from automagik_processors.anonymize import EARLIEST, LATEST
 from automagik_processors.kinds import Count, Duration, Flag, Measure, Word
 from automagik_processors.levels import NUMBERS, SEVERITIES
-from automagik_processors.otlp import ZEROS
 from automagik_processors.otlp_attributes import Words
 from automagik_processors.otlp_values import quote
 
@@ -96,9 +95,7 @@ def compiled(event: str, anonymize: Anonymize, encoder: OTLPSpan | OTLPLogRecord
     names: dict[str, Any] = {
         "vocabulary": anonymize.vocabulary,
         "marks": {success: _marks(event, encoder, success) for success in (True, False, None)},
-        "draw": encoder.draw,
-        "zeros": ZEROS,
-        "without_zeros": encoder.without_zeros,
+        "fresh_ids": encoder.fresh_ids,
         "own_ids": _own_ids(anonymize, encoder),
         "unusual": _unusual,
     }
@@ -130,9 +127,8 @@ def encode(fields, level, timestamp):
     if 'trace_id' in fields or 'span_id' in fields or 'parent_span_id' in fields or 'sample_rate' in fields:
         trace_id, span_id, above = own_ids(fields, f'{every}')
     else:
-        trace_id = draw().to_bytes(16, 'big').hex()
-        span_id, above = trace_id[16:], ''
-        if span_id == zeros: trace_id, span_id = without_zeros(trace_id)
+        trace_id, span_id = fresh_ids()
+        above = ''
     return f'{text}'.encode()
 """
     exec(source, names)  # noqa: S102  # of our own making: the only words in it are names of fields, quoted

@@ -1,4 +1,4 @@
-"""Trace and span ids: what a valid one looks like, and where fresh random bits come from."""
+"""Trace and span ids: what a valid one looks like, and where fresh ones come from."""
 
 from __future__ import annotations
 
@@ -6,8 +6,11 @@ import os
 import random
 import re
 import weakref
-from functools import cache
-from typing import Final, TypeGuard
+from functools import cache, partial
+from typing import TYPE_CHECKING, Final, TypeGuard
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _hex_of: Final = {16: re.compile("[0-9a-f]{16}").fullmatch, 32: re.compile("[0-9a-f]{32}").fullmatch}
 
@@ -26,12 +29,38 @@ class ForkSafeRandom(random.Random):
         _generators.add(self)
 
 
+class FreshIds:
+    """Gives ids to what is the first span of a trace: the trace's are 16 hex digits of this process, then the span's.
+
+    `draw` returns 64 random bits. As many are drawn, written and compressed for both ids as for one; of a trace's id,
+    only the second half need be random (https://www.w3.org/TR/trace-context-2/#random-trace-id-flag).
+    """
+
+    def __init__(self, draw: Callable[[], int] | None = None) -> None:
+        self._draw = draw or partial(ForkSafeRandom().getrandbits, 64)
+        self.renew()
+        _fresh.add(self)
+
+    def renew(self) -> None:
+        """Draw the digits of the process anew: in the child of a fork."""
+        self._process = f"{self._draw():016x}"
+
+    def new(self) -> tuple[str, str]:
+        """Return the ids of a trace and its first span."""
+        span_id = self._draw().to_bytes(8, "big").hex()
+        if span_id == _NO_SPAN:
+            span_id = _NO_SPAN[:-1] + "1"
+        return self._process + span_id, span_id
+
+
 def is_id(value: object, length: int) -> TypeGuard[str]:
     """Say whether `value` is an id of OTLP: exactly a str of `length` (16, 32) lower-case hex digits, not all zero."""
     return type(value) is str and _hex_of[length](value) is not None and value.strip("0") != ""
 
 
+_NO_SPAN: Final = "0" * 16
 _generators: Final[weakref.WeakSet[ForkSafeRandom]] = weakref.WeakSet()
+_fresh: Final[weakref.WeakSet[FreshIds]] = weakref.WeakSet()
 
 
 @cache
@@ -44,3 +73,5 @@ def _reseed_after_fork() -> None:
 def _reseed() -> None:
     for generator in list(_generators):
         generator.seed()
+    for ids in list(_fresh):
+        ids.renew()

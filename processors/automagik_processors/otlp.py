@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import datetime as dt
 import time
-from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
-from automagik_processors.ids import ForkSafeRandom, is_id
+from automagik_processors.ids import FreshIds, is_id
 from automagik_processors.levels import SEVERITIES, is_error_level
 from automagik_processors.otlp_attributes import Attributes
 from automagik_processors.otlp_values import quote, text_of, utf8
@@ -21,8 +20,6 @@ if TYPE_CHECKING:
 
 _TRACE_ID: Final = 32
 _SPAN_ID: Final = 16
-ZEROS: Final = "0" * _SPAN_ID
-"""The id of no span."""
 _LAST_SECOND: Final = 2**64 // 1_000_000_000  # a fixed64 of nanoseconds ends there, in the year 2554
 _NOTHING: Final[Mapping[str, object]] = MappingProxyType({})
 
@@ -30,9 +27,9 @@ _NOTHING: Final[Mapping[str, object]] = MappingProxyType({})
 class _OTLP:
     """What a span and a log record have in common.
 
-    `prefix` goes before each field's key; `attributes` are constant ones, after the fields. `ids` returns 128
-    random bits for the ids that an event doesn't bring, and `clock` the Unix time in seconds for an event without a
-    `timestamp` that can be read (seconds, a datetime, or ISO 8601). Whatever the event holds, nothing is raised.
+    `prefix` goes before each field's key; `attributes` are constant ones, after the fields. `ids` returns 64 random
+    bits for the ids that an event doesn't bring, see `FreshIds`, and `clock` the Unix time in seconds for an event
+    without a `timestamp` that can be read (seconds, a datetime, or ISO 8601). Whatever it holds, nothing is raised.
     """
 
     signal: ClassVar[str]
@@ -47,8 +44,8 @@ class _OTLP:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.attributes = Attributes(prefix, attributes)
-        self.draw = ids or _random_bits()
-        """Returns 128 random bits."""
+        self.fresh_ids = FreshIds(ids).new
+        """Returns the ids of trace and span of an event that brings none, and so is a trace's only span."""
         self._clock = clock
 
     def __call__(self, _logger: WrappedLogger, _method_name: str, event_dict: EventDict) -> bytes:
@@ -117,21 +114,6 @@ class _OTLP:
             above,
         )
 
-    def fresh_ids(self) -> tuple[str, str]:
-        """Return the ids of trace and span of an event that brings none, and so is a trace's only span.
-
-        The span's is the second half of the trace's, for which a third less is drawn, written and sent.
-        """
-        trace_id = self.draw().to_bytes(16, "big").hex()
-        span_id = trace_id[_SPAN_ID:]
-        return self.without_zeros(trace_id) if span_id == ZEROS else (trace_id, span_id)
-
-    @staticmethod
-    def without_zeros(trace_id: str) -> tuple[str, str]:
-        """Return valid ids if the second half of a trace id is nothing but zeros, which would be no span's."""
-        span_id = ZEROS[:-1] + "1"
-        return trace_id[:_SPAN_ID] + span_id, span_id
-
     def _moment_of(self, event_dict: EventDict) -> int:
         """Return the event's time in microseconds since 1970, or the clock's: a float of seconds holds no more."""
         moment = event_dict.get("timestamp")
@@ -196,10 +178,6 @@ class OTLPLogRecord(_OTLP):
         if not parent:
             return ""
         return f'{"," if attributes else ""}{{"key":"parent_span_id","value":{{"stringValue":"{parent}"}}}}'
-
-
-def _random_bits() -> Callable[[], int]:
-    return partial(ForkSafeRandom().getrandbits, 128)
 
 
 def _name_of(event_dict: EventDict) -> str:

@@ -94,7 +94,7 @@ def chain(encoder: type[OTLPSpan | OTLPLogRecord], **options: Any) -> list[Any]:
     return [
         Anonymize(CATALOGUE, {"simple"}, key=b"salt"),
         Sample(),
-        encoder(ids=lambda: 1 << 64 | 2, clock=lambda: 1e9, **options),
+        encoder(ids=lambda: 2, clock=lambda: 1e9, **options),
     ]
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import gc
 import os
+import re
 import weakref
 
 import pytest
 
 from automagik_processors import OTLPSpan
-from automagik_processors.ids import ForkSafeRandom, is_id
+from automagik_processors.ids import ForkSafeRandom, FreshIds, is_id
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
@@ -19,6 +20,7 @@ def test_a_fork_gives_other_ids() -> None:
     encode(None, "", {"event": "e"})
     seen = {in_a_child(encode) for _ in range(3)} | {encode(None, "", {"event": "e", "timestamp": 1.0})}
     assert len(seen) == 4
+    assert len({re.findall(b'"traceId":"([0-9a-f]{16})', each)[0] for each in seen}) == 4, "each process has its own"
 
 
 def in_a_child(encode: OTLPSpan) -> bytes:
@@ -36,6 +38,16 @@ def in_a_child(encode: OTLPSpan) -> bytes:
     assert os.waitpid(pid, 0)[1] == 0
     assert encoded
     return encoded
+
+
+def test_fresh_ids_differ_in_what_must_be_random() -> None:
+    """The span's id, which ends its trace's; what a trace's begins with is the same for the process."""
+    ids = FreshIds()
+    made = [ids.new() for _ in range(10_000)]
+    assert all(is_id(trace, 32) and is_id(span, 16) and trace.endswith(span) for trace, span in made)
+    assert len({span for _, span in made}) == 10_000
+    assert len({trace[:16] for trace, _ in made}) == 1
+    assert FreshIds().new()[0][:16] != made[0][0][:16]
 
 
 def test_a_generator_is_not_kept_alive() -> None:
