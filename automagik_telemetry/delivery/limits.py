@@ -36,12 +36,13 @@ class Limits(NamedTuple):
     @property
     def max_request_bytes(self) -> int:
         """Return the size of a request body that carries several batches, for they had to wait for each other."""
-        return max(self.segment_bytes, min(4 * self.segment_bytes, _LARGEST))
+        return max(self.segment_bytes, min(_TOGETHER * self.segment_bytes, _LARGEST))
 
     @property
     def max_request_events(self) -> int:
         """Return the number of events in such a body."""
-        return self.max_export_batch_size * (self.max_request_bytes // self.segment_bytes)
+        return _TOGETHER * self.max_export_batch_size
 
 
+_TOGETHER = 4
 _LARGEST = 4 * 1024 * 1024

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 _MAX_WAITING = 16
 """Full batches that may wait, each with open files; beyond it a batch grows to the size of a segment instead."""
-_EVENTS_OF_HASTE = 256
+_STRIDE = 256
 """Events after which a caller makes way for a listener that is behind."""
 _MAKE_WAY = 0.000_05
 """Seconds that it does so: without, a listener waits 5 ms for the interpreter after each call of the kernel."""
@@ -140,9 +140,10 @@ class BatchQueue:
             elif self._is_behind():
                 time.sleep(_MAKE_WAY)
             with self._ledger.lock:
-                until = min(self._limits.max_export_batch_size, self._room_locked())
-                until = min(until, self._count + _EVENTS_OF_HASTE) if self._is_behind() else until
-                self._pause = 0 if self._is_alone() else until
+                until = self._count + _STRIDE if self._is_behind() else self._limits.max_export_batch_size
+                self._pause = (
+                    0 if self._is_alone() else min(until, self._limits.max_export_batch_size, self._room_locked())
+                )
 
     def _room_locked(self) -> int:
         """Return how many events the open segment, or the next, may have."""
@@ -178,9 +179,10 @@ class BatchQueue:
                 except BaseException:
                     file.remove()
                     raise
-        if self._bytes(in_memory=True) + limits.segment_bytes > limits.max_memory_bytes:
-            return None
-        return MemorySegment(self._envelope, limits.segment_bytes)
+        if self._bytes(in_memory=True) + limits.segment_bytes <= limits.max_memory_bytes:
+            with contextlib.suppress(OSError):
+                return MemorySegment(self._envelope, limits.segment_bytes)
+        return None
 
     def _close_locked(self) -> None:
         segment = self._open
@@ -230,7 +232,7 @@ class BatchQueue:
     @property
     def storage(self) -> str:
         """Where the next event would go: mapped, buffered or memory."""
-        if self._spool is None or (type(self._open) is MemorySegment):
+        if self._spool is None or type(self._open) is MemorySegment:
             return "memory"
         return "buffered" if self._buffered else "mapped"
 
@@ -319,8 +321,10 @@ class BatchQueue:
 
     def drop_spares(self) -> None:
         """Delete the segments that are kept for the next batches: there are none in sight."""
-        while self._spares:
-            self._spares.pop().remove()
+        with self._ledger.lock:
+            spares, self._spares = self._spares, []
+        for spare in spares:
+            spare.remove()
 
     def write_out(self) -> bool:
         """Bring buffered events to disk; whether there are any that have to be told to."""

@@ -223,9 +223,9 @@ class BufferedSegment(MemorySegment):
 
     def write_out(self) -> None:
         """See `Segment`. Raises OSError if the disk refuses."""
-        end = self._map.tell() if self._is_open else self._end
-        if self._written < end:
-            self._written += os.pwrite(self._file.descriptor, self._map[self._written : end], self._written)
+        start, end = self._written, self._map.tell() if self._is_open else self._end
+        if start < end:  # two threads that come here at once write the same
+            self._written = start + os.pwrite(self._file.descriptor, self._map[start:end], start)
 
     def seal(self) -> None:
         """See `Segment`. Raises OSError if the disk refuses; the batch can be sent all the same."""
