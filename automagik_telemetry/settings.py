@@ -240,7 +240,12 @@ class Settings(NamedTuple):
     max_queue_size: int = _row(
         "AUTOMAGIK_TRACE_QUEUE_SIZE", _positive_int, 100_000, "How many events a sink may hold undelivered."
     )
-    batch_size: int = _row("AUTOMAGIK_TRACE_BATCH_SIZE", _positive_int, 2_000, "How many events one request may carry.")
+    batch_size: int = _row(
+        "AUTOMAGIK_TRACE_BATCH_SIZE",
+        _positive_int,
+        2_000,
+        "How many events make a batch; a request carries one, or up to four that wait.",
+    )
     schedule_delay: float = _row(
         "AUTOMAGIK_TRACE_SCHEDULE_DELAY", _seconds, 5.0, "After how many seconds a batch is sent that is not full."
     )

@@ -57,6 +57,7 @@ class BatchQueue:
         self._clock = clock
         self._wake = wake
         self._buffered = spool is not None and not spool.mappable
+        self._most_bytes = limits.max_memory_bytes if spool is None else limits.max_disk_bytes
         self._full: deque[Segment] = deque()
         self._left: dict[str, int] = {}
         self._reset()
@@ -66,7 +67,7 @@ class BatchQueue:
         self._open: MemorySegment | None = None
         self._write: Callable[[bytes], int] = _refuse
         self._taken: Sequence[Segment] = ()
-        self._spares: list[MappedSegment] = []
+        self._spares: list[MemorySegment] = []
         self._full.clear()
         self._left.clear()
         self._closed_events = 0
@@ -165,20 +166,26 @@ class BatchQueue:
 
     def _new_segment(self) -> MemorySegment | None:
         """Return a segment on disk if there is room for one, else in memory; None if there is no room either."""
-        limits = self._limits
+        if self._bytes(in_memory=self._spool is None) + self._limits.segment_bytes > self._most_bytes:
+            return None
+        if self._spares:
+            return self._spares.pop()
+        return self._new_on_disk() or self._new_in_memory()
+
+    def _new_on_disk(self) -> MemorySegment | None:
         if self._spool is not None:
-            if self._bytes(in_memory=False) + limits.segment_bytes > limits.max_disk_bytes:
-                return None
-            if self._spares:
-                return self._spares.pop()
             with contextlib.suppress(OSError):
                 file = self._spool.create()
                 try:
                     storage = BufferedSegment if self._buffered else MappedSegment
-                    return storage(self._envelope, limits.segment_bytes, file)
+                    return storage(self._envelope, self._limits.segment_bytes, file)
                 except BaseException:
                     file.remove()
                     raise
+        return None
+
+    def _new_in_memory(self) -> MemorySegment | None:
+        limits = self._limits
         if self._bytes(in_memory=True) + limits.segment_bytes <= limits.max_memory_bytes:
             with contextlib.suppress(OSError):
                 return MemorySegment(self._envelope, limits.segment_bytes)
@@ -306,10 +313,11 @@ class BatchQueue:
             self._ledger.settle_locked(processed=batch.events - dropped, dropped=dropped, reason=reason)
             self._no_room = False
         for segment in batch.segments:
-            if not (self._wants_spare() and segment.recycle()):
-                segment.remove()
-            elif isinstance(segment, MappedSegment):
+            usual = MemorySegment if self._spool is None else MappedSegment
+            if isinstance(segment, usual) and self._wants_spare() and segment.recycle():
                 self._spares.append(segment)
+            else:
+                segment.remove()
         self._taken = ()
 
     def _wants_spare(self) -> bool:
@@ -317,7 +325,7 @@ class BatchQueue:
         with self._ledger.lock:
             coming = bool(self._full) or self._open is not None
             spare = sum(each.capacity for each in self._spares)
-            return coming and self._capacity() + spare <= self._limits.max_disk_bytes
+            return coming and self._capacity() + spare <= self._most_bytes
 
     def drop_spares(self) -> None:
         """Delete the segments that are kept for the next batches: there are none in sight."""

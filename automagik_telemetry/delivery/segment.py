@@ -197,8 +197,14 @@ class MemorySegment:
         self._let_go()
 
     def recycle(self) -> bool:
-        """See `Segment`: memory is soon made."""
-        return False
+        """See `Segment`."""
+        if not self._has_room_for_tail:  # nor for what is to be wiped
+            return False
+        for start in range(0, self.size, _CHUNK):
+            stop = min(start + _CHUNK, self.size)
+            self._map[start:stop] = _ZEROS[: stop - start]
+        self._begin()
+        return True
 
     def release(self) -> str | None:
         """See `Segment`."""
@@ -247,6 +253,10 @@ class BufferedSegment(MemorySegment):
         """See `Segment`."""
         super().remove()
         self._file.remove()
+
+    def recycle(self) -> bool:
+        """See `Segment`: its file would have to be emptied, too."""
+        return False
 
     def release(self) -> str | None:
         """See `Segment`. Raises OSError if the disk refuses; the segment then stays as it is."""
@@ -312,13 +322,9 @@ class MappedSegment(MemorySegment):
 
     def recycle(self) -> bool:
         """See `Segment`."""
-        if self._is_trimmed or not self._has_room_for_tail or not self._file.renew():
+        if self._is_trimmed or not self._file.renew() or not super().recycle():
             return False
-        for start in range(0, self.size, _CHUNK):
-            stop = min(start + _CHUNK, self.size)
-            self._map[start:stop] = _ZEROS[: stop - start]
         self._is_sealed = False
-        self._begin()
         return True
 
     def release(self) -> str | None:
