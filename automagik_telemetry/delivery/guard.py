@@ -6,7 +6,8 @@ import threading
 
 
 class _Guard(threading.local):
-    busy = 0
+    def __init__(self) -> None:
+        self.busy = 0
 
     def __enter__(self) -> None:
         self.busy += 1

@@ -25,7 +25,7 @@ _MAX_WAITING = 16
 _STRIDE = 256
 """Events after which a caller makes way for a listener that is behind."""
 _MAKE_WAY = 0.000_05
-"""Seconds that it does so: without, a listener waits 5 ms for the interpreter after each call of the kernel."""
+"""Seconds that it does so: else, a listener waits 5 ms for the interpreter after each call of the kernel."""
 
 
 class BatchQueue:
@@ -136,12 +136,13 @@ class BatchQueue:
             if self._news or not self._attended:
                 self._news = False
                 self._attended = self._wake()
+            behind = self._is_behind()
             if self._is_alone():
                 self.write_out()
-            elif self._is_behind():
+            elif behind:
                 time.sleep(_MAKE_WAY)
             with self._ledger.lock:
-                until = self._count + _STRIDE if self._is_behind() else self._limits.max_export_batch_size
+                until = self._count + _STRIDE if behind else self._limits.max_export_batch_size
                 self._pause = (
                     0 if self._is_alone() else min(until, self._limits.max_export_batch_size, self._room_locked())
                 )
@@ -155,8 +156,11 @@ class BatchQueue:
         return not self._attended or (self._buffered and len(self._taken) > 0)
 
     def _is_behind(self) -> bool:
-        """Whether batches come faster than they are sent."""
-        return len(self._taken) > 0 and len(self._full) > 0
+        """Whether the queue is more than half full while a batch is on its way."""
+        if not self._taken:
+            return False
+        half_of_events = 2 * self._closed_events > self._limits.max_queue_size
+        return half_of_events or 2 * self._bytes(in_memory=self._spool is None) > self._most_bytes
 
     def leave(self) -> None:
         """Have the next event ask for a listener, for this one ends."""
