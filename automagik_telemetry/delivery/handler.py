@@ -60,7 +60,7 @@ class BatchQueueHandler(logging.Handler):
         self._build = pipeline
         self._pipeline: Pipeline | None = None
         self._warned = False
-        self._encode: Callable[[logging.LogRecord], bytes] = self._encode_first
+        self._encode: Callable[[logging.LogRecord], bytes] = self._encode_by_chain
         self._encode_usual: EncodeUsual = encode_none
         self._append: Callable[[bytes], None] = self._append_first
         self.chain_later: Callable[[], ChainFormatter] | None = None
@@ -82,9 +82,10 @@ class BatchQueueHandler(logging.Handler):
     def setFormatter(self, fmt: logging.Formatter | None) -> None:  # noqa: N802 - logging's name
         """Set the chain of processors."""
         super().setFormatter(fmt)
-        self._encode = fmt.encode if isinstance(fmt, ChainFormatter) else self._encode_first
-        # A host's own subclass is asked for every event.
-        self._encode_usual = fmt.encode_usual if type(fmt) is ChainFormatter else encode_none
+        if type(fmt) is ChainFormatter:
+            self._encode, self._encode_usual = fmt.encode, fmt.encode_usual
+        else:  # a host's own subclass is asked for every event
+            self._encode, self._encode_usual = self._encode_by_chain, encode_none
 
     def permitted(self) -> bool:
         """Ask anew how much may leave; whether what was queued until now still may."""
@@ -135,9 +136,10 @@ class BatchQueueHandler(logging.Handler):
             return True
         return fragment is not None
 
-    def _encode_first(self, record: logging.LogRecord) -> bytes:
-        """Stand in for the chain until it is set."""
-        return self.chain.encode(record)
+    def _encode_by_chain(self, record: logging.LogRecord) -> bytes:
+        """Encode by whatever chain there is."""
+        with guard:
+            return self.chain.encode(record)
 
     def _append_first(self, fragment: bytes) -> None:
         """Stand in for the queue until it is made, which the first event does."""

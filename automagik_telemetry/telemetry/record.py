@@ -69,6 +69,6 @@ def event_record(
     """Return the record of an event, made by the host's factory if it has set one, on which its handlers may rely."""
     if logging.getLogRecordFactory() is logging.LogRecord:
         return EventRecord(logger.name, level, event, fields, args)
-    return logger.makeRecord(
-        logger.name, level, "(unknown file)", 0, event, args, None, "(unknown function)", extra=fields
-    )
+    record = logger.makeRecord(logger.name, level, "(unknown file)", 0, event, args, None, "(unknown function)")
+    record.__dict__.update(fields)  # as `extra` they must not be what a factory has put there
+    return record

@@ -9,8 +9,9 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import structlog
 
-from automagik_telemetry import configure, get_tracing_manager
+from automagik_telemetry import ChainFormatter, configure, get_tracing_manager
 from automagik_telemetry.telemetry.cli_events import AgentExecutionEvent
 from automagik_telemetry.telemetry.record import event_record
 
@@ -131,3 +132,49 @@ def test_a_filter_on_the_sink_decides_on_tracked_events(opted_in: Any) -> None:
     track()
     assert manager.flush(10)
     assert len(opted_in.spans()) == 1
+
+
+@pytest.mark.parametrize("way", ["facade", "structlog"])
+def test_a_factory_of_the_hosts_makes_every_record(opted_in: Any, monkeypatch: pytest.MonkeyPatch, way: str) -> None:
+    """Whatever it puts there, a field of the same name included; nothing is raised."""
+    made: list[logging.LogRecord] = []
+
+    def factory(*args: Any, **kwargs: Any) -> logging.LogRecord:
+        record = logging.LogRecord(*args, **kwargs)
+        record.framework = "the host's"
+        made.append(record)
+        return record
+
+    manager = configure()
+    monkeypatch.setattr(logging, "_logRecordFactory", factory)
+    if way == "facade":
+        track()
+    else:
+        structlog.get_logger("automagik.agents").info("agent.run", agent_name="simple", framework="agno")
+    assert len(made) == 1
+    assert manager.flush(10)
+    (span,) = opted_in.spans()
+    assert {"key": "event.framework", "value": {"stringValue": "agno"}} in span["attributes"]
+
+
+def test_a_subclass_of_the_chain_is_asked_for_every_event(opted_in: Any) -> None:
+    """And what it logs meanwhile goes no further."""
+    asked = []
+
+    class Chain(ChainFormatter):
+        def encode(self, record: logging.LogRecord) -> bytes:
+            asked.append(record.getMessage())
+            LOGGER.info("agent.run")
+            return super().encode(record)
+
+    manager = configure()
+    (sink,) = logging.getLogger("automagik.telemetry").handlers
+    assert isinstance(sink.formatter, ChainFormatter)
+    sink.setFormatter(Chain(sink.formatter.processors))
+    for _ in range(3):
+        track()
+    assert manager.flush(10)
+    assert asked == ["agent.run"] * 3
+    assert len(opted_in.spans()) == 3
+    assert manager.telemetry is not None
+    assert manager.telemetry.get_metrics()["tracer"]["dropped_by_reason"] == {"reentrant": 3}
