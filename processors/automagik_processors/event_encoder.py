@@ -18,7 +18,7 @@ For a span of `agent_name: Word(), success: Flag(), duration_ms: Duration()` it 
         ...
         return f'{{"traceId":"{trace_id}","spanId":"{span_id}",{above}"name":"agent.run", ... }}'.encode()
 
-What stands for the dots is the same for every event: see `compiled`.
+What stands for the dots rounds the number, see `_KINDS`, or is the same for every event, see `compiled`.
 """
 
 from __future__ import annotations

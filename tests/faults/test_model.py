@@ -166,8 +166,9 @@ class Delivery(RuleBasedStateMachine):
 
     def orphan(self, draw: int) -> Path | None:
         """Return a file that nobody holds and that is not damaged yet."""
-        held = {segment._file.path for each in self.processes for segment in each.pipeline.queue._segments()
-                if hasattr(segment, "_file")}  # fmt: skip
+        queues = [each.pipeline.queue for each in self.processes]
+        segments = [segment for queue in queues for segment in (*queue._segments(), *queue._spares)]
+        held = {segment._file.path for segment in segments if hasattr(segment, "_file")}
         files = [path for path in sorted((self.folder / "state").rglob("[0-9]*.json")) if str(path) not in held]
         files = [path for path in files if path.name not in self.damaged]
         if not files:
