@@ -19,8 +19,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from automagik_telemetry.delivery.batch import Batch
-from automagik_telemetry.delivery.segment import MappedSegment
+from automagik_telemetry.delivery.segment import MappedSegment, MemorySegment
 from tests.faults.bench import REJECTED, RETRY, SUCCESS, TOO_LARGE, Bench, Sink
 from tests.faults.sending import ENVELOPE, event_id, fragment
 
@@ -130,9 +129,9 @@ class Delivery(RuleBasedStateMachine):
         in_memory = {
             event
             for segment in process.pipeline.queue._segments()
-            if not hasattr(segment, "_file")
+            if type(segment) is MemorySegment
             for event in self.memory[id(process)]
-            if event.encode() in bytes(Batch([segment]).body(bytearray()))
+            if event.encode() in segment._map[:]
         }
         self.safe |= self.memory[id(process)] - in_memory
         self.memory[id(process)] = in_memory
@@ -182,11 +181,11 @@ class Delivery(RuleBasedStateMachine):
         """Bits of a byte change in a file that waits; only the event around that byte may suffer."""
         if (path := self.orphan(draw)) is not None and (content := bytearray(path.read_bytes())):
             position = int(place * len(content))
-            content[position] ^= mask
             start = content.rfind(b"\n", 0, position) + 1
             end = content.find(b"\n", position) % (len(content) + 1)
             self.flips += 1
-            self.doubt(path.read_bytes()[start:end] if path.read_bytes()[position] != ord("\n") else b"")
+            self.doubt(content[start:end] if content[position] != ord("\n") else b"")
+            content[position] ^= mask
             path.write_bytes(content)
 
     @rule(draw=st.integers(0), place=st.floats(0, 1))
@@ -198,7 +197,7 @@ class Delivery(RuleBasedStateMachine):
             self.doubt(content[content.rfind(b"\n", 0, length) + 1 :])
             os.truncate(path, length)
 
-    def doubt(self, content: bytes) -> None:
+    def doubt(self, content: bytes | bytearray) -> None:
         """Expect no more of the events in this part of a file."""
         gone = {event for event in self.safe if event.encode() in content}
         self.safe -= gone
