@@ -57,7 +57,8 @@ class BatchQueue:
         self._clock = clock
         self._wake = wake
         self._buffered = spool is not None and not spool.mappable
-        self._most_bytes = limits.max_memory_bytes if spool is None else limits.max_disk_bytes
+        # Of the disk, a little is left for the account beside the segments, and for blocks that are not full.
+        self._most_bytes = limits.max_memory_bytes if spool is None else limits.max_disk_bytes * 63 // 64
         self._full: deque[Segment] = deque()
         self._left: dict[str, int] = {}
         self._reset()
