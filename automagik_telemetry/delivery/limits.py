@@ -11,7 +11,7 @@ class Limits(NamedTuple):
     max_queue_size: int = 100_000
     """Events undelivered in this process; one more is dropped as `queue_full`."""
     max_export_batch_size: int = 2_000
-    """Events in one request; more if batches come faster than they are sent, see `max_request_bytes`."""
+    """Events in one batch; a request carries several that wait, see `max_request_events`."""
     schedule_delay: float = 5.0
     """Seconds after which a batch is sent that is not full."""
     linger: float = 0.05
@@ -21,7 +21,7 @@ class Limits(NamedTuple):
     max_event_bytes: int = 64 * 1024
     """Size of one encoded event; a larger one is dropped as `too_large`."""
     segment_bytes: int = 1024 * 1024
-    """Size of one request body before compression."""
+    """Size of one batch before compression; a request carries several that wait, see `max_request_bytes`."""
     max_disk_bytes: int = 16 * 1024 * 1024
     """Size of one destination's folder; beyond it the oldest batch is dropped as `queue_full`."""
     max_memory_bytes: int = 8 * 1024 * 1024

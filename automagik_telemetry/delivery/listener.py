@@ -165,6 +165,7 @@ class BatchQueueListener:
         if self.running is None and self._spool is None:
             self._ship_last()
         self.exporter.shutdown()
+        self._scratch = bytearray()
         if self.running is None:
             self.queue.release()
         self._tell()
@@ -220,6 +221,7 @@ class BatchQueueListener:
         due = self.queue.due_in()
         if due is None:
             self.queue.drop_spares()
+            self._scratch = bytearray()  # what it holds was sent, and may be what users say
             due = _RESCAN
         until_entry = self._next_entry - now if self._untold else _RESCAN
         until_scan = self._next_scan - now if self._spool else _RESCAN
