@@ -24,20 +24,20 @@ class Batch:
 
         What is paged in once is written again each time. Raises OSError if a file can't be read.
         """
-        head, tail = self.segments[0].envelope
+        envelope = self.segments[0].envelope
         sizes = [segment.lines_size for segment in self.segments]
-        size = len(head) + sum(sizes) - len(SEPARATOR) + 1 + len(tail)
-        if len(scratch) < size + 1:
-            scratch.extend(bytes(size + 1 - len(scratch)))
+        end = len(envelope.head)
+        size = end + sum(sizes) - len(SEPARATOR) + len(envelope.closing)
+        if len(scratch) < size:
+            scratch.extend(bytes(size - len(scratch)))
         body = memoryview(scratch)
-        body[: len(head)] = head
-        end = len(head)
+        body[:end] = envelope.head
         for segment, lines_size in zip(self.segments, sizes, strict=True):
             with body[end : end + lines_size] as lines:
                 segment.read_lines(lines)
             end += lines_size
             body[end - len(SEPARATOR) : end] = SEPARATOR  # where it was sealed
-        body[end - len(SEPARATOR) : size] = b"\n" + tail
+        body[end - len(SEPARATOR) : size] = envelope.closing
         return body[:size]
 
     def defer(self, until: float) -> None:

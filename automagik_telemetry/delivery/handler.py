@@ -113,8 +113,7 @@ class BatchQueueHandler(logging.Handler):
         except structlog.DropEvent as drop:
             self.ledger.refuse(getattr(drop, "reason", "processor"))
         except Exception as error:  # noqa: BLE001 - nothing of ours reaches the host as an exception
-            self.ledger.refuse("processor_error")
-            self._warn(error)
+            self._fail(error)
         return True
 
     def take_event(self, event: str, level: int, fields: dict[str, Any]) -> bool:
@@ -125,16 +124,22 @@ class BatchQueueHandler(logging.Handler):
         if self.filters or guard.busy or level < self.level:
             return False
         try:
-            fragment = self._encode_usual(event, level, time.time(), fields)
-            if fragment is not None:
-                self._append(fragment)
+            return self._take(self._encode_usual(event, level, time.time(), fields))
         except structlog.DropEvent:
             return False
         except Exception as error:  # noqa: BLE001 - see `handle`
-            self.ledger.refuse("processor_error")
-            self._warn(error)
+            self._fail(error)
             return True
-        return fragment is not None
+
+    def _take(self, fragment: bytes | None) -> bool:
+        """Queue an encoded event, if there is one; whether there was."""
+        if fragment is None:
+            return False
+        try:
+            self._append(fragment)
+        except Exception as error:  # noqa: BLE001 - see `handle`
+            self._fail(error)
+        return True
 
     def _encode_by_chain(self, record: logging.LogRecord) -> bytes:
         """Encode by whatever chain there is."""
@@ -208,8 +213,9 @@ class BatchQueueHandler(logging.Handler):
         self._append = self._pipeline.append
         return self._pipeline
 
-    def _warn(self, error: Exception) -> None:
-        """Say once, on our own logger, what a processor could not do; the class alone, for messages hold values."""
+    def _fail(self, error: Exception) -> None:
+        """Count an event as lost and say so once, on our own logger; the class alone, for messages hold values."""
+        self.ledger.refuse("processor_error")
         if not self._warned:
             self._warned = True
             with contextlib.suppress(Exception):  # of the host's own handlers

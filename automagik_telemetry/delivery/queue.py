@@ -137,16 +137,19 @@ class BatchQueue:
             if self._news or not self._attended:
                 self._news = False
                 self._attended = self._wake()
-            behind = self._is_behind()
             if self._is_alone():
                 self.write_out()
-            elif behind:
+            elif self._is_behind():
                 time.sleep(_MAKE_WAY)
             with self._ledger.lock:
-                until = self._count + _STRIDE if behind else self._limits.max_export_batch_size
-                self._pause = (
-                    0 if self._is_alone() else min(until, self._limits.max_export_batch_size, self._room_locked())
-                )
+                self._pause = self._next_look_locked()
+
+    def _next_look_locked(self) -> int:
+        """Return the count at which a caller looks again."""
+        if self._is_alone():
+            return 0
+        full = min(self._limits.max_export_batch_size, self._room_locked())
+        return min(self._count + _STRIDE, full) if self._is_behind() else full
 
     def _room_locked(self) -> int:
         """Return how many events the open segment, or the next, may have."""

@@ -37,10 +37,15 @@ class Envelope(NamedTuple):
     head: bytes
     tail: bytes
 
+    @property
+    def closing(self) -> bytes:
+        """What stands in the place of the last separator in the end."""
+        return b"\n" + self.tail
+
 
 def join(envelope: Envelope, fragments: Sequence[bytes]) -> bytes:
     """Return the request body that carries `fragments`, as a sealed segment's file holds it."""
-    return envelope.head + SEPARATOR.join(fragments) + b"\n" + envelope.tail
+    return envelope.head + SEPARATOR.join(fragments) + envelope.closing
 
 
 def split(body: bytes) -> tuple[Envelope, list[bytes]]:
@@ -140,7 +145,7 @@ class MemorySegment:
             end = free if free >= 0 else len(self._map)
             self._end, self._events, self._is_open = end, self._count(end), False
             if self._has_room_for_tail:
-                self._map[end - len(SEPARATOR) : self.size] = self._tail
+                self._map[end - len(SEPARATOR) : self.size] = self.envelope.closing
 
     def _count(self, end: int) -> int:
         begin = len(self.envelope.head)
@@ -155,12 +160,7 @@ class MemorySegment:
     @property
     def size(self) -> int:
         """See `Segment`."""
-        return self._map.tell() if self._is_open else self._end - len(SEPARATOR) + len(self._tail)
-
-    @property
-    def _tail(self) -> bytes:
-        """What stands in the place of the last separator in the end."""
-        return b"\n" + self.envelope.tail
+        return self._map.tell() if self._is_open else self._end - len(SEPARATOR) + len(self.envelope.closing)
 
     @property
     def _has_room_for_tail(self) -> bool:
@@ -238,7 +238,7 @@ class BufferedSegment(MemorySegment):
         self.close()
         if self._written < self.size:
             self.write_out()
-            os.pwrite(self._file.descriptor, self._tail, self._end - len(SEPARATOR))
+            os.pwrite(self._file.descriptor, self.envelope.closing, self._end - len(SEPARATOR))
             self._written = self.size
 
     def trim(self) -> None:
@@ -294,7 +294,7 @@ class MappedSegment(MemorySegment):
             self._is_sealed = True
             if not self._has_room_for_tail:
                 with contextlib.suppress(OSError):  # it is for readers: whoever sends the file can do without
-                    os.pwrite(self._file.descriptor, self._tail, self._end - len(SEPARATOR))
+                    os.pwrite(self._file.descriptor, self.envelope.closing, self._end - len(SEPARATOR))
 
     def trim(self) -> None:
         """See `Segment`."""

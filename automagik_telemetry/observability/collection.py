@@ -123,7 +123,7 @@ class Recorder:
         self._open: dict[int, bool] = {}
         """The open traces, by the identity of each; whoever takes one out completes it."""
         self._counts: Counter[str] = Counter()
-        self._uncounted: deque[str] = deque()
+        self._uncounted: deque[tuple[str, int]] = deque()
         self.characters = 0
 
     def begin(self, trace_id: str, *, joined: bool) -> OpenTrace:
@@ -216,18 +216,17 @@ class Recorder:
 
     def count(self, reason: str, number: int = 1) -> None:
         """Count what was logged, dropped or cut, by reason."""
-        if number == 1:
-            self._uncounted.append(reason)
-        if number != 1 or len(self._uncounted) > _MOST_UNCOUNTED:
+        self._uncounted.append((reason, number))
+        if len(self._uncounted) > _MOST_UNCOUNTED:
             with self.lock:
                 self._add_up()
-                self._counts[reason] += number if number != 1 else 0
 
     def _add_up(self) -> None:
         uncounted, counts = self._uncounted, self._counts
         with contextlib.suppress(IndexError):
             while True:
-                counts[uncounted.popleft()] += 1
+                reason, number = uncounted.popleft()
+                counts[reason] += number
 
     def _close(self, trace: OpenTrace) -> bool:
         """Let a trace be complete; False if it was, or is that of a parent process."""

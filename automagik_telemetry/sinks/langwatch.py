@@ -56,14 +56,7 @@ class TraceHandler(BatchQueueHandler):
         """Encode and queue a trace as it was collected; False if it has to be handled as a record."""
         if self._fused is None or self.filters or guard.busy:
             return False
-        fragment = self._fused.encode(trace, spans, ended, decision)
-        if fragment is None:
-            return False
-        try:
-            self._append(fragment)
-        except Exception:  # noqa: BLE001 - nothing of ours reaches the host as an exception
-            self.ledger.refuse("processor_error")
-        return True
+        return self._take(self._fused.encode(trace, spans, ended, decision))
 
     def setFormatter(self, fmt: logging.Formatter | None) -> None:  # noqa: N802 - logging's name
         """Set the chain of processors."""
