@@ -3,7 +3,7 @@
 For a span of `agent_name: Word(), success: Flag(), duration_ms: Duration()` it is:
 
     def encode(fields, level, timestamp):
-        if type(timestamp) is not float or not 946684800 <= timestamp < 4102444800: unusual()
+        if type(timestamp) is not float or not 946684800.0 <= timestamp < 4102444800.0: unusual()
         success, took = None, 0.0
         a0 = a1 = a2 = ''
         if 'agent_name' in fields and (value := fields['agent_name']) is not None:
@@ -13,7 +13,7 @@ For a span of `agent_name: Word(), success: Flag(), duration_ms: Duration()` it 
             success = value
         if 'duration_ms' in fields and (value := fields['duration_ms']) is not None:
             ...
-            a2 = f'{{"key":"event.duration_ms","value":{{"doubleValue":{value!r}}}}},'
+            a2 = f'{{"key":"event.duration_ms","value":{doubles[value]}'
             took = value
         ...
         return f'{{"traceId":"{trace_id}","spanId":"{span_id}",{above}"name":"agent.run", ... }}'.encode()
@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 from automagik_processors.anonymize import EARLIEST, LATEST
 from automagik_processors.kinds import Count, Duration, Flag, Measure, Word
 from automagik_processors.levels import NUMBERS, SEVERITIES
-from automagik_processors.otlp_attributes import Words
+from automagik_processors.otlp_attributes import Numbers, Words
 from automagik_processors.otlp_values import quote
 
 if TYPE_CHECKING:
@@ -44,7 +44,8 @@ Encode = Callable[[Mapping[str, object], object, object], bytes]
 _FIELD: Final = """
     if FIELD in fields and (value := fields[FIELD]) is not None:"""
 # What a kind takes is of one type, so that its text is known but for the value, and most numbers are rounded here,
-# without a call; `take` gives the same. `#` stands for the field's number, HEAD for the text before its value.
+# without a call; `take` gives the same. What it withholds is None, which no number's text is made of: that raises.
+# `#` stands for the field's number, HEAD for the text before its value.
 _KINDS: Final[dict[type[Kind], str]] = {
     Word: """
         a# = words#[value if type(value) is str and value in vocabulary else take#(value)]""",
@@ -53,22 +54,20 @@ _KINDS: Final[dict[type[Kind], str]] = {
     Count: """
         if type(value) is not int or not 0 <= value < least#: value = take#(value)
         elif value > 999: value = (value + 5) // 10 * 10
-        if value is None: unusual()
-        a# = f'HEAD{{"intValue":"{value}"}}}},'""",
+        a# = f'HEAD{ints[value]}'""",
     Duration: """
-        if type(value) is float and 100.0 <= value < least#:
-            scale = 1.0 if value < 1000.0 else 10.0 if value < 10000.0 else 100.0
-            value = (value + scale / 2) // scale * scale
-        else: value = take#(value)
-        if value is None: unusual()
-        a# = f'HEAD{{"doubleValue":{value!r}}}}},'""",
+        if type(value) is not float or not 100.0 <= value < least#: value = take#(value)
+        elif value < 1000.0: value = (value + 0.5) // 1.0
+        elif value < 10000.0: value = (value + 5.0) // 10.0 * 10.0
+        else: value = (value + 50.0) // 100.0 * 100.0
+        a# = f'HEAD{doubles[value]}'""",
     Measure: """
-        value = take#(value)
-        if value is None: unusual()
-        a# = f'HEAD{{"doubleValue":{value!r}}}}},'""",
+        a# = f'HEAD{{"doubleValue":{double(take#(value))}}}}},'""",
 }
 _LEAST: Final[dict[type[Kind], float]] = {Count: 10_000, Duration: 100_000.0}
 """From where on a number goes the long way."""
+_INTS: Final = Numbers(lambda number: f'{{"intValue":"{int.__repr__(number)}"}}}},')
+_DOUBLES: Final = Numbers(lambda number: f'{{"doubleValue":{float.__repr__(number)}}}}},')
 _KEPT: Final = {
     "success": """
         success = value""",
@@ -95,7 +94,11 @@ def compiled(event: str, anonymize: Anonymize, encoder: OTLPSpan | OTLPLogRecord
     names: dict[str, Any] = {
         "vocabulary": anonymize.vocabulary,
         "marks": {success: _marks(event, encoder, success) for success in (True, False, None)},
-        "fresh_ids": encoder.fresh_ids,
+        "fresh_ids": encoder.fresh_ids.new,
+        "waiting": encoder.fresh_ids.waiting,
+        "ints": _INTS,
+        "doubles": _DOUBLES,
+        "double": float.__repr__,
         "own_ids": _own_ids(anonymize, encoder),
         "unusual": _unusual,
     }
@@ -117,17 +120,17 @@ def compiled(event: str, anonymize: Anonymize, encoder: OTLPSpan | OTLPLogRecord
     text = text.replace("{attributes}", "{attributes}" if closed else every)
     source = f"""
 def encode(fields, level, timestamp):
-    if type(timestamp) is not float or not {EARLIEST} <= timestamp < {LATEST}: unusual()
+    if type(timestamp) is not float or not {float(EARLIEST)} <= timestamp < {float(LATEST)}: unusual()
     success, took = None, 0.0
     {empty}''{steps}
     mark = marks[success][level]
-    moment = int(timestamp * 1000000 + 0.5)
-    start = moment - int(took * 1000)
+    moment = int(timestamp * 1000000.0 + 0.5)
+    start = moment - int(took * 1000.0)
     {f"attributes = f'{every}'[:-1]" if closed else ""}
     if 'trace_id' in fields or 'span_id' in fields or 'parent_span_id' in fields or 'sample_rate' in fields:
         trace_id, span_id, above = own_ids(fields, f'{every}')
     else:
-        trace_id, span_id = fresh_ids()
+        trace_id, span_id = waiting.pop() if waiting else fresh_ids()
         above = ''
     return f'{text}'.encode()
 """

@@ -44,8 +44,8 @@ class _OTLP:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.attributes = Attributes(prefix, attributes)
-        self.fresh_ids = FreshIds(ids).new
-        """Returns the ids of trace and span of an event that brings none, and so is a trace's only span."""
+        self.fresh_ids = FreshIds(ids)
+        """Gives the ids of trace and span to an event that brings none, and so is a trace's only span."""
         self._clock = clock
 
     def __call__(self, _logger: WrappedLogger, _method_name: str, event_dict: EventDict) -> bytes:
@@ -107,7 +107,7 @@ class _OTLP:
         above = parent if is_id(parent, _SPAN_ID) else None
         if is_id(trace_id, _TRACE_ID) and is_id(span_id, _SPAN_ID):
             return trace_id, span_id, above
-        fresh_trace_id, fresh_span_id = self.fresh_ids()
+        fresh_trace_id, fresh_span_id = self.fresh_ids.new()
         return (
             trace_id if is_id(trace_id, _TRACE_ID) else fresh_trace_id,
             span_id if is_id(span_id, _SPAN_ID) else fresh_span_id,
