@@ -18,7 +18,7 @@ import httpx
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-_CHUNK = 65_536
+_PIECE = 262_144
 _TRUST = ("SSL_CERT_FILE", "SSL_CERT_DIR")
 
 
@@ -77,18 +77,30 @@ class _DeadlineBackend(httpcore.NetworkBackend):
 
 
 class _DeadlineStream(httpcore.NetworkStream):
+    """Sends a request as a whole, once its answer is asked for: each call of the kernel lets go of the interpreter.
+
+    To get it back from a busy thread takes 5 ms.
+    """
+
     def __init__(self, transport: DeadlineTransport, inner: httpcore.NetworkStream) -> None:
         self._transport = transport
         self._inner = inner
+        self._unsent: list[bytes] = []
         transport.socket = inner.get_extra_info("socket")
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ARG002 - see above
+        with contextlib.suppress(httpcore.WriteError):  # as httpcore does: who closed early may have answered before
+            self._send()
         return self._inner.read(max_bytes, self._transport.remaining(httpcore.ReadTimeout))
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ARG002 - see above
-        # In pieces, for httpcore gives each piece that the other side takes, however small, the whole time anew.
-        for start in range(0, len(buffer), _CHUNK):
-            self._inner.write(buffer[start : start + _CHUNK], self._transport.remaining(httpcore.WriteTimeout))
+        self._unsent.append(buffer)
+
+    def _send(self) -> None:
+        unsent, self._unsent = b"".join(self._unsent), []
+        # In pieces, for httpcore gives each part that the other side takes, however small, the whole time anew.
+        for start in range(0, len(unsent), _PIECE):
+            self._inner.write(unsent[start : start + _PIECE], self._transport.remaining(httpcore.WriteTimeout))
 
     def close(self) -> None:
         self._inner.close()
