@@ -13,7 +13,7 @@ For a span of `agent_name: Word(), success: Flag(), duration_ms: Duration()` it 
             success = value
         if 'duration_ms' in fields and (value := fields['duration_ms']) is not None:
             ...
-            a2 = f'{{"key":"event.duration_ms","value":{doubles[value]}'
+            a2 = f'{{"key":"event.duration_ms","value":{{"doubleValue":{value!r}}}}},'
             took = value
         ...
         return f'{{"traceId":"{trace_id}","spanId":"{span_id}",{above}"name":"agent.run", ... }}'.encode()
@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 from automagik_processors.anonymize import EARLIEST, LATEST
 from automagik_processors.kinds import Count, Duration, Flag, Measure, Word
 from automagik_processors.levels import NUMBERS, SEVERITIES
-from automagik_processors.otlp_attributes import Numbers, Words
+from automagik_processors.otlp_attributes import Words
 from automagik_processors.otlp_values import quote
 
 if TYPE_CHECKING:
@@ -44,30 +44,27 @@ Encode = Callable[[Mapping[str, object], object, object], bytes]
 _FIELD: Final = """
     if FIELD in fields and (value := fields[FIELD]) is not None:"""
 # What a kind takes is of one type, so that its text is known but for the value, and most numbers are rounded here,
-# without a call; `take` gives the same. What it withholds is None, which no number's text is made of: that raises.
-# `#` stands for the field's number, HEAD for the text before its value.
+# without a call; `take` gives the same. `#` stands for the field's number, HEAD for the text before its value.
 _KINDS: Final[dict[type[Kind], str]] = {
     Word: """
         a# = words#[value if type(value) is str and value in vocabulary else take#(value)]""",
     Flag: """
         a# = yes# if value is True else no# if value is False else unusual()""",
     Count: """
-        if type(value) is not int or not 0 <= value < least#: value = take#(value)
+        if type(value) is not int or not 0 <= value < least#: value = known(take#(value))
         elif value > 999: value = (value + 5) // 10 * 10
-        a# = f'HEAD{ints[value]}'""",
+        a# = f'HEAD{{"intValue":"{value}"}}}},'""",
     Duration: """
-        if type(value) is not float or not 100.0 <= value < least#: value = take#(value)
+        if type(value) is not float or not 100.0 <= value < least#: value = known(take#(value))
         elif value < 1000.0: value = (value + 0.5) // 1.0
         elif value < 10000.0: value = (value + 5.0) // 10.0 * 10.0
         else: value = (value + 50.0) // 100.0 * 100.0
-        a# = f'HEAD{doubles[value]}'""",
+        a# = f'HEAD{{"doubleValue":{value!r}}}}},'""",
     Measure: """
-        a# = f'HEAD{{"doubleValue":{double(take#(value))}}}}},'""",
+        a# = f'HEAD{{"doubleValue":{known(take#(value))!r}}}}},'""",
 }
 _LEAST: Final[dict[type[Kind], float]] = {Count: 10_000, Duration: 100_000.0}
 """From where on a number goes the long way."""
-_INTS: Final = Numbers(lambda number: f'{{"intValue":"{int.__repr__(number)}"}}}},')
-_DOUBLES: Final = Numbers(lambda number: f'{{"doubleValue":{float.__repr__(number)}}}}},')
 _KEPT: Final = {
     "success": """
         success = value""",
@@ -96,9 +93,7 @@ def compiled(event: str, anonymize: Anonymize, encoder: OTLPSpan | OTLPLogRecord
         "marks": {success: _marks(event, encoder, success) for success in (True, False, None)},
         "fresh_ids": encoder.fresh_ids.new,
         "waiting": encoder.fresh_ids.waiting,
-        "ints": _INTS,
-        "doubles": _DOUBLES,
-        "double": float.__repr__,
+        "known": _known,
         "own_ids": _own_ids(anonymize, encoder),
         "unusual": _unusual,
     }
@@ -163,6 +158,10 @@ def _own_ids(
         return trace_id, span_id, encoder.above(parent, attributes)
 
     return own_ids
+
+
+def _known(number: float | None) -> float:
+    return number if number is not None else _unusual()
 
 
 def _unusual() -> NoReturn:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 from automagik_processors.otlp_values import any_value, quote
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Iterable, Mapping
 
     from structlog.typing import EventDict
 
@@ -92,23 +92,6 @@ class Words(dict[str, str]):
         text = f'{self._head}{{"stringValue":{quote(word)}}}}},'
         if len(self) < _MOST_CACHED:
             self[word] = text
-        return text
-
-
-class Numbers(dict[float, str]):
-    """The JSON text of a KeyValue from its value on, and a comma, by the number: rounding leaves few.
-
-    `form` makes the text of one. All are int or all are float, for 1 and 1.0 are the same key.
-    """
-
-    def __init__(self, form: Callable[[float], str]) -> None:
-        super().__init__()
-        self._form = form
-
-    def __missing__(self, number: float) -> str:
-        text = self._form(number)
-        if len(self) < _MOST_CACHED:
-            self[number] = text
         return text
 
 
