@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
+from automagik_telemetry.empty_record import EMPTY_RECORD
 from automagik_telemetry.host import LOGGER
 from automagik_telemetry.telemetry.record import event_record
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from structlog.typing import EventDict
 
 # `logging` refuses these as extra fields, with an exception in the face of the caller.
-_RESERVED = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime"}
+_RESERVED = frozenset(EMPTY_RECORD) | {"message", "asctime"}
 _LEVELS = {name.lower(): level for name, level in logging.getLevelNamesMapping().items()} | {"exception": logging.ERROR}
 _ARGUMENTS = ("exc_info", "stack_info", "stacklevel")
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 import structlog
 
 from automagik_telemetry.delivery.guard import guard
+from automagik_telemetry.empty_record import EMPTY_RECORD
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -15,8 +16,7 @@ if TYPE_CHECKING:
     EncodeUsual = Callable[[object, object, object, Mapping[str, object]], bytes | None]
 
 # What logging itself puts on a record, and what it and others add later.
-_NOT_FIELDS = frozenset(vars(logging.LogRecord("", 0, "", 0, "", (), None)))
-_NOT_FIELDS |= {"message", "asctime", "taskName", "_logger", "_name"}
+_NOT_FIELDS = frozenset(EMPTY_RECORD) | {"message", "asctime", "taskName", "_logger", "_name"}
 _LEVEL_NAMES = {10: "debug", 20: "info", 30: "warning", 40: "error", 50: "critical"}
 
 

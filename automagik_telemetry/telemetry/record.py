@@ -10,12 +10,12 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any, Final
 
+from automagik_telemetry.empty_record import EMPTY_RECORD
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-_EMPTY: Final = vars(logging.LogRecord("", logging.NOTSET, "(unknown file)", 0, "", (), None, "(unknown function)")) | (
-    dict.fromkeys(("thread", "threadName", "processName", "process"))
-)
+_EMPTY: Final = EMPTY_RECORD | dict.fromkeys(("thread", "threadName", "processName", "process"))
 """What `logging` itself puts on a record that it knows no place of."""
 _STARTED: Final = _EMPTY["created"] - _EMPTY["relativeCreated"] / 1e3
 

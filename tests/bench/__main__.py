@@ -17,14 +17,12 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tests.bench.plan import EVERY_ROUND, GOALS, ONCE, Medians, Run
+from tests.bench.plan import CLOSE, GOALS, ONCE, OTHERS, Figures, Run, Turn
 from tests.bench.sink import counted, sink
 from tests.bench.tables import clients_table, goals_table
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from tests.bench.one import Figures
+    from collections.abc import Iterable, Sequence
 
 _PATIENCE = 600
 
@@ -57,14 +55,22 @@ def _process(run: Run, url: str, environ: dict[str, str]) -> subprocess.Complete
     return subprocess.run(command, env=environ, capture_output=True, text=True, check=True, timeout=_PATIENCE)
 
 
-def medians(rounds: Iterable[Iterable[Run]], url: str) -> Medians:
-    """Run everything in turn and return each figure's median."""
-    found: dict[Run, list[Figures]] = {}
-    for number, runs in enumerate(rounds, 1):
-        for run in runs:
-            sys.stderr.write(f"\rround {number}: {run.scenario} {run.client} {run.number} {run.endpoint}".ljust(79))
-            found.setdefault(run, []).append(measure(run, url))
+def turn(runs: Iterable[Run], name: str, url: str) -> Turn:
+    """Run these one after the other."""
+    found = {}
+    for run in runs:
+        sys.stderr.write(f"\r{name}: {run.scenario} {run.client} {run.number} {run.endpoint}".ljust(79))
+        found[run] = measure(run, url)
     sys.stderr.write("\r".ljust(80) + "\r")
+    return found
+
+
+def medians(turns: Sequence[Turn]) -> Turn:
+    """Return each figure's median."""
+    found: dict[Run, list[Figures]] = {}
+    for each in turns:
+        for run, figures in each.items():
+            found.setdefault(run, []).append(figures)
     return {
         run: {name: statistics.median(each[name] for each in all_) for name in all_[0]} for run, all_ in found.items()
     }
@@ -76,11 +82,14 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--only")
     options = parser.parse_args()
-    wanted = [run for run in EVERY_ROUND if options.only in (None, run.scenario)]
-    once = [run for run in ONCE if options.only in (None, run.scenario)]
+    wanted = [(*CLOSE, *OTHERS), CLOSE, CLOSE] * options.rounds + [ONCE]
     with sink() as url:
-        found = medians([*[wanted] * options.rounds, once], url)
-    goals, missed = goals_table(GOALS, found)
+        turns = [
+            turn([run for run in runs if options.only in (None, run.scenario)], f"{number} of {len(wanted)}", url)
+            for number, runs in enumerate(wanted, 1)
+        ]
+    found = medians(turns)
+    goals, missed = goals_table(GOALS, turns)
     tables = f"{clients_table(found)}\n{goals}"
     sys.stdout.write(tables)
     if options.only is None:

@@ -19,7 +19,7 @@ from tests.bench.clients import CLIENTS, Client, Fields, events
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-Figures = dict[str, float]
+    from tests.bench.plan import Figures
 
 _RATE = 1_000
 _THREADS = 4

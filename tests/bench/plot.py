@@ -8,7 +8,7 @@ import matplotlib as mpl
 from matplotlib import pyplot as plt
 
 from tests.bench.clients import CLIENTS
-from tests.bench.plan import GROWTH, Medians, Run
+from tests.bench.plan import GROWTH, Run, Turn
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -17,7 +17,7 @@ mpl.use("svg")
 mpl.rcParams.update({"svg.hashsalt": "speed", "font.size": 8, "axes.spines.top": False, "axes.spines.right": False})
 
 
-def draw(found: Medians, path: Path) -> None:
+def draw(found: Turn, path: Path) -> None:
     """Write the drawing as SVG."""
     figure, axes = plt.subplots(1, 1 + len(GROWTH), figsize=(12, 3.6), width_ratios=[2, 1, 1, 1], layout="constrained")
     names = [name for name in CLIENTS if Run("burst", name) in found][::-1]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tests.bench.clients import CLIENTS
-from tests.bench.plan import Goal, Medians, Run
+from tests.bench.plan import Goal, Run, Turn
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -14,7 +14,7 @@ _SILENT = ("disabled", "noop", "queue_listener", "ours_off", "ours_below")
 """Clients that send nothing, by their nature."""
 
 
-def clients_table(found: Medians) -> str:
+def clients_table(found: Turn) -> str:
     """Return a row for each client: what a burst of 20,000 events cost, and what became of it."""
     rows = []
     for name, client in CLIENTS.items():
@@ -29,13 +29,12 @@ def clients_table(found: Medians) -> str:
     return _table(["client", "CPU", "call p50", "p99", "p99.9", "lost", "wire bytes"], rows)
 
 
-def goals_table(goals: Sequence[Goal], found: Medians) -> tuple[str, list[Goal]]:
+def goals_table(goals: Sequence[Goal], turns: Sequence[Turn]) -> tuple[str, list[Goal]]:
     """Return a row for each goal whose figures are there, and the goals that were missed."""
     rows, missed = [], []
     for goal in goals:
-        try:
-            value = goal.value(found)
-        except KeyError:
+        value = goal.measured(turns)
+        if value is None:
             continue
         if value > goal.limit:
             missed.append(goal)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.bench.clients import CLIENTS
-from tests.bench.plan import EVERY_ROUND, GOALS, ONCE, Run
+from tests.bench.plan import CLOSE, GOALS, ONCE, OTHERS, Run
 from tests.bench.sink import ROOT, counted, sink
 from tests.bench.tables import clients_table, goals_table
 
@@ -51,11 +51,23 @@ def test_client_delivers(url: str, client: str) -> None:
 def test_goals_ask_for_what_is_run() -> None:
     """Every goal is about figures that some run brings, and every client is run."""
     figures = ("cpu", "p50", "p99", "p99.9", "lost", "bytes", "elapsed", "exit", "disk", "queue", "unaccounted", "ms")
-    found = {
-        run: dict.fromkeys([*figures, "events"], float(number)) for number, run in enumerate([*EVERY_ROUND, *ONCE], 1)
-    }
-    table, _ = goals_table(GOALS, found)
+    turns = [
+        {run: dict.fromkeys([*figures, "events"], float(number)) for number, run in enumerate(runs, 1)}
+        for runs in ((*CLOSE, *OTHERS), ONCE)
+    ]
+    table, _ = goals_table(GOALS, turns)
     assert table.count("\n") == len(GOALS) + 2
-    assert clients_table(found).count("\n") == len(CLIENTS) + 2
-    _, missed = goals_table(GOALS, {Run("burst", "ours"): {"lost": 1.0}, Run("burst", "ours", 100_000): {"lost": 0.0}})
+    assert clients_table(turns[0]).count("\n") == len(CLIENTS) + 2
+
+
+def test_a_ratio_is_one_of_neighbours() -> None:
+    """A machine that was slow in one turn and fast in the next changes no ratio; one event lost is one too many."""
+    ours, noop = Run("burst", "ours"), Run("burst", "noop")
+    turns = [{ours: {"cpu": 2.0 * speed, "lost": speed}, noop: {"cpu": speed}} for speed in (1.0, 9.0, 0.0001, 0.0)]
+    del turns[-1][noop]
+    measured = {goal.what: goal.measured(turns) for goal in GOALS}
+    assert measured["the same of 20,000, of a no-op handler's"] == 2.0
+    assert measured["lost of 20,100, at defaults"] == 9.0
+    assert measured["import, on top of structlog and logging.config"] is None
+    _, missed = goals_table(GOALS, turns)
     assert [goal.what for goal in missed] == ["lost of 20,100, at defaults"]
