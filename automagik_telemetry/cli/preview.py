@@ -49,8 +49,8 @@ def command(raw: bool) -> None:  # noqa: FBT001 - click's way to give flags
 def _body(path: Path) -> bytes | None:
     """Return the request body that a segment's file is, read as the next process would; None if it holds no event."""
     from automagik_telemetry.delivery.batch import Batch
+    from automagik_telemetry.delivery.envelope import Envelope
     from automagik_telemetry.delivery.recovery import AdoptedSegment
-    from automagik_telemetry.delivery.segment import Envelope
     from automagik_telemetry.delivery.spool import HeldFile
 
     try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from automagik_telemetry.delivery.segment import SEPARATOR
+from automagik_telemetry.delivery.envelope import SEPARATOR
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

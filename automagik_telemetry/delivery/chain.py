@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 import structlog
 
+from automagik_telemetry.delivery.envelope import SEPARATOR
 from automagik_telemetry.delivery.guard import guard
 from automagik_telemetry.empty_record import EMPTY_RECORD
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    EncodeUsual = Callable[[object, object, object, Mapping[str, object]], bytes | None]
+    UsualLine = Callable[[object, object, object, Mapping[str, object]], bytes | None]
 
 # What logging itself puts on a record, and what it and others add later.
 _NOT_FIELDS = frozenset(EMPTY_RECORD) | {"message", "asctime", "taskName", "_logger", "_name"}
@@ -40,7 +41,7 @@ def _level_name(level: int) -> str:
     return _LEVEL_NAMES.get(level) or _LEVEL_NAMES[min(max(level // 10 * 10, 10), 50)]
 
 
-def encode_none(_event: object, _level: object, _timestamp: object, _fields: Mapping[str, object]) -> None:
+def no_line(_event: object, _level: object, _timestamp: object, _fields: Mapping[str, object]) -> None:
     """Return None: to a chain that does something else, no event is usual."""
 
 
@@ -69,10 +70,10 @@ class ChainFormatter(logging.Formatter):
             )
         self.signal: Literal["traces", "logs"] = signal
         self._processors = tuple(built)
-        self._steps = fuse(self._processors)
+        self._steps = fuse(self._processors, SEPARATOR)
         whole = self._steps[0]
-        self.encode_usual: EncodeUsual = whole.encode if isinstance(whole, Fused) else encode_none
-        """See `Fused.encode`; returns None for every event if the chain is not the usual one."""
+        self.usual_line: UsualLine = whole.encode if isinstance(whole, Fused) else no_line
+        """See `Fused.encode`: returns a usual event and what separates it from the next; None if the chain is not."""
 
     @property
     def processors(self) -> tuple[Callable[[Any, str, Any], Any], ...]:
@@ -82,7 +83,7 @@ class ChainFormatter(logging.Formatter):
     def encode(self, record: logging.LogRecord) -> bytes:
         """Return the fragment that would be sent; raises structlog.DropEvent if the event does not leave.
 
-        `encode_usual` is asked first by who is in haste.
+        `usual_line` is asked first by who is in haste.
         """
         with guard:  # what a processor logs goes no further
             event: Any = event_dict(record)

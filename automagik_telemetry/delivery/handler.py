@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from automagik_telemetry.delivery.chain import ChainFormatter, encode_none
+from automagik_telemetry.delivery.chain import ChainFormatter, no_line
+from automagik_telemetry.delivery.envelope import SEPARATOR
 from automagik_telemetry.delivery.guard import guard
 from automagik_telemetry.delivery.importing import importing
 from automagik_telemetry.delivery.ledger import Ledger
@@ -20,7 +21,7 @@ from automagik_telemetry.settings import LEVELS, OFF
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from automagik_telemetry.delivery.chain import EncodeUsual
+    from automagik_telemetry.delivery.chain import UsualLine
     from automagik_telemetry.delivery.pipeline import Pipeline
 
 logger = logging.getLogger(__name__)
@@ -61,7 +62,7 @@ class BatchQueueHandler(logging.Handler):
         self._pipeline: Pipeline | None = None
         self._warned = False
         self._encode: Callable[[logging.LogRecord], bytes] = self._encode_by_chain
-        self._encode_usual: EncodeUsual = encode_none
+        self._usual_line: UsualLine = no_line
         self._append: Callable[[bytes], None] = self._append_first
         self.chain_later: Callable[[], ChainFormatter] | None = None
         """Returns the chain when it is first needed, for a sink that was off when it was made."""
@@ -83,9 +84,9 @@ class BatchQueueHandler(logging.Handler):
         """Set the chain of processors."""
         super().setFormatter(fmt)
         if type(fmt) is ChainFormatter:
-            self._encode, self._encode_usual = fmt.encode, fmt.encode_usual
+            self._encode, self._usual_line = fmt.encode, fmt.usual_line
         else:  # a host's own subclass is asked for every event
-            self._encode, self._encode_usual = self._encode_by_chain, encode_none
+            self._encode, self._usual_line = self._encode_by_chain, no_line
 
     def permitted(self) -> bool:
         """Ask anew how much may leave; whether what was queued until now still may."""
@@ -108,8 +109,8 @@ class BatchQueueHandler(logging.Handler):
             return True
         try:
             # What a record has beside its fields is no field, so that most need no dict of their own.
-            fragment = self._encode_usual(record.msg, record.levelno, record.created, record.__dict__)
-            self._append(self._encode(record) if fragment is None else fragment)
+            line = self._usual_line(record.msg, record.levelno, record.created, record.__dict__)
+            self._append(self._encode(record) + SEPARATOR if line is None else line)
         except structlog.DropEvent as drop:
             self.ledger.refuse(getattr(drop, "reason", "processor"))
         except Exception as error:  # noqa: BLE001 - nothing of ours reaches the host as an exception
@@ -124,19 +125,19 @@ class BatchQueueHandler(logging.Handler):
         if self.filters or guard.busy or level < self.level:
             return False
         try:
-            return self._take(self._encode_usual(event, level, time.time(), fields))
+            return self._take(self._usual_line(event, level, time.time(), fields))
         except structlog.DropEvent:
             return False
         except Exception as error:  # noqa: BLE001 - see `handle`
             self._fail(error)
             return True
 
-    def _take(self, fragment: bytes | None) -> bool:
+    def _take(self, line: bytes | None) -> bool:
         """Queue an encoded event, if there is one; whether there was."""
-        if fragment is None:
+        if line is None:
             return False
         try:
-            self._append(fragment)
+            self._append(line)
         except Exception as error:  # noqa: BLE001 - see `handle`
             self._fail(error)
         return True
@@ -146,11 +147,11 @@ class BatchQueueHandler(logging.Handler):
         with guard:
             return self.chain.encode(record)
 
-    def _append_first(self, fragment: bytes) -> None:
+    def _append_first(self, line: bytes) -> None:
         """Stand in for the queue until it is made, which the first event does."""
         with guard:
             self._start()
-        self._append(fragment)
+        self._append(line)
 
     def emit(self, record: logging.LogRecord) -> None:
         """See `handle`, which logging calls."""

@@ -15,10 +15,10 @@ from collections import deque
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING
 
+from automagik_telemetry.delivery.envelope import join, split
 from automagik_telemetry.delivery.exporter import ExportResult, Outcome
 from automagik_telemetry.delivery.guard import guard
 from automagik_telemetry.delivery.recovery import AdoptedSegment
-from automagik_telemetry.delivery.segment import join, split
 from automagik_telemetry.delivery.spool import created
 from automagik_telemetry.delivery.told import Teller, Told
 
@@ -27,11 +27,11 @@ if TYPE_CHECKING:
 
     from automagik_telemetry.delivery.batch import Batch
     from automagik_telemetry.delivery.breaker import CircuitBreaker
+    from automagik_telemetry.delivery.envelope import Envelope
     from automagik_telemetry.delivery.exporter import Exporter
     from automagik_telemetry.delivery.ledger import Ledger
     from automagik_telemetry.delivery.limits import Limits
     from automagik_telemetry.delivery.queue import BatchQueue
-    from automagik_telemetry.delivery.segment import Envelope
     from automagik_telemetry.delivery.spool import HeldFile, Spool
 
 logger = logging.getLogger(__name__)

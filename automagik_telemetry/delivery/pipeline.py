@@ -15,10 +15,10 @@ from automagik_telemetry.delivery.queue import BatchQueue
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from automagik_telemetry.delivery.envelope import Envelope
     from automagik_telemetry.delivery.exporter import Exporter
     from automagik_telemetry.delivery.ledger import Ledger
     from automagik_telemetry.delivery.limits import Limits
-    from automagik_telemetry.delivery.segment import Envelope
     from automagik_telemetry.delivery.spool import Spool
 
 _MOMENT = 0.02

@@ -8,8 +8,9 @@ from collections import deque
 from typing import TYPE_CHECKING, NoReturn
 
 from automagik_telemetry.delivery.batch import Batch
+from automagik_telemetry.delivery.envelope import SEPARATOR, Envelope
 from automagik_telemetry.delivery.guard import guard
-from automagik_telemetry.delivery.segment import SEPARATOR, BufferedSegment, Envelope, MappedSegment, MemorySegment
+from automagik_telemetry.delivery.segment import BufferedSegment, MappedSegment, MemorySegment
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
@@ -79,9 +80,8 @@ class BatchQueue:
         self._news = False
         self._attended = True
 
-    def append(self, fragment: bytes) -> None:
-        """Queue one encoded event, or drop and count it if the queue is full or the event too large."""
-        line = fragment + SEPARATOR
+    def append(self, line: bytes) -> None:
+        """Queue an encoded event and its `SEPARATOR`; drop and count it if it is too large or the queue is full."""
         if len(line) > self._longest:
             self._ledger.refuse("too_large")
             return

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import orjson
 
-from automagik_telemetry.delivery.segment import SEPARATOR, Envelope
+from automagik_telemetry.delivery.envelope import SEPARATOR, Envelope
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

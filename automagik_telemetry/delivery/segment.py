@@ -14,45 +14,23 @@ import contextlib
 import errno
 import mmap
 import os
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
+from automagik_telemetry.delivery.envelope import SEPARATOR
 from automagik_telemetry.delivery.importing import no_fork
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
+    from automagik_telemetry.delivery.envelope import Envelope
     from automagik_telemetry.delivery.spool import HeldFile
 
-SEPARATOR = b",\n"
 _CHUNK: Final = 65_536
 """Bytes that are looked at in one go: memory of this size is at hand, that of a whole segment would be paged in."""
 _ZEROS: Final = bytes(262_144)
 """What is free is made of these; never written to, they take no memory but one page."""
 # Of this process alone, and no child's.
 _PRIVATE: Final[dict[str, Any]] = {"flags": mmap.MAP_PRIVATE} if hasattr(mmap, "MAP_PRIVATE") else {}
-
-
-class Envelope(NamedTuple):
-    """What stands before and after the fragments in a request: a line that says who sends, and the closing brackets."""
-
-    head: bytes
-    tail: bytes
-
-    @property
-    def closing(self) -> bytes:
-        """What stands in the place of the last separator in the end."""
-        return b"\n" + self.tail
-
-
-def join(envelope: Envelope, fragments: Sequence[bytes]) -> bytes:
-    """Return the request body that carries `fragments`, as a sealed segment's file holds it."""
-    return envelope.head + SEPARATOR.join(fragments) + envelope.closing
-
-
-def split(body: bytes) -> tuple[Envelope, list[bytes]]:
-    """Return the envelope and the fragments of a request body: the inverse of `join`."""
-    head, *fragments, tail = body.split(b"\n")
-    return Envelope(head + b"\n", tail), [fragment.removesuffix(b",") for fragment in fragments]
 
 
 class Segment(Protocol):

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 from automagik_telemetry import consent, identity
 from automagik_telemetry.delivery.chain import ChainFormatter
+from automagik_telemetry.delivery.envelope import SEPARATOR
 from automagik_telemetry.delivery.guard import guard
 from automagik_telemetry.delivery.handler import BatchQueueHandler
 from automagik_telemetry.settings import DEFAULT_LANGWATCH, OFF, Secret, Settings, check_endpoint
@@ -56,7 +57,8 @@ class TraceHandler(BatchQueueHandler):
         """Encode and queue a trace as it was collected; False if it has to be handled as a record."""
         if self._fused is None or self.filters or guard.busy:
             return False
-        return self._take(self._fused.encode(trace, spans, ended, decision))
+        fragment = self._fused.encode(trace, spans, ended, decision)
+        return self._take(None if fragment is None else fragment + SEPARATOR)
 
     def setFormatter(self, fmt: logging.Formatter | None) -> None:  # noqa: N802 - logging's name
         """Set the chain of processors."""
@@ -187,9 +189,9 @@ def _build(  # noqa: PLR0913 - what is known before the first event
     """Return what the handler needs from its first trace on."""
     # A process that never logs a trace need not import the machinery.
     from automagik_processors import envelope  # noqa: PLC0415 - see above
+    from automagik_telemetry.delivery.envelope import Envelope  # noqa: PLC0415 - see above
     from automagik_telemetry.delivery.limits import Limits  # noqa: PLC0415 - see above
     from automagik_telemetry.delivery.pipeline import Pipeline  # noqa: PLC0415 - see above
-    from automagik_telemetry.delivery.segment import Envelope  # noqa: PLC0415 - see above
     from automagik_telemetry.delivery.spool import open_spool  # noqa: PLC0415 - see above
     from automagik_telemetry.sinks.langwatch_http import LangWatchExporter  # noqa: PLC0415 - see above
 

@@ -62,9 +62,9 @@ def _build(  # noqa: PLR0913, PLR0917 - what is known before the first event
     """Return what the handler needs from its first event on."""
     # A process that never logs an event need not import the machinery.
     from automagik_processors import envelope  # noqa: PLC0415 - see above
+    from automagik_telemetry.delivery.envelope import Envelope  # noqa: PLC0415 - see above
     from automagik_telemetry.delivery.limits import Limits  # noqa: PLC0415 - see above
     from automagik_telemetry.delivery.pipeline import Pipeline  # noqa: PLC0415 - see above
-    from automagik_telemetry.delivery.segment import Envelope  # noqa: PLC0415 - see above
     from automagik_telemetry.delivery.spool import open_spool  # noqa: PLC0415 - see above
     from automagik_telemetry.sinks.otlp_http import OTLPHTTPExporter  # noqa: PLC0415 - see above
 

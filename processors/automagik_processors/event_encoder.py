@@ -3,7 +3,11 @@
 For a span of `agent_name: Word(), success: Flag(), duration_ms: Duration()` it is:
 
     def encode(fields, level, timestamp):
+        global asked, until
         if type(timestamp) is not float or not 946684800.0 <= timestamp < 4102444800.0: unusual()
+        if not asked <= timestamp < until:
+            if hears(): unusual()
+            asked, until = timestamp, timestamp + 0.0001
         success, took = None, 0.0
         a0 = a1 = a2 = ''
         if 'agent_name' in fields and (value := fields['agent_name']) is not None:
@@ -71,6 +75,8 @@ _KEPT: Final = {
     "duration_ms": """
         took = value""",
 }
+_SOON: Final = 0.000_1
+"""Seconds for which nobody is asked again whether someone hears what is withheld, which costs as much as ten fields."""
 _IDS: Final = ("trace_id", "span_id", "parent_span_id")
 
 
@@ -85,8 +91,8 @@ def can_compile(fields: Mapping[str, Kind], attributes: Attributes) -> bool:
     )
 
 
-def compiled(event: str, anonymize: Anonymize, encoder: OTLPSpan | OTLPLogRecord) -> Encode:
-    """Compile the encoder of an event: what `anonymize` lets out, as `encoder` writes it."""
+def compiled(event: str, anonymize: Anonymize, encoder: OTLPSpan | OTLPLogRecord, end: bytes = b"") -> Encode:
+    """Compile the encoder of an event: what `anonymize` lets out, as `encoder` writes it, and this `end`."""
     attributes = encoder.attributes
     names: dict[str, Any] = {
         "vocabulary": anonymize.vocabulary,
@@ -96,6 +102,9 @@ def compiled(event: str, anonymize: Anonymize, encoder: OTLPSpan | OTLPLogRecord
         "known": _known,
         "own_ids": _own_ids(anonymize, encoder),
         "unusual": _unusual,
+        "hears": anonymize.hears,
+        "asked": 0.0,
+        "until": 0.0,
     }
     steps, empty, every = "", "", ""
     for n, (field, take) in enumerate(anonymize.plans[event]):
@@ -110,12 +119,16 @@ def compiled(event: str, anonymize: Anonymize, encoder: OTLPSpan | OTLPLogRecord
         every += f"{{a{n}}}"
     every += _literal(attributes.constants)
     closed = "" if attributes.constants else "[:-1]"
-    text = encoder.template.replace("{name}", _literal(quote(event)))
+    text = encoder.template.replace("{name}", _literal(quote(event))) + _literal(end.decode())
     text = text.replace("{start}", "{start}000").replace("{moment}", "{moment}000")  # from micro- to nanoseconds
     text = text.replace("{attributes}", "{attributes}" if closed else every)
     source = f"""
 def encode(fields, level, timestamp):
+    global asked, until
     if type(timestamp) is not float or not {float(EARLIEST)} <= timestamp < {float(LATEST)}: unusual()
+    if not asked <= timestamp < until:
+        if hears(): unusual()
+        asked, until = timestamp, timestamp + {_SOON}
     success, took = None, 0.0
     {empty}''{steps}
     mark = marks[success][level]

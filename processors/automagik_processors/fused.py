@@ -37,11 +37,17 @@ class Fused:
     """
 
     def __init__(
-        self, anonymize: Anonymize, sample: Sample, encoder: OTLPSpan | OTLPLogRecord, *, merges: bool = False
+        self,
+        anonymize: Anonymize,
+        sample: Sample,
+        encoder: OTLPSpan | OTLPLogRecord,
+        *,
+        merges: bool = False,
+        end: bytes = b"",
     ) -> None:
         self._chain = (anonymize, sample, encoder)
         self._merges = merges
-        self._hears = anonymize.hears
+        self._end = end
         self._known = anonymize.catalogue
         self._compilable = {
             event for event, fields in anonymize.catalogue.items() if can_compile(fields, encoder.attributes)
@@ -68,17 +74,16 @@ class Fused:
         if event not in self._compilable or type(level := event_dict.get("level")) is not str:
             return None
         if event not in self._encoders:
-            self._encoders[event] = compiled(event, self._chain[0], self._chain[2])
-        if self._hears():
-            return None
+            self._encoders[event] = compiled(event, self._chain[0], self._chain[2], self._end)
         try:
-            return self._encoders[event](event_dict, level, event_dict.get("timestamp"))
-        except Exception:  # noqa: BLE001  # something is withheld, a key raises, or a word is no UTF-8
+            return self._encoders[event](event_dict, level, event_dict.get("timestamp")).removesuffix(self._end)
+        except Exception:  # noqa: BLE001  # something is withheld, who hears of it, a key raises, or a word is no UTF-8
             return None
 
     def encode(self, event: object, level: object, timestamp: object, fields: Mapping[str, object]) -> bytes | None:
         """Return an event encoded if it came before, nothing is bound and there is nothing unusual in it, else None.
 
+        What is encoded has the `end` behind it, where one copy less is made of it than if it were put there later.
         `fields`, exactly a dict, may hold other keys too, and None; only fields of the event are looked for. `level` is
         its name, or its number in `logging`. This is the hot path.
         """
@@ -89,7 +94,7 @@ class Fused:
             if event not in self._known:
                 raise Dropped("unknown_event")  # most lines of a log are none of ours
             return None
-        if self._hears() or (self._merges and copy_context() and get_contextvars()):
+        if self._merges and copy_context() and get_contextvars():
             return None
         try:
             return encode(fields, level, timestamp)
@@ -97,8 +102,8 @@ class Fused:
             return None
 
 
-def fuse(processors: Sequence[Processor]) -> tuple[Processor, ...]:
-    """Return a chain that does what `processors` do, with its end fused if that can be."""
+def fuse(processors: Sequence[Processor], end: bytes = b"") -> tuple[Processor, ...]:
+    """Return a chain that does what `processors` do, its last ones a `Fused` with this `end` if they can be fused."""
     *first, anonymize, sample, encoder = (_first, _first, _first, *processors)
     if type(anonymize) is not Anonymize or type(sample) is not Sample or not sample.keeps_all:
         return tuple(processors)
@@ -106,7 +111,7 @@ def fuse(processors: Sequence[Processor]) -> tuple[Processor, ...]:
         return tuple(processors)
     merges = first[-1] is merge_context
     before = first[3:-1] if merges else first[3:]
-    return *before, Fused(anonymize, sample, encoder, merges=merges)
+    return *before, Fused(anonymize, sample, encoder, merges=merges, end=end)
 
 
 def _first(_logger: WrappedLogger, _method_name: str, event_dict: EventDict) -> EventDict:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from automagik_telemetry.delivery.exporter import ExportResult, Outcome
-from tests.faults.sending import account, fragment, pipeline
+from tests.faults.sending import account, line, pipeline
 from tests.faults.server import span_ids
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ class Bench:
     def log(self, *numbers: int) -> None:
         """Queue events."""
         for number in numbers:
-            self.pipeline.queue.append(fragment(number))
+            self.pipeline.queue.append(line(number))
 
     def tick(self, times: int = 1) -> float:
         """Let the listener look, and return when it wants to look again."""

@@ -5,10 +5,10 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING, Any
 
+from automagik_telemetry.delivery.envelope import SEPARATOR, Envelope
 from automagik_telemetry.delivery.ledger import Ledger
 from automagik_telemetry.delivery.limits import Limits
 from automagik_telemetry.delivery.pipeline import Pipeline
-from automagik_telemetry.delivery.segment import Envelope
 from automagik_telemetry.delivery.spool import open_spool
 from automagik_telemetry.sinks.otlp_http import OTLPHTTPExporter
 
@@ -38,6 +38,11 @@ def fragment(number: int, padding: int = 0) -> bytes:
         f'{{"traceId":"{number + 1:032x}","spanId":"{event_id(number)}","name":"e{"x" * padding}","kind":1,'
         '"startTimeUnixNano":"1","endTimeUnixNano":"2","attributes":[],"status":{"code":0}}'
     ).encode()
+
+
+def line(number: int, padding: int = 0) -> bytes:
+    """Return the same as the queue takes it."""
+    return fragment(number, padding) + SEPARATOR
 
 
 def pipeline(state: Path | None, exporter: Exporter | str, **options: Any) -> Pipeline:

@@ -21,7 +21,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from automagik_telemetry.delivery.segment import MappedSegment, MemorySegment
 from tests.faults.bench import REJECTED, RETRY, SUCCESS, TOO_LARGE, Bench, Sink
-from tests.faults.sending import ENVELOPE, event_id, fragment
+from tests.faults.sending import ENVELOPE, event_id, fragment, line
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -110,7 +110,7 @@ class Delivery(RuleBasedStateMachine):
         for _ in range(count):
             each = self.number * DISTANCE
             self.number += 1
-            process.pipeline.queue.append(fragment(each, padding))
+            process.pipeline.queue.append(line(each, padding))
             queue = process.pipeline.queue
             mapped = isinstance(queue._segments()[-1], MappedSegment)
             (self.safe if mapped else self.memory[id(process)]).add(event_id(each))

@@ -10,7 +10,7 @@ import pytest
 
 from tests.faults.bench import RETRY, SUCCESS, Bench, Sink
 from tests.faults.process import PRELUDE, deliver, run, sent
-from tests.faults.sending import event_id, fragment
+from tests.faults.sending import event_id, line
 from tests.faults.server import Endpoint, black_hole, closed_port
 
 if TYPE_CHECKING:
@@ -122,7 +122,7 @@ def test_a_burst_of_a_million_events(tmp_path: Path) -> None:
     """With the endpoint down: events, bytes and memory are bounded; what is kept is delivered, the rest counted."""
     made = Bench(tmp_path / "state", Sink(RETRY))
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    template = fragment(0).replace(event_id(0).encode(), b"%016x")
+    template = line(0).replace(event_id(0).encode(), b"%016x")
     append = made.pipeline.queue.append
     for number in range(1_000_000):
         append(template % (number + 1, number + 1))

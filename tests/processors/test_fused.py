@@ -208,6 +208,11 @@ def test_who_listens_hears() -> None:
     listens.reverse()
     fused(None, "info", event)
     assert heard == ["agent_name", "password"]
+    listens.reverse()
+    fused(None, "info", event | {"timestamp": 1.7e9 + 0.000_2})
+    assert heard == ["agent_name", "password"] * 2, "who begins to listen hears at most 0.1 ms later"
+    fused(None, "info", event | {"timestamp": 1.6e9})
+    assert heard == ["agent_name", "password"] * 3, "also if the time was put back"
 
 
 def test_only_a_chain_that_is_known_is_fused() -> None:

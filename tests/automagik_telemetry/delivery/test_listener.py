@@ -9,7 +9,7 @@ import pytest
 
 from automagik_telemetry.delivery.exporter import ExportResult, Outcome
 from tests.faults.bench import REJECTED, RETRY, SUCCESS, TOO_LARGE, Bench, Sink
-from tests.faults.sending import fragment, ids
+from tests.faults.sending import ids, line
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -242,9 +242,9 @@ def test_without_a_listener_the_newest_are_dropped(bench: Callable[..., Bench]) 
 def test_an_event_that_is_too_large_is_refused(bench: Callable[..., Bench]) -> None:
     """Whether a segment has room for it or not."""
     made = bench(max_event_bytes=400)
-    made.pipeline.queue.append(fragment(0, padding=400))
+    made.pipeline.queue.append(line(0, padding=400))
     made.log(1)
-    made.pipeline.queue.append(fragment(2, padding=400))
+    made.pipeline.queue.append(line(2, padding=400))
     made.pass_time(5.0)
     assert made.account()["dropped_by_reason"] == {"too_large": 2}
     assert made.sink.accepted == ids(1)
@@ -254,7 +254,7 @@ def test_an_event_that_is_too_large_is_refused(bench: Callable[..., Bench]) -> N
 def test_an_event_that_no_segment_can_hold_is_refused(bench: Callable[..., Bench]) -> None:
     """Even if the limits would allow it."""
     made = bench(segment_bytes=1024)
-    made.pipeline.queue.append(fragment(0, padding=1024))
+    made.pipeline.queue.append(line(0, padding=1024))
     made.log(1)
     made.pass_time(5.0)
     assert made.account()["dropped_by_reason"] == {"too_large": 1}

@@ -10,7 +10,7 @@ import pytest
 
 from automagik_telemetry.delivery.told import read_told
 from tests.faults.bench import RETRY, SUCCESS, Bench, Sink
-from tests.faults.sending import fragment, ids
+from tests.faults.sending import ids, line
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -143,7 +143,7 @@ def test_the_account_on_disk_is_written_once_a_second_at_most(tmp_path: Path) ->
 def test_threads_share_a_queue(tmp_path: Path) -> None:
     """Each event of four threads is delivered once, while another closes what they write to; the account adds up."""
     made = Bench(tmp_path / "state", Sink(), max_export_batch_size=50)
-    events = [[fragment(1_000_000 * thread + number) for number in range(5_000)] for thread in range(4)]
+    events = [[line(1_000_000 * thread + number) for number in range(5_000)] for thread in range(4)]
     threads = [
         threading.Thread(target=lambda each=each: [made.pipeline.append(one) for one in each]) for each in events
     ]

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from automagik_telemetry.delivery.batch import Batch
+from automagik_telemetry.delivery.envelope import Envelope, join
 from automagik_telemetry.delivery.recovery import AdoptedSegment
-from automagik_telemetry.delivery.segment import Envelope, join
 from automagik_telemetry.delivery.spool import Spool
 from tests.faults.sending import ENVELOPE, fragment, ids
 from tests.faults.server import span_ids

@@ -9,15 +9,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from automagik_telemetry.delivery.batch import Batch
+from automagik_telemetry.delivery.envelope import SEPARATOR, join, split
 from automagik_telemetry.delivery.recovery import AdoptedSegment
-from automagik_telemetry.delivery.segment import (
-    SEPARATOR,
-    BufferedSegment,
-    MappedSegment,
-    MemorySegment,
-    join,
-    split,
-)
+from automagik_telemetry.delivery.segment import BufferedSegment, MappedSegment, MemorySegment
 from automagik_telemetry.delivery.spool import Spool
 from tests.faults.sending import ENVELOPE, fragment, ids
 from tests.faults.server import span_ids

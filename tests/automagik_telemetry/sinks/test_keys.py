@@ -9,7 +9,7 @@ import pytest
 
 from automagik_telemetry.settings import Secret
 from automagik_telemetry.sinks.langwatch_http import LangWatchExporter
-from tests.faults.sending import account, fragment, running
+from tests.faults.sending import account, line, running
 from tests.faults.server import Endpoint, Exchange, closed_port, hang_up, reply
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def search(url: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """Send an event with the key, and look for the key everywhere."""
     exporter = LangWatchExporter(url, Secret(KEY), None)
     with caplog.at_level(logging.DEBUG), running(tmp_path / "state", exporter) as made:
-        made.append(fragment(0))
+        made.append(line(0))
         made.flush(2.0)
         metrics = made.metrics()
         account(made)

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from automagik_telemetry.delivery.envelope import join
 from automagik_telemetry.delivery.exporter import ExportResult, Outcome
-from automagik_telemetry.delivery.segment import join
 from automagik_telemetry.sinks.otlp_http import MAX_REPLY_BYTES, OTLPHTTPExporter
 from automagik_telemetry.version import __version__
 from tests.faults.sending import ENVELOPE, fragment, ids

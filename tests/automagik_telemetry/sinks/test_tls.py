@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from automagik_telemetry.delivery.envelope import join
 from automagik_telemetry.delivery.exporter import ExportResult, Outcome
-from automagik_telemetry.delivery.segment import join
 from automagik_telemetry.sinks.otlp_http import OTLPHTTPExporter
 from tests.faults.sending import ENVELOPE, fragment
 from tests.faults.server import PATIENCE, Endpoint, hang_up
