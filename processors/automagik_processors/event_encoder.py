@@ -97,8 +97,8 @@ def compiled(event: str, anonymize: Anonymize, encoder: OTLPSpan | OTLPLogRecord
     names: dict[str, Any] = {
         "vocabulary": anonymize.vocabulary,
         "marks": {success: _marks(event, encoder, success) for success in (True, False, None)},
-        "fresh_ids": encoder.fresh_ids.new,
-        "waiting": encoder.fresh_ids.waiting,
+        "ids": encoder.fresh_ids,
+        "draw": encoder.fresh_ids.draw,
         "known": _known,
         "own_ids": _own_ids(anonymize, encoder),
         "unusual": _unusual,
@@ -138,7 +138,8 @@ def encode(fields, level, timestamp):
     if 'trace_id' in fields or 'span_id' in fields or 'parent_span_id' in fields or 'sample_rate' in fields:
         trace_id, span_id, above = own_ids(fields, f'{every}')
     else:
-        trace_id, span_id = waiting.pop() if waiting else fresh_ids()
+        span_id = (draw() or 1).to_bytes(8, 'big').hex()
+        trace_id = ids.process + span_id
         above = ''
     return f'{text}'.encode()
 """

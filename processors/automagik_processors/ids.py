@@ -33,35 +33,22 @@ class FreshIds:
     """Gives ids to what is the first span of a trace: the trace's are 16 hex digits of this process, then the span's.
 
     `draw` returns 64 random bits. As many are drawn, written and compressed for both ids as for one; of a trace's id,
-    only the second half need be random (https://www.w3.org/TR/trace-context-2/#random-trace-id-flag). Without `draw`,
-    some are made ahead, which costs half as much for each.
+    only the second half need be random (https://www.w3.org/TR/trace-context-2/#random-trace-id-flag).
     """
 
     def __init__(self, draw: Callable[[], int] | None = None) -> None:
-        self._at_once = _AHEAD if draw is None else 1
-        self._draw = draw or partial(ForkSafeRandom().getrandbits, 64 * _AHEAD)
-        self.waiting: list[tuple[str, str]] = []
-        """Those that were made ahead, to pop one from if there is one; a pop is one step of the interpreter."""
+        self.draw = draw or partial(ForkSafeRandom().getrandbits, 64)
         self.renew()
         _fresh.add(self)
 
     def renew(self) -> None:
-        """Draw the digits of the process anew, and forget what was made: in the child of a fork."""
-        self._process = self._drawn()[0]
-        self.waiting.clear()
+        """Draw the digits of the process anew: in the child of a fork."""
+        self.process = f"{self.draw():016x}"
 
     def new(self) -> tuple[str, str]:
-        """Return the ids of a trace and its first span."""
-        try:
-            return self.waiting.pop()
-        except IndexError:
-            pair, *others = [(self._process + span_id, span_id) for span_id in self._drawn()]
-            self.waiting += others
-            return pair
-
-    def _drawn(self) -> list[str]:
-        digits = f"{self._draw():0{16 * self._at_once}x}"
-        return [digits[start : start + 16].replace(_NO_ID, _FIRST_ID) for start in range(0, len(digits), 16)]
+        """Return the ids of a trace and its first span. The compiled encoders do the same in their place."""
+        span_id = (self.draw() or 1).to_bytes(8, "big").hex()
+        return self.process + span_id, span_id
 
 
 def is_id(value: object, length: int) -> TypeGuard[str]:
@@ -69,9 +56,6 @@ def is_id(value: object, length: int) -> TypeGuard[str]:
     return type(value) is str and _hex_of[length](value) is not None and value.strip("0") != ""
 
 
-_AHEAD: Final = 64
-_NO_ID: Final = "0" * 16
-_FIRST_ID: Final = "0" * 15 + "1"
 _generators: Final[weakref.WeakSet[ForkSafeRandom]] = weakref.WeakSet()
 _fresh: Final[weakref.WeakSet[FreshIds]] = weakref.WeakSet()
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import multiprocessing
+import subprocess
+import sys
+import textwrap
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -155,6 +158,21 @@ def test_a_factory_of_the_hosts_makes_every_record(opted_in: Any, monkeypatch: p
     assert manager.flush(10)
     (span,) = opted_in.spans()
     assert {"key": "event.framework", "value": {"stringValue": "agno"}} in span["attributes"]
+
+
+def test_the_hosts_records_stay_as_they_are() -> None:
+    """An import makes none, so that their fields are stored as they would be without it."""
+    code = """
+        import logging, sys, structlog
+        if sys.argv[1:]:
+            import automagik_telemetry.manager, automagik_telemetry.structlog_setup, automagik_telemetry.telemetry
+        for _ in range(2):
+            record = logging.Logger("host").makeRecord("", 20, "", 1, "", (), None, extra=dict.fromkeys("abcdefgh"))
+        print(sys.getsizeof(vars(record)))
+    """
+    command = [sys.executable, "-c", textwrap.dedent(code)]
+    without, with_us = (subprocess.check_output(command + more) for more in ([], ["us"]))
+    assert with_us == without
 
 
 def test_a_subclass_of_the_chain_is_asked_for_every_event(opted_in: Any) -> None:

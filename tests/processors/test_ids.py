@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import re
+import threading
 import weakref
 
 import pytest
@@ -48,6 +49,18 @@ def test_fresh_ids_differ_in_what_must_be_random() -> None:
     assert len({span for _, span in made}) == 10_000
     assert len({trace[:16] for trace, _ in made}) == 1
     assert FreshIds().new()[0][:16] != made[0][0][:16]
+
+
+def test_threads_share_no_ids() -> None:
+    """Nothing that is drawn is drawn twice."""
+    ids = FreshIds()
+    made: list[str] = []
+    threads = [threading.Thread(target=lambda: made.extend([ids.new()[1] for _ in range(5_000)])) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(set(made)) == 20_000
 
 
 def test_a_generator_is_not_kept_alive() -> None:

@@ -167,6 +167,27 @@ def test_a_server_that_does_not_read() -> None:
     assert (result.outcome, "Timeout" in result.detail) == (Outcome.RETRY, True)
 
 
+@pytest.mark.fault(10)
+def test_an_answer_before_the_body_was_read_counts() -> None:
+    """Who refuses a body for its size need not wait for its end, and may close on us."""
+    refusal = b"HTTP/1.1 413 Content Too Large\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def refuse() -> None:
+            connection, _ = server.accept()
+            with connection:
+                connection.recv(1024)
+                connection.sendall(refusal)
+
+        thread = threading.Thread(target=refuse)
+        thread.start()
+        exporter = OTLPHTTPExporter(f"http://127.0.0.1:{server.getsockname()[1]}")
+        result = exporter.export(os.urandom(16 * 1024 * 1024), PATIENCE)
+        exporter.shutdown()
+        thread.join()
+    assert result.outcome is Outcome.TOO_LARGE
+
+
 class Flood:
     """An answer of a gigabyte, in chunks, plain or as a gzip bomb; counts what the client took of it."""
 
