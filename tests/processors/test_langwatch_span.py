@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
+from automagik_processors import langwatch_keys as keys
 from automagik_processors.bounded_json import MAX_TEXT
 from automagik_processors.langwatch_span import MAX_SHORT, encode_span
 from automagik_processors.otlp_attributes import key_values
@@ -20,12 +21,15 @@ values = (
 
 
 @given(st.dictionaries(st.text(), values, max_size=5))
+@example({keys.SPAN_TYPE: "the host's", "other": 1})
+@example({keys.TIMESTAMPS: "the host's", "other": 1})
 def test_attributes(given: dict[str, Any]) -> None:
-    """Whatever its type, an attribute's text is that of `key_values`, the second time too; the last of a key counts."""
-    kind, times = key_values(
-        {"langwatch.span.type": "span", "langwatch.timestamps": '{"started_at":0,"finished_at":0}'}
-    ).values()
-    expected = f'"attributes":[{",".join([kind, *key_values(given).values(), times])}]'
+    """Whatever its type, an attribute's text is that of `key_values`, the second time too.
+
+    Keys are unique: what the host gives replaces the type, and the times that were measured replace what it gives.
+    """
+    times = {keys.TIMESTAMPS: '{"started_at":0,"finished_at":0}'}
+    expected = f'"attributes":[{",".join(key_values({keys.SPAN_TYPE: "span"} | given | times).values())}]'
     for _ in range(2):
         assert expected in encode_span(IDS, {"attributes": given}, {}, bare=False)
 
