@@ -37,6 +37,13 @@ class Ledger:
         self.processed = 0
         self.dropped: defaultdict[str, int] = defaultdict(int)
 
+    def enter_locked(self, events: int) -> None:
+        """Count events that came into the queue; a negative number of them were counted before.
+
+        A method, so that nothing is called between reading the count and writing it: there a signal handler may count.
+        """
+        self.queued += events
+
     def refuse(self, reason: str) -> None:
         """Count one event that was dropped before it reached the queue."""
         with self.lock:

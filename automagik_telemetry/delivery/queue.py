@@ -207,7 +207,7 @@ class BatchQueue:
             if not self._full:
                 self._full_since = self._clock()
             self._full.append(segment)
-            self._ledger.queued += segment.events
+            self._ledger.enter_locked(segment.events)
             self._closed_events += segment.events
             self._news = True
 
@@ -302,7 +302,7 @@ class BatchQueue:
         segment.created = self._clock() - segment.file.age()
         with self._ledger.lock:
             known = self._left.pop(segment.file.path, 0)
-            self._ledger.queued += segment.events + segment.corrupt - known
+            self._ledger.enter_locked(segment.events + segment.corrupt - known)
             self._ledger.settle_locked(reason="corrupt", dropped=segment.corrupt)
             self._closed_events += segment.events
             self._taken = (segment,)
@@ -402,7 +402,7 @@ class BatchQueue:
         """Strike those left batches from the account whose file is not among `paths`: another process settled them."""
         with self._ledger.lock:
             for path in self._left.keys() - paths:
-                self._ledger.queued -= self._left.pop(path)
+                self._ledger.enter_locked(-self._left.pop(path))
 
     def abandon(self) -> None:
         """Forget everything without touching it, in the child of a fork: it belongs to the parent."""
