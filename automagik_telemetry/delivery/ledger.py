@@ -38,9 +38,9 @@ class Ledger:
         self.dropped: defaultdict[str, int] = defaultdict(int)
 
     def enter_locked(self, events: int) -> None:
-        """Count events that came into the queue; a negative number of them were counted before.
+        """Count events that came into the queue; a negative number strikes as many from the account.
 
-        A method, so that nothing is called between reading the count and writing it: there a signal handler may count.
+        A method, for nothing may be called between reading the count and writing it: there a signal handler may refuse.
         """
         self.queued += events
 
@@ -58,12 +58,8 @@ class Ledger:
 
     def snapshot_locked(self) -> Account:
         """Return the account, without the events of the queue's open batch."""
-        return Account(
-            queued=self.queued,
-            processed=self.processed,
-            dropped=sum(self.dropped.values()),
-            dropped_by_reason=dict(self.dropped),
-        )
+        queued, processed, reasons = self.queued, self.processed, dict(self.dropped)  # at once, as in `enter_locked`
+        return Account(queued=queued, processed=processed, dropped=sum(reasons.values()), dropped_by_reason=reasons)
 
 
 _ledgers: weakref.WeakSet[Ledger] = weakref.WeakSet()

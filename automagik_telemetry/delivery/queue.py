@@ -207,8 +207,9 @@ class BatchQueue:
             if not self._full:
                 self._full_since = self._clock()
             self._full.append(segment)
-            self._ledger.enter_locked(segment.events)
-            self._closed_events += segment.events
+            events = segment.events
+            self._ledger.enter_locked(events)
+            self._closed_events += events
             self._news = True
 
     def _bytes(self, *, in_memory: bool) -> int:
