@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from automagik_telemetry import identity
 from automagik_telemetry.cli.explain import reasons
+from automagik_telemetry.delivery.compression import gzip
 from automagik_telemetry.delivery.exporter import Outcome
 from automagik_telemetry.delivery.ledger import Ledger
 from automagik_telemetry.delivery.spool import created
@@ -102,7 +103,7 @@ def endpoint(handler: BatchQueueHandler, timeout: float) -> list[Finding]:
     exporter = _machinery(handler).listener.exporter
     key = "resourceLogs" if handler.chain.signal == "logs" else "resourceSpans"
     started = time.monotonic()
-    result = exporter.export(f'{{"{key}":[]}}'.encode(), timeout)
+    result = exporter.export(gzip([f'{{"{key}":[]}}'.encode()]), timeout)
     seconds = time.monotonic() - started
     exporter.shutdown()
     url = exporter.url.partition("?")[0]

@@ -34,8 +34,8 @@ class Exporter(Protocol):
     under_way: bool
     """Whether a request is on its way, so that the end of the process may wait a moment for its answer."""
 
-    def export(self, body: bytes | memoryview, timeout: float) -> ExportResult:
-        """Send `body` within `timeout` seconds. Must not raise for anything that the network does."""
+    def export(self, body: bytes, timeout: float) -> ExportResult:
+        """Send `body`, compressed with gzip, within `timeout` seconds. Must not raise for anything the network does."""
 
     def prepare(self) -> None:
         """Import and make what the first request needs, so that it takes less time. Must not raise."""

@@ -15,6 +15,7 @@ from collections import deque
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING
 
+from automagik_telemetry.delivery.compression import gzip
 from automagik_telemetry.delivery.envelope import join, split
 from automagik_telemetry.delivery.exporter import ExportResult, Outcome
 from automagik_telemetry.delivery.guard import guard
@@ -88,7 +89,6 @@ class BatchQueueListener:
         self._flushes_begun = 0
         self._flushes_done = 0
         self._orphans: deque[str] = deque()
-        self._scratch = bytearray()
         self._next_scan = self._next_question = self._next_entry = self._clock()
         self._untold = False
         if self._teller is not None:
@@ -165,7 +165,6 @@ class BatchQueueListener:
         if self.running is None and self._spool is None:
             self._ship_last()
         self.exporter.shutdown()
-        self._scratch = bytearray()
         if self.running is None:
             self.queue.release()
         self._tell()
@@ -221,7 +220,6 @@ class BatchQueueListener:
         due = self.queue.due_in()
         if due is None:
             self.queue.drop_spares()
-            self._scratch = bytearray()  # what it holds was sent, and may be what users say
             due = _RESCAN
         until_entry = self._next_entry - now if self._untold else _RESCAN
         until_scan = self._next_scan - now if self._spool else _RESCAN
@@ -233,18 +231,17 @@ class BatchQueueListener:
 
     def _ship(self, batch: Batch) -> None:
         try:
-            body = batch.body(self._scratch)
+            body = gzip(batch.pieces())
         except OSError as error:
             self.last_error = f"unreadable batch: {error.strerror}"
             self.queue.settle(batch, dropped=batch.events, reason="unreadable")
             return
-        with body:
-            if batch.events <= self._limits.max_request_events:
-                result = self.exporter.export(body, self._limits.export_timeout)
-            else:
-                result = ExportResult(Outcome.TOO_LARGE)
-            if result.outcome is Outcome.TOO_LARGE:
-                result = self._ship_parts(bytes(body))
+        if batch.events <= self._limits.max_request_events:
+            result = self.exporter.export(body, self._limits.export_timeout)
+        else:
+            result = ExportResult(Outcome.TOO_LARGE)
+        if result.outcome is Outcome.TOO_LARGE:
+            result = self._ship_parts(batch.body())
         if result.outcome is Outcome.RETRY:
             self._retry_later(batch, result)
             return
@@ -284,7 +281,7 @@ class BatchQueueListener:
         rejected, detail = 0, ""
         while parts:
             part = parts.popleft()
-            result = self.exporter.export(join(envelope, part), self._limits.export_timeout)
+            result = self.exporter.export(gzip([join(envelope, part)]), self._limits.export_timeout)
             if result.outcome is Outcome.TOO_LARGE and len(part) > 1:
                 middle = len(part) // 2
                 parts.extendleft([part[middle:], part[:middle]])

@@ -61,8 +61,8 @@ class LangWatchExporter(OTLPHTTPExporter):
         self._sent = sent
         self._told = time.monotonic()
 
-    def export(self, body: bytes | memoryview, timeout: float) -> ExportResult:
-        """Send `body` within `timeout` seconds, connecting, sending and reading included."""
+    def export(self, body: bytes, timeout: float) -> ExportResult:
+        """Send `body`, compressed with gzip, within `timeout` seconds, connecting, sending and reading included."""
         result = super().export(body, timeout)
         if time.monotonic() - self._told > _MINUTE:
             self._told = time.monotonic()

@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
 MAX_REPLY_BYTES = 4 * 1024 * 1024
 _GZIP = 16 + zlib.MAX_WBITS
-_GZIP_LEVEL = 1
 _LEAST_SECRET = 8
 """Length from which a part of a header may be a secret; "Bearer" is none."""
 
@@ -56,30 +55,29 @@ class OTLPHTTPExporter:
         self.last_date: str | None = None
         """The time of day that the last answer said, by the header Date."""
 
-    def export(self, body: bytes | memoryview, timeout: float) -> ExportResult:
-        """Send `body` within `timeout` seconds, connecting, sending and reading included."""
+    def export(self, body: bytes, timeout: float) -> ExportResult:
+        """Send `body`, compressed with gzip, within `timeout` seconds, connecting, sending and reading included."""
         result = self._export(body, timeout)
         detail = result.detail
         for secret in self._secrets:  # a server may say what it was told
             detail = detail.replace(secret, "***")
         return result if detail is result.detail else result._replace(detail=detail)
 
-    def _export(self, body: bytes | memoryview, timeout: float) -> ExportResult:
+    def _export(self, body: bytes, timeout: float) -> ExportResult:
         with importing():
             import httpx  # noqa: PLC0415 - a tenth of a second that only a process that sends should pay
 
         deadline = time.monotonic() + timeout
-        compressed = zlib.compress(body, _GZIP_LEVEL, _GZIP)
         kept = self._answered
         try:
             try:
-                return self._post(compressed, deadline)
+                return self._post(body, deadline)
             except (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError):
                 if not kept:
                     raise
             # A connection that was kept may have been closed by the other side meanwhile: ask anew at once.
             self.shutdown()
-            return self._post(compressed, deadline)
+            return self._post(body, deadline)
         except httpx.HTTPError as error:
             self.shutdown()
             if "CERTIFICATE" in str(error):
@@ -89,7 +87,7 @@ class OTLPHTTPExporter:
             self.shutdown()
             return ExportResult(Outcome.RETRY, detail=type(error).__name__)
 
-    def _post(self, compressed: bytes, deadline: float) -> ExportResult:
+    def _post(self, body: bytes, deadline: float) -> ExportResult:
         import httpx  # noqa: PLC0415 - see `export`
 
         self._answered = False
@@ -97,7 +95,7 @@ class OTLPHTTPExporter:
             with importing():
                 self._transport = self._open()
         self._transport.deadline = deadline
-        request = httpx.Request("POST", self.url, headers=self._headers, content=compressed)
+        request = httpx.Request("POST", self.url, headers=self._headers, content=body)
         self.under_way = True
         try:
             response = self._transport.handle_request(request)

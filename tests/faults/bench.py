@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from typing import TYPE_CHECKING, Any
 
 from automagik_telemetry.delivery.exporter import ExportResult, Outcome
@@ -31,10 +32,10 @@ class Sink:
         self.attempts: list[list[str]] = []
         self.accepted: list[str] = []
 
-    def export(self, body: bytes | memoryview, timeout: float) -> ExportResult:
+    def export(self, body: bytes, timeout: float) -> ExportResult:
         """Answer."""
         assert timeout == 10.0
-        found = span_ids(bytes(body))
+        found = span_ids(gzip.decompress(body))
         self.attempts.append(found)
         result = self.answer if isinstance(self.answer, ExportResult) else self.answer(found)
         if result.outcome is Outcome.SUCCESS:

@@ -13,7 +13,21 @@ from tests.packaging.conftest import run
 if TYPE_CHECKING:
     from pathlib import Path
 
-HEAVY = {"click", "duckdb", "fastapi", "httpx", "langwatch", "opentelemetry", "rich", "starlette", "uvicorn", "yaml"}
+HEAVY = {
+    *(
+        "click",
+        "duckdb",
+        "fastapi",
+        "httpx",
+        "isal",
+        "langwatch",
+        "opentelemetry",
+        "rich",
+        "starlette",
+        "uvicorn",
+        "yaml",
+    )
+}
 # What only a process needs that sends something.
 SENDING = {
     "automagik_processors",

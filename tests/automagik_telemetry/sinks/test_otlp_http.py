@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from tests.faults.server import Answer
 
 BODY = join(ENVELOPE, [fragment(number) for number in range(3)])
+GZIPPED = gzip.compress(BODY)
 SUCCESS = ExportResult(Outcome.SUCCESS)
 
 
@@ -46,7 +47,7 @@ def export(url: str, timeout: float = PATIENCE) -> ExportResult:
     """Send one body with a fresh exporter."""
     exporter = OTLPHTTPExporter(url)
     try:
-        return exporter.export(BODY, timeout)
+        return exporter.export(GZIPPED, timeout)
     finally:
         exporter.shutdown()
 
@@ -72,7 +73,7 @@ def test_a_connection_is_kept() -> None:
     """Requests follow one another on it."""
     with Endpoint() as endpoint:
         exporter = OTLPHTTPExporter(endpoint.url)
-        assert [exporter.export(BODY, PATIENCE) for _ in range(3)] == [SUCCESS] * 3
+        assert [exporter.export(GZIPPED, PATIENCE) for _ in range(3)] == [SUCCESS] * 3
         exporter.shutdown()
     assert len({request.connection for request in endpoint.requests}) == 1
 
@@ -221,9 +222,9 @@ def test_a_reply_without_measure_is_not_read(*, bomb: bool) -> None:
     flood = Flood(bomb=bomb)
     with Endpoint(flood, reply()) as endpoint:
         exporter = OTLPHTTPExporter(endpoint.url)
-        assert exporter.export(BODY, PATIENCE) == SUCCESS
+        assert exporter.export(GZIPPED, PATIENCE) == SUCCESS
         assert flood.done.wait(PATIENCE), "the client should hang up"
-        assert exporter.export(BODY, PATIENCE) == SUCCESS
+        assert exporter.export(GZIPPED, PATIENCE) == SUCCESS
         exporter.shutdown()
     buffers = 64  # MiB that lie in sockets, or compressed in a few packets
     assert flood.taken <= MAX_REPLY_BYTES // 1024**2 + buffers
@@ -258,7 +259,7 @@ def test_a_kept_connection_that_has_died_is_replaced_at_once(end: Answer) -> Non
     """One immediate attempt on a new one, no failure."""
     with Endpoint(reply(), end, reply()) as endpoint:
         exporter = OTLPHTTPExporter(endpoint.url)
-        assert [exporter.export(BODY, PATIENCE) for _ in range(2)] == [SUCCESS] * 2
+        assert [exporter.export(GZIPPED, PATIENCE) for _ in range(2)] == [SUCCESS] * 2
         exporter.shutdown()
     assert len(endpoint.requests) == 3
     assert len({request.connection for request in endpoint.requests}) == 2
@@ -270,10 +271,10 @@ def test_a_new_connection_that_dies_is_a_failure(end: Answer) -> None:
     """No second attempt at once: the next one comes later, with the same ids."""
     with Endpoint(end, end, reply()) as endpoint:
         exporter = OTLPHTTPExporter(endpoint.url)
-        assert exporter.export(BODY, PATIENCE).outcome is Outcome.RETRY
+        assert exporter.export(GZIPPED, PATIENCE).outcome is Outcome.RETRY
         assert len(endpoint.requests) == 1
-        assert exporter.export(BODY, PATIENCE).outcome is Outcome.RETRY
-        assert exporter.export(BODY, PATIENCE) == SUCCESS
+        assert exporter.export(GZIPPED, PATIENCE).outcome is Outcome.RETRY
+        assert exporter.export(GZIPPED, PATIENCE) == SUCCESS
         exporter.shutdown()
     assert endpoint.accepted == ids(0, 1, 2)
 
@@ -283,8 +284,8 @@ def test_a_lost_answer_is_a_failure() -> None:
     """The server accepted and could not say so: the same ids come again, so that a store can tell."""
     with Endpoint(accept_and(reset), reply()) as endpoint:
         exporter = OTLPHTTPExporter(endpoint.url)
-        assert exporter.export(BODY, PATIENCE).outcome is Outcome.RETRY
-        assert exporter.export(BODY, PATIENCE) == SUCCESS
+        assert exporter.export(GZIPPED, PATIENCE).outcome is Outcome.RETRY
+        assert exporter.export(GZIPPED, PATIENCE) == SUCCESS
         exporter.shutdown()
     assert endpoint.accepted == ids(0, 1, 2) * 2
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from automagik_telemetry.delivery.compression import gzip
 from automagik_telemetry.delivery.envelope import join
 from automagik_telemetry.delivery.exporter import ExportResult, Outcome
 from automagik_telemetry.sinks.otlp_http import OTLPHTTPExporter
@@ -21,14 +22,14 @@ if TYPE_CHECKING:
 
     Certify = Callable[..., tuple[str, str]]
 
-BODY = join(ENVELOPE, [fragment(0)])
+GZIPPED = gzip([join(ENVELOPE, [fragment(0)])])
 
 
 def export(url: str) -> ExportResult:
     """Send one body with a fresh exporter."""
     exporter = OTLPHTTPExporter(url)
     try:
-        return exporter.export(BODY, PATIENCE)
+        return exporter.export(GZIPPED, PATIENCE)
     finally:
         exporter.shutdown()
 
@@ -119,10 +120,10 @@ def test_failures_cost_no_memory() -> None:
     with Endpoint(hang_up) as endpoint:
         exporter = OTLPHTTPExporter(endpoint.url)
         for _ in range(20):
-            exporter.export(BODY, PATIENCE)
+            exporter.export(GZIPPED, PATIENCE)
         before = resident()
         for _ in range(60):
-            exporter.export(BODY, PATIENCE)
+            exporter.export(GZIPPED, PATIENCE)
         assert resident() - before < 8 * 1024, "KiB; half a megabyte for each would be 30,000"
 
 
