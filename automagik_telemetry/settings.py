@@ -243,8 +243,8 @@ class Settings(NamedTuple):
     batch_size: int = _row(
         "AUTOMAGIK_TRACE_BATCH_SIZE",
         _positive_int,
-        2_000,
-        "How many events make a batch; a request carries one, or up to four that wait.",
+        8_000,
+        "How many events make a batch, which is sent at once.",
     )
     schedule_delay: float = _row(
         "AUTOMAGIK_TRACE_SCHEDULE_DELAY", _seconds, 5.0, "After how many seconds a batch is sent that is not full."

@@ -10,18 +10,18 @@ class Limits(NamedTuple):
 
     max_queue_size: int = 100_000
     """Events undelivered in this process; one more is dropped as `queue_full`."""
-    max_export_batch_size: int = 2_000
-    """Events in one batch; a request carries several that wait, see `max_request_events`."""
+    max_export_batch_size: int = 8_000
+    """Events in one batch, which is one request."""
+    max_export_batch_bytes: int = 4 * 1024 * 1024
+    """Size of one batch before compression."""
     schedule_delay: float = 5.0
     """Seconds after which a batch is sent that is not full."""
-    linger: float = 0.05
-    """Seconds that a full batch waits for others, to share a request with them."""
     export_timeout: float = 10.0
     """Seconds that one request may take in all."""
     max_event_bytes: int = 64 * 1024
     """Size of one encoded event; a larger one is dropped as `too_large`."""
     segment_bytes: int = 1024 * 1024
-    """Size of one batch before compression; a request carries several that wait, see `max_request_bytes`."""
+    """Size of one segment, of which a batch has several."""
     max_disk_bytes: int = 16 * 1024 * 1024
     """Size of one destination's folder; beyond it the oldest batch is dropped as `queue_full`."""
     max_memory_bytes: int = 8 * 1024 * 1024
@@ -32,17 +32,3 @@ class Limits(NamedTuple):
     """Seconds after which a buffered segment is written to its file."""
     exit_timeout: float = 0.1
     """Seconds that the end of the process may wait for the answer to a request that is on its way."""
-
-    @property
-    def max_request_bytes(self) -> int:
-        """Return the size of a request body that carries several batches, for they had to wait for each other."""
-        return max(self.segment_bytes, min(_TOGETHER * self.segment_bytes, _LARGEST))
-
-    @property
-    def max_request_events(self) -> int:
-        """Return the number of events in such a body."""
-        return _TOGETHER * self.max_export_batch_size
-
-
-_TOGETHER = 4
-_LARGEST = 4 * 1024 * 1024

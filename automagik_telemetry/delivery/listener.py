@@ -236,7 +236,7 @@ class BatchQueueListener:
             self.last_error = f"unreadable batch: {error.strerror}"
             self.queue.settle(batch, dropped=batch.events, reason="unreadable")
             return
-        if batch.events <= self._limits.max_request_events:
+        if batch.events <= self._limits.max_export_batch_size:
             result = self.exporter.export(body, self._limits.export_timeout)
         else:
             result = ExportResult(Outcome.TOO_LARGE)

@@ -74,7 +74,6 @@ class BatchQueue:
         self._left.clear()
         self._closed_events = 0
         self._count = self._pause = 0
-        self._full_since = 0.0
         self._urgent = False
         self._no_room = False
         self._news = False
@@ -122,8 +121,9 @@ class BatchQueue:
             return "too_large"
         segment.created = self._clock()
         self._open, self._write = segment, segment.write
-        self._count = self._pause = 0  # the listener is told of the first event
-        self._news = True
+        self._count = self._pause = 0  # to look soon
+        # Else the listener knows when something is due, and what of it is to be written out.
+        self._news = self._news or self._buffered or not self._full
         return None
 
     def _look(self) -> None:
@@ -161,8 +161,10 @@ class BatchQueue:
 
     def _is_behind(self) -> bool:
         """Whether the queue is more than half full while a batch is on its way."""
-        if not self._taken:
-            return False
+        return len(self._taken) > 0 and self._is_half_full()
+
+    def _is_half_full(self) -> bool:
+        """Whether more than half of what the queue may hold is there."""
         half_of_events = 2 * self._closed_events > self._limits.max_queue_size
         return half_of_events or 2 * self._bytes(in_memory=self._spool is None) > self._most_bytes
 
@@ -204,13 +206,11 @@ class BatchQueue:
         if segment is not None:
             self._open, self._write = None, _refuse
             segment.close()
-            if not self._full:
-                self._full_since = self._clock()
             self._full.append(segment)
             events = segment.events
             self._ledger.enter_locked(events)
             self._closed_events += events
-            self._news = True
+            self._news = self._news or self._is_enough()
 
     def _bytes(self, *, in_memory: bool) -> int:
         return sum(segment.size for segment in self._segments() if (type(segment) is MemorySegment) == in_memory)
@@ -254,16 +254,20 @@ class BatchQueue:
 
     def due_in(self) -> float | None:
         """Return the seconds until `take` has a batch; None if nothing is queued."""
-        limits = self._limits
         with self._ledger.lock:
-            if self._full:
-                size, events = sum(each.size for each in self._full), sum(each.events for each in self._full)
-                if self._urgent or size >= limits.max_request_bytes or events >= limits.max_request_events:
-                    return 0.0
-                return max(0.0, self._full_since + limits.linger - self._clock())
-            if self._open is None:
+            oldest = self._full[0] if self._full else self._open
+            if oldest is None:
                 return None
-            return max(0.0, self._open.created + limits.schedule_delay - self._clock())
+            if self._urgent or self._is_enough():
+                return 0.0
+            return max(0.0, oldest.created + self._limits.schedule_delay - self._clock())
+
+    def _is_enough(self) -> bool:
+        """Whether what is full makes a batch, or is to make room."""
+        limits = self._limits
+        size, events = sum(each.size for each in self._full), sum(each.events for each in self._full)
+        no_more = events >= limits.max_export_batch_size or size + limits.segment_bytes > limits.max_export_batch_bytes
+        return len(self._full) > 0 and (no_more or self._is_half_full())
 
     def rotate(self) -> None:
         """Make the open segment a full one, so that `take` returns all that was queued until now, without delay."""
@@ -272,10 +276,7 @@ class BatchQueue:
             self._urgent = len(self._full) > 0
 
     def take(self) -> Batch | None:
-        """Return what the next request carries: what is full, or the open segment if it is due. Settle or put it back.
-
-        Several segments go together as far as `max_request_bytes` lets them.
-        """
+        """Return the next batch if it is due: full segments, or the open one where none is. Settle or put it back."""
         limits = self._limits
         with self._ledger.lock:
             if self.due_in() != 0.0:
@@ -286,11 +287,10 @@ class BatchQueue:
             size, events = taken[0].size, taken[0].events
             while self._full:
                 size, events = size + self._full[0].size, events + self._full[0].events
-                if size > limits.max_request_bytes or events > limits.max_request_events:
+                if size > limits.max_export_batch_bytes or events > limits.max_export_batch_size:
                     break
                 taken.append(self._full.popleft())
             self._taken = taken
-            self._full_since = self._clock()
             self._urgent = self._urgent and len(self._full) > 0
             self._pause = 0  # see `_is_alone`
         for segment in taken:

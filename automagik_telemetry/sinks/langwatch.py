@@ -214,7 +214,8 @@ def _build(  # noqa: PLR0913 - what is known before the first event
             schedule_delay=min(settings.schedule_delay, 1.0),
             export_timeout=settings.export_timeout,
             max_event_bytes=4 * _MEGABYTE,
-            segment_bytes=8 * _MEGABYTE,  # LangWatch takes 10 in one request, before and after compression
+            max_export_batch_bytes=8 * _MEGABYTE,  # LangWatch takes 10 in one request, before and after compression
+            segment_bytes=8 * _MEGABYTE,
             max_disk_bytes=64 * _MEGABYTE,
             max_memory_bytes=64 * _MEGABYTE,
         ),

@@ -58,7 +58,6 @@ class Bench:
     def __init__(self, state: Path | None, sink: Sink, **options: Any) -> None:
         self.now = 1000.0
         self.sink = sink
-        options = {"linger": 0.0, **options}
         self.pipeline: Pipeline = pipeline(state, sink, clock=lambda: self.now, **options)
         self.pipeline.listener.running = self  # as if there were a thread, so that none is started
         self.pipeline.listener.breaker._uniform = lambda _low, high: high

@@ -52,41 +52,64 @@ def test_a_full_batch_is_sent_before_the_delay_is_over(bench: Callable[..., Benc
     assert made.account()["pending"] == 1
 
 
-def test_full_batches_share_a_request(bench: Callable[..., Bench]) -> None:
-    """As many as there are, up to four, in their order; each that is full waits a moment for others."""
-    made = bench(max_export_batch_size=2, linger=0.05)
-    made.log(0, 1)
-    assert made.tick() == pytest.approx(0.05)
-    made.log(2, 3, 4)
-    made.now += 0.02
-    assert made.tick() == pytest.approx(0.03)
+def test_segments_share_a_batch(bench: Callable[..., Bench]) -> None:
+    """It is sent at once when another might not fit, and when its first event is `schedule_delay` old."""
+    made = bench(segment_bytes=1024, max_export_batch_bytes=4096, schedule_delay=5.0)
+    numbers = iter(range(100))
+    queue = made.pipeline.queue
+    while queue.waiting == 0:
+        made.log(next(numbers))
+    size = queue.waiting
+    while queue.waiting < 3 * size:
+        made.log(next(numbers))
+    made.now += 4.0
+    assert made.tick() <= 1.0
     assert made.sink.attempts == []
-    made.pass_time(0.03)
-    assert made.sink.attempts == [ids(0, 1, 2, 3)]
-    made.log(*range(5, 14))
+    while queue.waiting < 4 * size:
+        made.log(next(numbers))
     made.tick()
-    assert made.sink.attempts[1:] == [ids(*range(4, 12))], "a request is full"
+    assert made.sink.attempts == [ids(*range(4 * size))]
+    made.pass_time(0.9)
+    assert len(made.sink.attempts) == 1, "of the fifth the first event is younger"
+    while queue.waiting == 0:
+        made.log(next(numbers))
+    made.pass_time(4.1)
+    assert made.sink.attempts[1:] == [ids(*range(4 * size, 5 * size))]
     made.pipeline.queue.rotate()
     made.tick()
-    assert made.sink.attempts[2:] == [ids(12, 13)], "nobody waits who was asked for all"
+    assert made.sink.accepted == ids(*range(next(numbers))), "nobody waits who was asked for all"
 
 
-def test_batches_that_shared_a_request_are_kept_apart(bench: Callable[..., Bench]) -> None:
-    """What could not be sent is sent again as it was, and nothing of it is lost when the process ends meanwhile."""
-    made = bench(RETRY, max_export_batch_size=2)
-    made.log(*range(6))
-    made.tick()
-    assert made.sink.attempts == [ids(*range(6))]
-    assert made.account()["pending"] == 6
+def test_what_could_not_be_sent_stays_whole(bench: Callable[..., Bench]) -> None:
+    """It is sent again as it was, and nothing of it is lost when the process ends meanwhile."""
+    made = bench(RETRY, segment_bytes=1024)
+    made.log(*range(18))
+    made.pass_time(5.0)
+    attempt = made.sink.attempts[0]
+    assert attempt == ids(*range(len(attempt)))
+    assert made.account()["pending"] == 18
     made.sink.answer = SUCCESS
     made.pass_time(300.0)
-    assert made.sink.attempts[1:] == [ids(*range(6))]
-    assert made.account()["processed"] == 6
+    assert made.sink.attempts[1] == attempt
+    assert made.account()["processed"] == 18
+
+
+def test_a_queue_that_is_half_full_is_emptied(bench: Callable[..., Bench]) -> None:
+    """However large a batch may be: a full queue would drop what comes next."""
+    made = bench(max_queue_size=4)
+    made.log(*range(4))
+    made.tick()
+    assert made.sink.attempts == [ids(*range(4))]
+    made = bench(segment_bytes=1024, max_disk_bytes=4096, max_memory_bytes=4096)
+    for number in range(50):
+        made.log(number)
+        made.tick()
+    assert made.account()["dropped"] == 0
 
 
 def test_a_batch_is_full_by_bytes_too(bench: Callable[..., Bench]) -> None:
-    """A body has at most `segment_bytes`."""
-    made = bench(segment_bytes=1024)
+    """A body has at most `max_export_batch_bytes`."""
+    made = bench(segment_bytes=1024, max_export_batch_bytes=1024)
     made.log(*range(10))
     made.pass_time(0.0)
     made.pass_time(5.0)
@@ -188,7 +211,7 @@ def test_many_waiting_batches_share_few_files(bench: Callable[..., Bench]) -> No
     made.pass_time(300.0)
     made.pass_time(300.0)
     assert made.sink.accepted == ids(*range(1000))
-    assert max(map(len, made.sink.attempts[1:])) <= 8, "four times the size of a batch, while many wait"
+    assert max(map(len, made.sink.attempts[1:])) == 2
 
 
 def test_a_waiting_batch_takes_no_more_room_than_it_needs(tmp_path: Path) -> None:

@@ -51,26 +51,6 @@ def test_a_busy_queue_has_its_files_go_round(tmp_path: Path) -> None:
     assert files(tmp_path) == []
 
 
-def test_batches_that_wait_share_a_request(tmp_path: Path) -> None:
-    """A request has up to four times as many events then, and as many as ever when all is quiet again."""
-
-    def answer(_found: list[str]) -> ExportResult:
-        if not made.sink.accepted:
-            made.log(*range(2, 30))
-        return SUCCESS
-
-    made = Bench(tmp_path / "state", Sink(answer), max_export_batch_size=2)
-    made.log(0, 1)
-    made.pass_time(0.0)
-    made.pass_time(5.0)
-    sizes = [len(attempt) for attempt in made.sink.attempts]
-    assert sizes == [2, 8, 8, 8, 4]
-    made.log(30, 31)
-    made.pass_time(0.0)
-    assert made.sink.accepted == ids(*range(32))
-    assert files(tmp_path) == []
-
-
 def test_a_spare_file_is_deleted_at_the_end(tmp_path: Path) -> None:
     """A process that ends with events in one file leaves that one only."""
     made = logging_while_sent(tmp_path, 2)
@@ -169,7 +149,7 @@ def test_a_caller_makes_way_for_a_listener_that_is_behind(tmp_path: Path, monkey
             made.log(*range(2_000, 8_000))
         return SUCCESS
 
-    made: Bench = Bench(tmp_path / "state", Sink(answer), max_queue_size=10_000)
+    made: Bench = Bench(tmp_path / "state", Sink(answer), max_queue_size=10_000, max_export_batch_size=2_000)
     made.log(*range(2_000))
     made.tick()
     assert 2_000 // 256 <= len(pauses) <= 2_000 // 256 + 3
