@@ -34,10 +34,10 @@ class BatchQueue:
 
     An append takes no lock: it is one step of the interpreter, `MemorySegment.write`, which an open segment lets
     through and any other refuses. To open one and to close one takes the ledger's lock, which is never held while a
-    batch is sent. How many events a segment got is counted when it is closed; the count that a caller keeps says only
-    when to look. `wake` is called when the listener has something to do, without the lock, and says whether there is a
-    listener. `append` and the figures are for all threads, everything else for the listener's, or for whoever has seen
-    that thread end.
+    batch is sent. An append is counted before and after, so that a closed segment's events are known if nobody was in
+    between when it was opened or closed; else its lines are counted. `wake` is called when the listener has something
+    to do, without the lock, and says whether there is a listener. `append` and the figures are for all threads,
+    everything else for the listener's, or for whoever has seen that thread end.
     """
 
     def __init__(  # noqa: PLR0913 - the parts of one machine, each given once
@@ -73,7 +73,8 @@ class BatchQueue:
         self._full.clear()
         self._left.clear()
         self._closed_events = 0
-        self._count = self._pause = 0
+        self._begun = self._done = self._before = self._pause = 0
+        self._exact = True
         self._urgent = False
         self._no_room = False
         self._news = False
@@ -84,13 +85,14 @@ class BatchQueue:
         if len(line) > self._longest:
             self._ledger.refuse("too_large")
             return
+        self._begun += 1
         try:
             self._write(line)
         except ValueError:
             if not self._append_to_another(line):
                 return
-        self._count += 1
-        if self._count >= self._pause:
+        self._done += 1
+        if self._done >= self._pause:
             self._look()
 
     def _append_to_another(self, line: bytes) -> bool:
@@ -99,6 +101,7 @@ class BatchQueue:
             try:
                 self._write(line)  # another thread may have begun one
             except ValueError:
+                self._begun -= 1  # it did not get there
                 dropped = self._begin_locked(line)
                 if dropped is not None:
                     self._ledger.refuse(dropped)
@@ -114,14 +117,17 @@ class BatchQueue:
             self._no_room = has_room
             return "queue_full"
         segment.open()
+        self._before, self._exact = self._done, self._begun == self._done
+        self._begun += 1
         try:
             segment.write(line)
         except ValueError:
+            self._begun -= 1
             segment.remove()
             return "too_large"
         segment.created = self._clock()
         self._open, self._write = segment, segment.write
-        self._count = self._pause = 0  # to look soon
+        self._pause = 0  # to look soon
         # Else the listener knows when something is due, and what of it is to be written out.
         self._news = self._news or self._buffered or not self._full
         return None
@@ -130,8 +136,9 @@ class BatchQueue:
         """Close the open segment if it is full by count, tell the listener what is new, and see when to look next."""
         with guard:
             with self._ledger.lock:
-                is_full = self._count >= self._limits.max_export_batch_size and len(self._full) < _MAX_WAITING
-                if is_full or self._count >= self._room_locked():
+                count = self._done - self._before
+                is_full = count >= self._limits.max_export_batch_size and len(self._full) < _MAX_WAITING
+                if is_full or count >= self._room_locked():
                     self._close_locked()
             # Without the lock, for the listener may have to be started first.
             if self._news or not self._attended:
@@ -145,11 +152,11 @@ class BatchQueue:
                 self._pause = self._next_look_locked()
 
     def _next_look_locked(self) -> int:
-        """Return the count at which a caller looks again."""
+        """Return how many appends are done when a caller looks again."""
         if self._is_alone():
             return 0
-        full = min(self._limits.max_export_batch_size, self._room_locked())
-        return min(self._count + _STRIDE, full) if self._is_behind() else full
+        full = self._before + min(self._limits.max_export_batch_size, self._room_locked())
+        return min(self._done + _STRIDE, full) if self._is_behind() else full
 
     def _room_locked(self) -> int:
         """Return how many events the open segment, or the next, may have."""
@@ -205,12 +212,19 @@ class BatchQueue:
         segment = self._open
         if segment is not None:
             self._open, self._write = None, _refuse
-            segment.close()
+            segment.close(self._appended)
             self._full.append(segment)
             events = segment.events
             self._ledger.enter_locked(events)
             self._closed_events += events
             self._news = self._news or self._is_enough()
+
+    def _appended(self) -> int | None:
+        """Return how many events the segment that takes no more got; None if an append was under way, or never ended.
+
+        `self._done += 1` is one step of the interpreter, too: no thread or signal is let in before it is stored.
+        """
+        return self._done - self._before if self._exact and self._begun == self._done else None
 
     def _bytes(self, *, in_memory: bool) -> int:
         return sum(segment.size for segment in self._segments() if (type(segment) is MemorySegment) == in_memory)

@@ -114,15 +114,16 @@ class MemorySegment:
         self._map.seek(self._end)
         self._is_open = True
 
-    def close(self) -> None:
-        """Take no more, and count them."""
+    def close(self, appended: Callable[[], int | None] = lambda: None) -> None:
+        """Take no more, and count them, unless `appended` then knows how many there are."""
         if self._is_open:
             end = self._map.tell()
             self._map.seek(0, os.SEEK_END)
             # Others may have written between these two steps. No event has a zero byte, and all that is free is zeros.
             free = self._map.find(b"\0", end)
             end = free if free >= 0 else len(self._map)
-            self._end, self._events, self._is_open = end, self._count(end), False
+            events = appended()
+            self._end, self._events, self._is_open = end, self._count(end) if events is None else events, False
             if self._has_room_for_tail:
                 self._map[end - len(SEPARATOR) : self.size] = self.envelope.closing
 

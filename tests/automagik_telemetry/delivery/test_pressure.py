@@ -1,18 +1,21 @@
-"""While events come faster than they are sent: shared requests, files that go round, and few questions."""
+"""While events come faster than they are sent: files that go round, few questions, and a count without counting."""
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import pytest
 
+from automagik_telemetry.delivery.segment import MappedSegment
 from automagik_telemetry.delivery.told import read_told
 from tests.faults.bench import RETRY, SUCCESS, Bench, Sink
 from tests.faults.sending import ids, line
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from automagik_telemetry.delivery.exporter import ExportResult
@@ -137,6 +140,94 @@ def test_threads_share_a_queue(tmp_path: Path) -> None:
         ids(*(1_000_000 * thread + n for thread in range(4) for n in range(5_000)))
     )
     assert made.account()["queued"] == 20_000
+
+
+class Verified(MappedSegment):
+    """A segment that counts its lines whatever is known of them, and keeps both."""
+
+    counts: ClassVar[list[tuple[int | None, int]]]
+
+    def close(self, appended: Callable[[], int | None] = lambda: None) -> None:
+        """Take no more."""
+        found: list[int | None] = []
+
+        def once() -> int | None:
+            found.append(appended())
+            return found[0]
+
+        super().close(once)
+        self.counts.extend((each, self._count(self._end)) for each in found)
+
+
+@pytest.fixture
+def counts(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int | None, int]]:
+    """Return what was known of each segment's events when it was closed, and its lines."""
+    Verified.counts = []
+    monkeypatch.setattr("automagik_telemetry.delivery.queue.MappedSegment", Verified)
+    return Verified.counts
+
+
+def test_one_thread_leaves_nothing_to_count(tmp_path: Path, counts: list[tuple[int | None, int]]) -> None:
+    """Whatever closes a segment."""
+    made = Bench(tmp_path / "state", Sink(), segment_bytes=4096, max_export_batch_size=15)
+    made.log(*range(100))
+    made.pass_time(5.0)
+    made.log(*range(100, 107))
+    made.pass_time(5.0)
+    assert len(counts) > 7
+    assert all(known == lines for known, lines in counts)
+
+
+def test_threads_never_miscount(tmp_path: Path, counts: list[tuple[int | None, int]]) -> None:
+    """With the interpreter going round as fast as it can: what is known is right, and what is not is counted."""
+    made = Bench(tmp_path / "state", Sink(), segment_bytes=4096)
+
+    def log(thread: int) -> None:
+        for number in range(5_000):
+            made.log(10_000 * thread + number)
+            if number % 50 == 0:
+                time.sleep(0.000_01 * thread)
+
+    threads = [threading.Thread(target=log, args=(number,)) for number in range(4)]
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        for thread in threads:
+            thread.start()
+        while any(thread.is_alive() for thread in threads):
+            made.pipeline.queue.rotate()
+            made.tick()
+    finally:
+        sys.setswitchinterval(interval)
+    made.pass_time(5.0)
+    assert made.account()["queued"] == sum(lines for _, lines in counts) == len(made.sink.accepted) == 20_000
+    assert [(known, lines) for known, lines in counts if known not in (None, lines)] == []
+    assert {known is None for known, _ in counts} == {False, True}, "both were tried"
+
+
+@pytest.mark.fault(43)
+def test_an_append_that_never_ended_is_counted(tmp_path: Path, counts: list[tuple[int | None, int]]) -> None:
+    """A signal handler that raises leaves nobody's word to be taken for how many there are."""
+    made = Bench(tmp_path / "state", Sink())
+    queue = made.pipeline.queue
+    made.log(0)
+    write = queue._write
+
+    def interrupted(line: bytes) -> int:
+        write(line)
+        raise KeyboardInterrupt
+
+    queue._write = interrupted
+    with pytest.raises(KeyboardInterrupt):
+        made.log(1)
+    queue._write = write
+    made.log(2)
+    made.pass_time(5.0)
+    made.log(3)
+    made.pass_time(5.0)
+    assert made.sink.accepted == ids(*range(4))
+    assert made.account()["processed"] == 4
+    assert counts == [(None, 3), (None, 1)]
 
 
 def test_a_caller_makes_way_for_a_listener_that_is_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
