@@ -103,7 +103,7 @@ def endpoint(handler: BatchQueueHandler, timeout: float) -> list[Finding]:
     exporter = _machinery(handler).listener.exporter
     key = "resourceLogs" if handler.chain.signal == "logs" else "resourceSpans"
     started = time.monotonic()
-    result = exporter.export(gzip([f'{{"{key}":[]}}'.encode()]), timeout)
+    result = exporter.export(gzip(f'{{"{key}":[]}}'.encode()), timeout)
     seconds = time.monotonic() - started
     exporter.shutdown()
     url = exporter.url.partition("?")[0]

@@ -60,7 +60,7 @@ def _body(path: Path) -> bytes | None:
     try:
         signal = "logs" if os.pread(file.descriptor, 20, 0).startswith(b'{"resourceLogs"') else "traces"
         segment = AdoptedSegment(file, Envelope(*envelope(signal, {}, "", "")))
-        return Batch([segment]).body() if segment.events else None
+        return bytes(Batch([segment]).body(bytearray())) if segment.events else None
     finally:
         file.abandon()
 

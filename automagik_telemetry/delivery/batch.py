@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from automagik_telemetry.delivery.envelope import SEPARATOR
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from automagik_telemetry.delivery.segment import Segment
 
@@ -19,23 +19,26 @@ class Batch:
         self.segments = segments
         self.events = sum(segment.events for segment in segments)
 
-    def pieces(self) -> Iterator[bytes | memoryview]:
-        """Yield the request body, a piece at a time, which holds until the next; no fork happens meanwhile.
+    def body(self, scratch: bytearray) -> memoryview:
+        """Return the request body, which lies in `scratch`, grown as needed, until it is released.
 
-        Raises OSError if a file can't be read.
+        What is paged in once is written again each time. Raises OSError if a file can't be read.
         """
         envelope = self.segments[0].envelope
-        before = envelope.head
-        for segment in self.segments:
-            yield before
-            with segment.lines() as lines:
-                yield lines
-            before = SEPARATOR
-        yield envelope.closing
-
-    def body(self) -> bytes:
-        """Return the request body. Raises OSError if a file can't be read."""
-        return b"".join(map(bytes, self.pieces()))
+        sizes = [segment.lines_size for segment in self.segments]
+        end = len(envelope.head)
+        size = end + sum(sizes) - len(SEPARATOR) + len(envelope.closing)
+        if len(scratch) < size:
+            scratch.extend(bytes(size - len(scratch)))
+        body = memoryview(scratch)
+        body[:end] = envelope.head
+        for segment, lines_size in zip(self.segments, sizes, strict=True):
+            with body[end : end + lines_size] as lines:
+                segment.read_lines(lines)
+            end += lines_size
+            body[end - len(SEPARATOR) : end] = SEPARATOR  # where it was sealed
+        body[end - len(SEPARATOR) : size] = envelope.closing
+        return body[:size]
 
     def defer(self, until: float) -> None:
         """Keep with the segments that they may not be sent before `until` (Unix seconds)."""

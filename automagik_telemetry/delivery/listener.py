@@ -89,6 +89,7 @@ class BatchQueueListener:
         self._flushes_begun = 0
         self._flushes_done = 0
         self._orphans: deque[str] = deque()
+        self._scratch = bytearray()
         self._next_scan = self._next_question = self._next_entry = self._clock()
         self._untold = False
         if self._teller is not None:
@@ -165,6 +166,7 @@ class BatchQueueListener:
         if self.running is None and self._spool is None:
             self._ship_last()
         self.exporter.shutdown()
+        self._scratch = bytearray()
         if self.running is None:
             self.queue.release()
         self._tell()
@@ -220,6 +222,7 @@ class BatchQueueListener:
         due = self.queue.due_in()
         if due is None:
             self.queue.drop_spares()
+            self._scratch = bytearray()  # what it holds was sent, and may be what users say
             due = _RESCAN
         until_entry = self._next_entry - now if self._untold else _RESCAN
         until_scan = self._next_scan - now if self._spool else _RESCAN
@@ -231,17 +234,18 @@ class BatchQueueListener:
 
     def _ship(self, batch: Batch) -> None:
         try:
-            body = gzip(batch.pieces())
+            with batch.body(self._scratch) as body:
+                compressed = gzip(body)
         except OSError as error:
             self.last_error = f"unreadable batch: {error.strerror}"
             self.queue.settle(batch, dropped=batch.events, reason="unreadable")
             return
         if batch.events <= self._limits.max_export_batch_size:
-            result = self.exporter.export(body, self._limits.export_timeout)
+            result = self.exporter.export(compressed, self._limits.export_timeout)
         else:
             result = ExportResult(Outcome.TOO_LARGE)
         if result.outcome is Outcome.TOO_LARGE:
-            result = self._ship_parts(batch.body())
+            result = self._ship_parts(batch)
         if result.outcome is Outcome.RETRY:
             self._retry_later(batch, result)
             return
@@ -268,12 +272,13 @@ class BatchQueueListener:
             )
             self._teller.tell(self.ledger, now)
 
-    def _ship_parts(self, body: bytes) -> ExportResult:
-        """Send a body that is too large in parts, halved down to single events, of which only an offender is rejected.
+    def _ship_parts(self, batch: Batch) -> ExportResult:
+        """Send a batch that is too large in parts, halved down to single events, of which only an offender is rejected.
 
         The batch stays whole on disk until all parts are settled; what is sent again then carries the same ids.
         """
-        envelope, fragments = split(body)
+        with batch.body(self._scratch) as body:
+            envelope, fragments = split(bytes(body))
         size = self._limits.max_export_batch_size
         if len(fragments) <= size:
             size = max(1, (len(fragments) + 1) // 2)
@@ -281,7 +286,7 @@ class BatchQueueListener:
         rejected, detail = 0, ""
         while parts:
             part = parts.popleft()
-            result = self.exporter.export(gzip([join(envelope, part)]), self._limits.export_timeout)
+            result = self.exporter.export(gzip(join(envelope, part)), self._limits.export_timeout)
             if result.outcome is Outcome.TOO_LARGE and len(part) > 1:
                 middle = len(part) // 2
                 parts.extendleft([part[middle:], part[:middle]])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 from typing import TYPE_CHECKING
@@ -71,9 +70,14 @@ class AdoptedSegment:
     def trim(self) -> None:
         """See `Segment`: it is no larger than what it holds."""
 
-    def lines(self) -> contextlib.AbstractContextManager[bytes]:
+    @property
+    def lines_size(self) -> int:
         """See `Segment`."""
-        return contextlib.nullcontext(SEPARATOR.join(self._fragments))
+        return sum(map(len, self._fragments)) + len(SEPARATOR) * len(self._fragments)
+
+    def read_lines(self, into: memoryview) -> None:
+        """See `Segment`."""
+        into[:] = b"".join([fragment + SEPARATOR for fragment in self._fragments])
 
     def defer(self, until: float) -> None:
         """See `Segment`."""

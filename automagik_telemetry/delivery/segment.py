@@ -20,8 +20,7 @@ from automagik_telemetry.delivery.envelope import SEPARATOR
 from automagik_telemetry.delivery.importing import no_fork
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from contextlib import AbstractContextManager
+    from collections.abc import Callable
 
     from automagik_telemetry.delivery.envelope import Envelope
     from automagik_telemetry.delivery.spool import HeldFile
@@ -62,11 +61,12 @@ class Segment(Protocol):
     def trim(self) -> None:
         """Seal it, and give back what it does not need while it waits."""
 
-    def lines(self) -> AbstractContextManager[bytes | memoryview]:
-        """Give a look at what lies between head and closing, once it is sealed. Raises OSError if a file can't be read.
+    @property
+    def lines_size(self) -> int:
+        """The bytes of its lines, each an event and what separates it from the next, once it is sealed."""
 
-        No fork happens meanwhile, for a map that is looked at can't be closed, in the child neither.
-        """
+    def read_lines(self, into: memoryview) -> None:
+        """Copy the lines, but for the last separator. Raises OSError if a file can't be read."""
 
     def defer(self, until: float) -> None:
         """Keep with the segment that it may not be sent before `until` (Unix seconds)."""
@@ -158,15 +158,16 @@ class MemorySegment:
         """See `Segment`: it takes no more than what it holds."""
         self.close()
 
-    @contextlib.contextmanager
-    def lines(self) -> Iterator[bytes | memoryview]:
-        """See `Segment`."""
-        with no_fork(), memoryview(self._map) as content, content[self._lines] as lines:
-            yield lines
-
     @property
-    def _lines(self) -> slice:
-        return slice(len(self.envelope.head), self._end - len(SEPARATOR))
+    def lines_size(self) -> int:
+        """See `Segment`."""
+        return self._end - len(self.envelope.head)
+
+    def read_lines(self, into: memoryview) -> None:
+        """See `Segment`."""
+        # No fork meanwhile: a map that is looked at can't be closed, in the child neither.
+        with no_fork(), memoryview(self._map) as content, content[len(self.envelope.head) : self._end] as lines:
+            into[:] = lines
 
     def defer(self, until: float) -> None:
         """See `Segment`: no later process will ask."""
@@ -287,21 +288,12 @@ class MappedSegment(MemorySegment):
             self._map.close()
             os.ftruncate(self._file.descriptor, self.size)
 
-    @contextlib.contextmanager
-    def lines(self) -> Iterator[bytes | memoryview]:
+    def read_lines(self, into: memoryview) -> None:
         """See `Segment`."""
-        if self._is_trimmed:
-            yield self._read_lines()
-        else:
-            with super().lines() as lines:
-                yield lines
-
-    def _read_lines(self) -> bytes:
-        start, stop = self._lines.start, self._lines.stop
-        lines = os.pread(self._file.descriptor, stop - start, start)
-        if len(lines) < stop - start:
+        if not self._is_trimmed:
+            super().read_lines(into)
+        elif os.preadv(self._file.descriptor, [into], len(self.envelope.head)) < len(into):
             raise OSError(errno.ENODATA, "cut by somebody else")
-        return lines
 
     def defer(self, until: float) -> None:
         """See `Segment`."""

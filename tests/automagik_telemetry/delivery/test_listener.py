@@ -337,9 +337,10 @@ def test_memory_survives_a_close(tmp_path: Path) -> None:
 
 
 def test_what_was_sent_is_not_kept(bench: Callable[..., Bench]) -> None:
-    """On disk, once nothing waits."""
+    """Neither in what the body was put together in, nor on disk, once nothing waits."""
     made = bench()
     made.log(*range(3))
     made.pass_time(5.0)
     assert made.sink.accepted == ids(*range(3))
+    assert made.pipeline.listener._scratch == b""
     assert made.pipeline.queue._spares == []

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     Certify = Callable[..., tuple[str, str]]
 
-GZIPPED = gzip([join(ENVELOPE, [fragment(0)])])
+GZIPPED = gzip(join(ENVELOPE, [fragment(0)]))
 
 
 def export(url: str) -> ExportResult:
