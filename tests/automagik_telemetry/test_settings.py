@@ -48,7 +48,7 @@ BAD = [
     ("AUTOMAGIK_ENABLE_TRACING_IN_CI", "perhaps", "enable_in_ci", False),
     ("AUTOMAGIK_STATE_DIR", "relative", "state_dir", None),
     ("AUTOMAGIK_TRACE_QUEUE_SIZE", "0", "max_queue_size", 100_000),
-    ("AUTOMAGIK_TRACE_BATCH_SIZE", "many", "batch_size", 2_000),
+    ("AUTOMAGIK_TRACE_BATCH_SIZE", "many", "batch_size", 8_000),
     ("AUTOMAGIK_TRACE_SCHEDULE_DELAY", "nan", "schedule_delay", 5.0),
     ("AUTOMAGIK_TRACE_EXPORT_TIMEOUT", "-1", "export_timeout", 10.0),
     ("AUTOMAGIK_SAMPLING_RATE", "1.5", "default_sampling_rate", None),
