@@ -105,7 +105,8 @@ def _growth(what: str) -> Callable[[Turn], list[float]]:
 
 def _largest(growths: list[list[float]]) -> float:
     """Return the largest of the medians: the largest of each turn would be of whatever came at a slow moment."""
-    return max(median(each) for each in zip(*growths, strict=True))
+    columns: list[tuple[float, ...]] = list(zip(*growths, strict=True))
+    return max(median(each) for each in columns)
 
 
 def _per_attribute(of: Turn) -> float:
