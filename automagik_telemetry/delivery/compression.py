@@ -1,4 +1,4 @@
-"""Compresses a request body with gzip: by isal, in a fifth of the time, or by zlib where there is no wheel of it."""
+"""Compresses a request body with gzip: by isal, in a fifth of the time, or by zlib where that is not installed."""
 
 from __future__ import annotations
 
@@ -26,6 +26,6 @@ def _compress() -> Callable[[bytes | memoryview, int, int], bytes]:
     try:
         with importing():
             from isal import isal_zlib  # noqa: PLC0415 - see above
-    except (ImportError, OSError):  # no wheel for the platform, or too many open files just now
+    except (ImportError, OSError):  # not there, or too many open files just now
         return zlib.compress
     return isal_zlib.compress

@@ -7,6 +7,7 @@ import zipfile
 from pathlib import Path, PurePosixPath
 
 import pytest
+from packaging.metadata import Metadata
 
 from automagik_telemetry.version import __version__
 
@@ -57,6 +58,40 @@ def test_wheel_carries_the_logging_file(wheel: Path) -> None:
     """The wheel's logging.yaml is the one that stands at the top of the checkout."""
     with zipfile.ZipFile(wheel) as archive:
         assert archive.read("automagik_telemetry/logging.yaml") == (ROOT / "logging.yaml").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("system", "machine", "implementation", "required"),
+    [
+        ("linux", "x86_64", "CPython", True),
+        ("darwin", "x86_64", "CPython", True),
+        ("darwin", "arm64", "CPython", True),
+        ("linux", "aarch64", "CPython", False),  # the kernel's word, under which a Raspberry Pi OS of 32 bits may run
+        ("linux", "armv7l", "CPython", False),
+        ("win32", "AMD64", "CPython", False),  # of a Python of 32 bits, too
+        ("linux", "x86_64", "PyPy", False),
+    ],
+)
+def test_compressor_is_required_where_it_has_wheels(
+    wheel: Path, system: str, machine: str, implementation: str, required: object
+) -> None:
+    """Elsewhere an installer would try to build it, and fail."""
+    with zipfile.ZipFile(wheel) as archive:
+        metadata = archive.read(f"automagik_telemetry-{__version__}.dist-info/METADATA")
+    environment = {
+        "sys_platform": system,
+        "platform_machine": machine,
+        "platform_python_implementation": implementation,
+        "python_version": "3.11",
+        "extra": "",
+    }
+    needed = {
+        each.name
+        for each in Metadata.from_email(metadata, validate=False).requires_dist or ()
+        if each.marker is None or each.marker.evaluate(environment)
+    }
+    assert {"structlog", "httpx"} < needed
+    assert ("isal" in needed) == required
 
 
 def test_sdist_has_what_is_needed_to_work_on_it(sdist_names: set[str]) -> None:
