@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from contextvars import Context
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -17,7 +16,7 @@ if TYPE_CHECKING:
     from typing import Self
 
 _random = ForkSafeRandom()
-new_ids = FreshIds(partial(_random.getrandbits, 64)).new
+new_ids = FreshIds().new
 """Returns the ids of a new trace and its first span."""
 # https://www.w3.org/TR/trace-context/: version 00 has four parts, a later one may have more, and ff is none.
 _TRACEPARENT = re.compile(rb"(?!ff)([0-9a-f]{2})-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-[0-9a-f]{2}(-.*)?")

@@ -59,11 +59,14 @@ _KINDS: Final[dict[type[Kind], str]] = {
         elif value > 999: value = (value + 5) // 10 * 10
         a# = f'HEAD{{"intValue":"{value}"}}}},'""",
     Duration: """
-        if type(value) is not float or not 100.0 <= value < least#: value = known(take#(value))
-        elif value < 1000.0: value = (value + 0.5) // 1.0
-        elif value < 10000.0: value = (value + 5.0) // 10.0 * 10.0
-        else: value = (value + 50.0) // 100.0 * 100.0
-        a# = f'HEAD{{"doubleValue":{value!r}}}}},'""",
+        if type(value) is not float or not 100.0 <= value < least#:
+            value = known(take#(value))
+            a# = f'HEAD{{"doubleValue":{value!r}}}}},'
+        else:
+            if value < 1000.0: value = int(value + 0.5)
+            elif value < 10000.0: value = int(value + 5.0) // 10 * 10
+            else: value = int(value + 50.0) // 100 * 100
+            a# = f'HEAD{{"doubleValue":{value}.0}}}},'""",
     Measure: """
         a# = f'HEAD{{"doubleValue":{known(take#(value))!r}}}}},'""",
 }
@@ -98,7 +101,6 @@ def compiled(event: str, anonymize: Anonymize, encoder: OTLPSpan | OTLPLogRecord
         "vocabulary": anonymize.vocabulary,
         "marks": {success: _marks(event, encoder, success) for success in (True, False, None)},
         "ids": encoder.fresh_ids,
-        "draw": encoder.fresh_ids.draw,
         "known": _known,
         "own_ids": _own_ids(anonymize, encoder),
         "unusual": _unusual,
@@ -138,7 +140,7 @@ def encode(fields, level, timestamp):
     if 'trace_id' in fields or 'span_id' in fields or 'parent_span_id' in fields or 'sample_rate' in fields:
         trace_id, span_id, above = own_ids(fields, f'{every}')
     else:
-        span_id = (draw() or 1).to_bytes(8, 'big').hex()
+        span_id = next(ids.ready, None) or ids.more()
         trace_id = ids.process + span_id
         above = ''
     return f'{text}'.encode()

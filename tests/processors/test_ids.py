@@ -22,6 +22,8 @@ def test_a_fork_gives_other_ids() -> None:
     seen = {in_a_child(encode) for _ in range(3)} | {encode(None, "", {"event": "e", "timestamp": 1.0})}
     assert len(seen) == 4
     assert len({re.findall(b'"traceId":"([0-9a-f]{16})', each)[0] for each in seen}) == 4, "each process has its own"
+    spans = {re.findall(b'"spanId":"([0-9a-f]{16})', each)[0] for each in seen}
+    assert len(spans) == 4, "what was drawn ahead is the parent's"
 
 
 def in_a_child(encode: OTLPSpan) -> bytes:
@@ -49,6 +51,16 @@ def test_fresh_ids_differ_in_what_must_be_random() -> None:
     assert len({span for _, span in made}) == 10_000
     assert len({trace[:16] for trace, _ in made}) == 1
     assert FreshIds().new()[0][:16] != made[0][0][:16]
+
+
+def test_what_is_drawn_is_valid(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An id of zeros would be none; of many that are drawn in one go, each is looked at."""
+    drawn = bytes(8) + bytes(7) + b"\x10" + b"\x0f" + bytes(7) + bytes(8 * 61)
+    monkeypatch.setattr(ForkSafeRandom, "randbytes", lambda _self, _count: drawn)
+    ids = FreshIds()
+    assert ids.process == "0" * 15 + "1"
+    assert [ids.new()[1] for _ in range(3)] == ["0" * 14 + "10", "0f" + "0" * 14, "0" * 15 + "1"]
+    assert FreshIds(lambda: 0).new()[1] == "0" * 15 + "1"
 
 
 def test_threads_share_no_ids() -> None:
