@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tests.bench.plan import CLOSE, GOALS, ONCE, OTHERS, Figures, Run, Turn
+from tests.bench.plan import CLOSE, CLOSEST, GOALS, ONCE, OTHERS, Figures, Run, Turn
 from tests.bench.sink import counted, sink
 from tests.bench.tables import clients_table, goals_table
 
@@ -82,7 +82,7 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--only")
     options = parser.parse_args()
-    wanted = [(*CLOSE, *OTHERS), CLOSE, CLOSE] * options.rounds + [ONCE]
+    wanted = [(*CLOSE, *OTHERS), CLOSE, CLOSE, *8 * [CLOSEST]] * options.rounds + [ONCE]
     with sink() as url:
         turns = [
             turn([run for run in runs if options.only in (None, run.scenario)], f"{number} of {len(wanted)}", url)
