@@ -8,16 +8,18 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from automagik_processors.ids import ForkSafeRandom, FreshIds
+from automagik_processors.ids import FreshIds
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from contextvars import ContextVar
     from typing import Self
 
-_random = ForkSafeRandom()
-new_ids = FreshIds().new
+_fresh = FreshIds()
+new_ids = _fresh.new
 """Returns the ids of a new trace and its first span."""
+new_span_id = _fresh.new_span
+"""Returns a span id that nothing else has."""
 # https://www.w3.org/TR/trace-context/: version 00 has four parts, a later one may have more, and ff is none.
 _TRACEPARENT = re.compile(rb"(?!ff)([0-9a-f]{2})-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-[0-9a-f]{2}(-.*)?")
 
@@ -27,11 +29,6 @@ _TRACE, _SPAN, _PARENT = (
     Context().run(structlog.contextvars.bind_contextvars, **{name: ""})[name].var
     for name in ("trace_id", "span_id", "parent_span_id")
 )
-
-
-def new_span_id() -> str:
-    """Return a span id that nothing else has."""
-    return f"{_random.getrandbits(64) or 1:016x}"
 
 
 def is_bound() -> bool:
@@ -54,7 +51,7 @@ class Span:
     def __init__(self, remote: tuple[str, str] | None = None) -> None:
         trace_id, parent = _bound(_TRACE), _bound(_SPAN)
         if not trace_id:
-            trace_id, parent = remote or (f"{_random.getrandbits(128) or 1:032x}", parent)
+            trace_id, parent = remote or (new_span_id() + new_span_id(), parent)
         self.trace_id = trace_id
         self.span_id = new_span_id()
         self.parent_span_id = parent or None

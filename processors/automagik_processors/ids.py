@@ -59,9 +59,13 @@ class FreshIds:
         self.ready = ready
         return next(ready)
 
+    def new_span(self) -> str:
+        """Return the id of a span. The compiled encoders do the same in their place."""
+        return next(self.ready, None) or self.more()
+
     def new(self) -> tuple[str, str]:
-        """Return the ids of a trace and its first span. The compiled encoders do the same in their place."""
-        span_id = next(self.ready, None) or self.more()
+        """Return the ids of a trace and its first span."""
+        span_id = self.new_span()
         return self.process + span_id, span_id
 
 
