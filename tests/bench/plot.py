@@ -26,7 +26,9 @@ def draw(found: Turn, path: Path) -> None:
     axes[0].bar_label(axes[0].barh(names, costs, color=colors), fmt="%.3g", padding=2)
     axes[0].set(title="CPU for one event until it is delivered, us", xscale="log")
     for axis, (what, runs) in zip(axes[1:], GROWTH.items(), strict=True):
-        axis.plot([run.number for run in runs], [found[run]["cpu"] for run in runs], "o-", color="tab:orange")
-        axis.set(title=f"by {what}", xscale="log", xlabel=what)
+        numbers, costs = [run.number for run in runs], [found[run]["cpu"] for run in runs]
+        axis.plot(numbers, costs, "o-", color="tab:orange", clip_on=False)
+        # A cost that is the same for each attribute is a straight line, where the axis is not logarithmic.
+        axis.set(title=f"by {what}", xscale="linear" if what == "attributes" else "log", xlabel=what)
         axis.set_ylim(bottom=0)
     figure.savefig(path, metadata={"Date": None})
