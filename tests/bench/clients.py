@@ -251,3 +251,6 @@ CLIENTS: dict[str, Callable[[str], Client]] = {
         langwatch,
     )
 }
+
+SILENT = ("disabled", "noop", "queue_listener", "ours_off", "ours_below")
+"""Clients that send nothing, by their nature."""

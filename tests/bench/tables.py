@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tests.bench.clients import CLIENTS
+from tests.bench.clients import CLIENTS, SILENT
 from tests.bench.plan import Goal, Run, Turn
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
-
-_SILENT = ("disabled", "noop", "queue_listener", "ours_off", "ours_below")
-"""Clients that send nothing, by their nature."""
 
 
 def clients_table(found: Turn) -> str:
@@ -24,7 +21,7 @@ def clients_table(found: Turn) -> str:
         what = (client.__doc__ or "").split("\n")[0].removeprefix("Return ").rstrip(".")
         times = [_short(figures[figure]) for figure in ("cpu", "p50", "p99", "p99.9")]
         share = f"{100 * figures['lost'] / figures['events']:.0f} %" if figures["lost"] >= 0 else "0 %, sent twice"
-        sent = ["-", "-"] if name in _SILENT else [share, _short(figures["bytes"])]
+        sent = ["-", "-"] if name in SILENT else [share, _short(figures["bytes"])]
         rows.append([f"`{name}`: {what}", *times, *sent])
     return _table(["client", "CPU", "call p50", "p99", "p99.9", "lost", "wire bytes"], rows)
 

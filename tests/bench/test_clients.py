@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.bench.clients import CLIENTS
-from tests.bench.plan import CLOSE, GOALS, ONCE, OTHERS, Run
+from tests.bench.plan import CLOSE, DELIVERS, GOALS, ONCE, OTHERS, Run
 from tests.bench.sink import ROOT, counted, sink
 from tests.bench.tables import clients_table, goals_table
 
@@ -18,16 +18,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 NEEDS = {"logfire": "logfire", "sentry_logs": "sentry_sdk", "langwatch": "langwatch", "otel_logs": "opentelemetry.sdk"}
-SENDING = [
-    "ours",
-    "ours_structlog",
-    "ours_track_event",
-    "ours_langwatch",
-    "otel_logs",
-    "otel_spans",
-    "logfire",
-    "sentry_logs",
-]
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +27,7 @@ def url() -> Iterator[str]:
         yield url
 
 
-@pytest.mark.parametrize("client", SENDING)
+@pytest.mark.parametrize("client", [run.client for run in DELIVERS])
 def test_client_delivers(url: str, client: str) -> None:
     """What a client logs arrives, all of it, and is counted."""
     module = NEEDS.get(client, "structlog")
