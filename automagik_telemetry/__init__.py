@@ -9,7 +9,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from automagik_telemetry.delivery.importing import importing
+from automagik_telemetry.delivery.fork_lock import importing
 from automagik_telemetry.logging_config import ConfigurationError
 from automagik_telemetry.manager import TracingManager, configure, get_tracing_manager
 from automagik_telemetry.version import __version__
@@ -58,7 +58,7 @@ _MODULES = {
 def __getattr__(name: str) -> object:
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    with importing():
+    with importing:
         value = globals()[name] = getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
     return value
 

@@ -10,7 +10,7 @@ import time
 from typing import TYPE_CHECKING
 
 from automagik_telemetry import consent, host, logging_config
-from automagik_telemetry.delivery.importing import importing
+from automagik_telemetry.delivery.fork_lock import importing
 from automagik_telemetry.settings import OFF, Settings
 from automagik_telemetry.structlog_setup import configure_structlog
 
@@ -90,7 +90,7 @@ def get_tracing_manager() -> TracingManager:
     """Return the process's manager, made at the first call. Raises ConfigurationError for a bad logging.yaml."""
     global _manager  # noqa: PLW0603 - one per process is the contract
     if _manager is None:
-        with importing(), _lock:
+        with importing, _lock:
             if _manager is None:
                 _manager = TracingManager()
     return _manager
@@ -104,7 +104,7 @@ def configure(path: str | os.PathLike[str] | None = None) -> TracingManager:
     are. Raises ConfigurationError, before anything is changed.
     """
     global _manager  # noqa: PLW0603 - see `get_tracing_manager`
-    with importing():
+    with importing:
         builder = logging_config.builder_of(path, Settings.from_environ())
         for name in builder.names():
             builder.handler(name)

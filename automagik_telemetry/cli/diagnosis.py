@@ -1,4 +1,4 @@
-"""What the doctor looks at, each as a finding: the disk, what waits, what was told of the past, and the endpoint."""
+"""What the doctor looks at, each as a finding: the disk, what waits, the stats, and the endpoint."""
 
 from __future__ import annotations
 
@@ -9,19 +9,15 @@ from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from automagik_telemetry import identity
-from automagik_telemetry.cli.explain import reasons
+from automagik_telemetry.cli.delivery import plural, reasons
 from automagik_telemetry.delivery.compression import gzip
 from automagik_telemetry.delivery.exporter import Outcome
-from automagik_telemetry.delivery.ledger import Ledger
 from automagik_telemetry.delivery.spool import created
-from automagik_telemetry.delivery.told import read_told
 from automagik_telemetry.private_files import UnsafeDirectoryError, private_directory
-from automagik_telemetry.sinks import langwatch_account
 
 if TYPE_CHECKING:
     from automagik_telemetry.delivery.exporter import ExportResult
     from automagik_telemetry.delivery.handler import BatchQueueHandler
-    from automagik_telemetry.delivery.pipeline import Pipeline
     from automagik_telemetry.settings import Settings
 
 _DAY = 86_400.0
@@ -58,49 +54,40 @@ def state_directory(settings: Settings) -> Finding:
     return Finding("ok", about, path)
 
 
-def account(handler: BatchQueueHandler) -> list[Finding]:
-    """Return what waits in a sink's folder, and what its processes have told of the last attempts."""
-    spool = _machinery(handler).spool
+def delivery(handler: BatchQueueHandler) -> list[Finding]:
+    """Return what waits in a sink's folder, and the delivery stats of all its processes."""
+    spool = handler.build().spool
     if spool is None:
-        return [Finding("note", handler.sink, "events wait in memory only; there is nothing on disk to tell of them.")]
-    names, told = spool.names(), read_told(spool.directory)
+        return [Finding("note", handler.sink, "events wait in memory only; there are no stats on disk.")]
+    names, totals = spool.names(), spool.totals()
+    state = totals.state
     age = time.time() - created(names[0]) if names else 0.0
-    waits = f"{len(names)} batches wait, {spool.usage():,} bytes"
+    events = plural(spool.pending(), "event")
+    waits = f"{events} in {plural(len(names), 'batch', 'es')} wait{'s' * (len(names) == 1)}, {spool.usage():,} bytes"
     found = [Finding("ok", handler.sink, f"{waits}.")]
     if age > _DAY:
         says = f"{waits}, the oldest for {age / _DAY:.1f} days."
         found = [
             Finding("wrong", handler.sink, says, "See what is said of the endpoint, then: automagik-telemetry flush")
         ]
-    if told.get("failures"):
-        wait = max(0.0, max(told["retry_at"], spool.not_before()) - time.time())
-        says = f"the last {told['failures']} attempts failed: {told['last_error']}; the next is {_in(wait)}."
+    if state["failures"]:
+        wait = max(0.0, max(state["retry_at"], spool.not_before()) - time.time())
+        failed = "attempt" if state["failures"] == 1 else f"{state['failures']} attempts"
+        says = f"the last {failed} failed: {state['last_error']}; the next is {_in(wait)}."
         found.append(Finding("note", handler.sink, says))
     elif spool.not_before() > time.time():
         found.append(
             Finding("note", handler.sink, f"the endpoint asked to wait {_in(spool.not_before() - time.time())}.")
         )
-    if told.get("last_success"):
-        found.append(Finding("ok", handler.sink, f"last success {_ago(told['last_success'] or 0.0)}."))
-    if told.get("dropped"):
-        dropped = ", ".join(f"{count:,} {reason}" for reason, count in sorted(told["dropped"].items()))
-        found.append(Finding("note", handler.sink, f"dropped in all: {dropped}."))
-    return found
-
-
-def traces(settings: Settings) -> list[Finding]:
-    """Return what the processes of the last days have told of the traces that they recorded."""
-    told = langwatch_account.read(identity.state_directory(settings.state_dir))
-    if not told:
-        return []
-    logged = told["traces"].get("traces", 0)
-    said = f"{logged:,} traces logged and {told['sent']:,} sent in {told['days']} days"
-    return [Finding("note", "langwatch", f"{line}.") for line in (said, *reasons(told))]
+    if state["last_success"]:
+        found.append(Finding("ok", handler.sink, f"last success {_ago(state['last_success'])}."))
+    counted = [*reasons(totals.dropped), *reasons(totals.recorded)]
+    return [*found, *(Finding("note", handler.sink, f"{line}.") for line in counted)]
 
 
 def endpoint(handler: BatchQueueHandler, timeout: float) -> list[Finding]:
     """Ask a sink's endpoint to take a request without an event, and return what comes of it."""
-    exporter = _machinery(handler).listener.exporter
+    exporter = handler.build().worker.exporter
     key = "resourceLogs" if handler.chain.signal == "logs" else "resourceSpans"
     started = time.monotonic()
     result = exporter.export(gzip(f'{{"{key}":[]}}'.encode()), timeout)
@@ -161,11 +148,6 @@ def _clock(said: str | None) -> list[Finding]:
         return [Finding("ok", "clock", "agrees with the endpoint's.")]
     way = "ahead of" if skew > 0 else "behind"
     return [Finding("wrong", "clock", f"{abs(skew):,.0f} s {way} the endpoint's.", "Set it right, by NTP best.")]
-
-
-def _machinery(handler: BatchQueueHandler) -> Pipeline:
-    """Return what would ship a sink's events, at rest, with an account of its own."""
-    return handler.build(Ledger())
 
 
 def _in(seconds: float) -> str:

@@ -68,14 +68,13 @@ def _sink(builder: logging_config.Builder, name: str) -> BatchQueueHandler | Non
 
 
 def _of_sink(handler: BatchQueueHandler, settings: Settings, timeout: float) -> list[Finding]:
-    from automagik_telemetry.cli.diagnosis import Finding, account, endpoint, traces
+    from automagik_telemetry.cli.diagnosis import Finding, delivery, endpoint
 
     if handler.level >= OFF:
         decide = consent.decide_langwatch if handler.sink == "langwatch" else consent.decide_telemetry
         rule = decide(settings).rule if decide(settings).level >= OFF else "its level in logging.yaml is OFF"
         return [Finding("note", handler.sink, f"off: {rule}. It is not asked.")]
-    recorded = traces(settings) if handler.sink == "langwatch" else []
-    return [*recorded, *account(handler), *endpoint(handler, timeout)]
+    return [*delivery(handler), *endpoint(handler, timeout)]
 
 
 class _Heard(logging.Handler):

@@ -19,8 +19,9 @@ def command(timeout: float) -> None:
         return
     settled = manager.flush(timeout)
     tracer = manager.telemetry.get_metrics()
-    account = tracer["tracer"]
-    click.echo(f"{account['processed']} events sent, {account['dropped']} dropped.")
+    own = tracer["tracer"]
+    counted = {name: own[name] + own["recovered"][name] for name in ("processed", "dropped")}
+    click.echo(f"{counted['processed']} events sent, {counted['dropped']} dropped.")
     if not settled:
         click.echo(f"Not all could be sent: {tracer['last_error'] or 'the time was too short'}.", err=True)
         sys.exit(1)

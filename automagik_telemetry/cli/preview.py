@@ -48,9 +48,9 @@ def command(raw: bool) -> None:  # noqa: FBT001 - click's way to give flags
 
 def _body(path: Path) -> bytes | None:
     """Return the request body that a segment's file is, read as the next process would; None if it holds no event."""
-    from automagik_telemetry.delivery.batch import Batch
     from automagik_telemetry.delivery.envelope import Envelope
-    from automagik_telemetry.delivery.recovery import AdoptedSegment
+    from automagik_telemetry.delivery.recovery import RecoveredSegment
+    from automagik_telemetry.delivery.segment import body_of
     from automagik_telemetry.delivery.spool import HeldFile
 
     try:
@@ -58,9 +58,9 @@ def _body(path: Path) -> bytes | None:
     except OSError:
         return None
     try:
-        signal = "logs" if os.pread(file.descriptor, 20, 0).startswith(b'{"resourceLogs"') else "traces"
-        segment = AdoptedSegment(file, Envelope(*envelope(signal, {}, "", "")))
-        return bytes(Batch([segment]).body(bytearray())) if segment.events else None
+        signal = "logs" if file.read(20).startswith(b'{"resourceLogs"') else "traces"
+        segment = RecoveredSegment(file, Envelope(*envelope(signal, {}, "", "")))
+        return body_of([segment]) if segment.events else None
     finally:
         file.abandon()
 

@@ -19,6 +19,7 @@ def command() -> None:
 def purge() -> None:
     """Delete the segments that no program holds, of every destination, and say how many there were."""
     from automagik_telemetry.delivery.spool import Spool
+    from automagik_telemetry.delivery.stats import DeliveryStats
 
     deleted = held = 0
     for folder in queues():
@@ -27,12 +28,17 @@ def purge() -> None:
         except OSError as error:
             click.echo(f"Left alone: {error}", err=True)
             continue
+        stats = DeliveryStats()
         for name in spool.names():
-            if file := spool.adopt(name):
-                file.remove()
-                deleted += 1
-            else:
+            if (file := spool.adopt(name)) is None:
                 held += 1
+                continue
+            stats.attach(spool)
+            with stats.lock:
+                stats.settle(file.id, 0, {"purged": file.events()})
+            file.remove()
+            stats.settled()
+            deleted += 1
     click.echo(f"Queued batches deleted: {deleted}.")
     if held:
         click.echo(f"In use by running programs: {held}. They delete their own once telemetry is off.")

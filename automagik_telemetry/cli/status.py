@@ -10,13 +10,10 @@ from typing import Any
 import click
 
 from automagik_telemetry import choice, consent, identity, logging_config
-from automagik_telemetry.cli import explain
+from automagik_telemetry.cli.delivery import destinations, lines, plural
 from automagik_telemetry.cli.failure import Failure
 from automagik_telemetry.cli.purge import queues
-from automagik_telemetry.cli.told_lines import told_lines
-from automagik_telemetry.delivery.told import read_told
 from automagik_telemetry.settings import LEVELS, OFF, Settings
-from automagik_telemetry.sinks import langwatch_account
 from automagik_telemetry.sinks.langwatch import traces_url
 
 _NAMES = {number: name for name, number in LEVELS.items()}
@@ -38,25 +35,16 @@ def command(as_json: bool) -> None:  # noqa: FBT001 - click's way to give flags
         click.echo(f"{click.style(sink['sink'], bold=True)}: {state}")
         click.echo(f"  decided by  {sink['rule']}")
         click.echo(f"  sends to    {sink['endpoint'] or '-'}")
-        _echo_account(sink)
-    click.echo(f"queued on disk: {described['queued_bytes']:,} bytes in {described['queued_batches']} batches")
-    for told in described["deliveries"]:
-        for line in told_lines(told):
+        if "key" in sink:
+            click.echo(f"  key         {sink['key']}")
+    click.echo(
+        f"queued on disk: {described['queued_bytes']:,} bytes in {plural(described['queued_batches'], 'batch', 'es')}"
+    )
+    for destination in described["destinations"]:
+        for line in lines(destination):
             click.echo(line)
     for label, key in (("configuration", "configuration"), ("saved choice", "saved_choice"), ("state", "state")):
         click.echo(f"{label}: {described[key]}")
-
-
-def _echo_account(sink: dict[str, Any]) -> None:
-    if "key" in sink:
-        click.echo(f"  key         {sink['key']}")
-    if account := sink.get("account"):
-        logged = account["traces"].get("traces", 0)
-        click.echo(f"  {account['days']} days      {logged:,} traces logged, {account['sent']:,} sent")
-        for line in explain.reasons(account):
-            click.echo(f"              {line}")
-        if account["last_error"]:
-            click.echo(f"  last error  {explain.error(account['last_error'])}")
 
 
 def status() -> dict[str, Any]:
@@ -69,7 +57,7 @@ def status() -> dict[str, Any]:
         "sinks": [_telemetry(settings, path), _langwatch(settings, path)],
         "queued_batches": len(segments),
         "queued_bytes": sum(_size(file) for file in segments),
-        "deliveries": [told for folder in queues() if (told := read_told(str(folder)))],
+        "destinations": destinations(),
         "configuration": str(path),
         "saved_choice": str(choice.path()) if choice.path().exists() else "none",
         "state": str(state) if state.exists() else "none",
@@ -82,16 +70,15 @@ def _telemetry(settings: Settings, path: Path) -> dict[str, Any]:
 
 
 def _langwatch(settings: Settings, path: Path) -> dict[str, Any]:
-    """Return the state of the sink of traces, and what became of them; of the key, whether there is one."""
+    """Return the state of the sink of traces; of the key, whether there is one."""
     decision = consent.decide_langwatch(settings)
     # A trace is logged at INFO, or ERROR if anything in it failed; there is nothing below.
     decision = _strictest("langwatch", decision._replace(level=max(decision.level, LEVELS["INFO"])), path)
     endpoint = traces_url(settings.langwatch_endpoint) if settings.langwatch_endpoint else None
-    account = langwatch_account.read(identity.state_directory(settings.state_dir))
     given = os.environ.get("LANGWATCH_API_KEY", "").strip()
     key = "set" if settings.langwatch_api_key else "unusable" if given else "not set"
     row = _row("langwatch", decision, endpoint if decision.given else None)
-    return {**row, "key": key, "account": account}
+    return {**row, "key": key}
 
 
 def _strictest(sink: str, decision: consent.Consent, path: Path) -> consent.Consent:

@@ -6,7 +6,7 @@ import zlib
 from functools import cache
 from typing import TYPE_CHECKING
 
-from automagik_telemetry.delivery.importing import importing
+from automagik_telemetry.delivery.fork_lock import importing
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,7 +24,7 @@ def gzip(body: bytes | memoryview) -> bytes:
 def _compress() -> Callable[[bytes | memoryview, int, int], bytes]:
     """Return the faster module's `compress`, imported when it is first needed: it takes 700 KiB of memory."""
     try:
-        with importing():
+        with importing:
             from isal import isal_zlib  # noqa: PLC0415 - see above
     except (ImportError, OSError):  # not there, or too many open files just now
         return zlib.compress

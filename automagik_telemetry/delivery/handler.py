@@ -13,9 +13,9 @@ import structlog
 
 from automagik_telemetry.delivery.chain import ChainFormatter, no_line
 from automagik_telemetry.delivery.envelope import SEPARATOR
+from automagik_telemetry.delivery.fork_lock import importing
 from automagik_telemetry.delivery.guard import guard
-from automagik_telemetry.delivery.importing import importing
-from automagik_telemetry.delivery.ledger import Ledger
+from automagik_telemetry.delivery.stats import DeliveryStats, Pending, delivery_metrics
 from automagik_telemetry.settings import LEVELS, OFF
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ class BatchQueueHandler(logging.Handler):
         *,
         strictest: Callable[[], int],
         verify: Callable[[ChainFormatter], object],
-        pipeline: Callable[[ChainFormatter, Ledger, Callable[[], bool]], Pipeline],
+        pipeline: Callable[[ChainFormatter, DeliveryStats, Callable[[], bool]], Pipeline],
     ) -> None:
         """Make the handler of the sink `name`.
 
@@ -55,7 +55,7 @@ class BatchQueueHandler(logging.Handler):
         # So that a configuration file may say OFF: this is the name of the number, as `logging` wants it.
         logging.addLevelName(OFF, "OFF")
         self.sink = name
-        self.ledger = Ledger()
+        self.stats = DeliveryStats()
         self._strictest = strictest
         self._verify = verify
         self._build = pipeline
@@ -105,14 +105,14 @@ class BatchQueueHandler(logging.Handler):
                 return False
             record = passed if isinstance(passed, logging.LogRecord) else record
         if guard.busy:
-            self.ledger.refuse("reentrant")
+            self.stats.drop("reentrant")
             return True
         try:
             # What a record has beside its fields is no field, so that most need no dict of their own.
             line = self._usual_line(record.msg, record.levelno, record.created, record.__dict__)
             self._append(self._encode(record) + SEPARATOR if line is None else line)
         except structlog.DropEvent as drop:
-            self.ledger.refuse(getattr(drop, "reason", "processor"))
+            self.stats.drop(getattr(drop, "reason", "processor"))
         except Exception as error:  # noqa: BLE001 - nothing of ours reaches the host as an exception
             self._fail(error)
         return True
@@ -184,8 +184,7 @@ class BatchQueueHandler(logging.Handler):
         """Return the sink's account; see `Pipeline.metrics`."""
         if self._pipeline is not None:
             return self._pipeline.metrics()
-        with self.ledger.lock:
-            tracer = {**self.ledger.snapshot_locked(), "pending": 0, "pending_bytes": 0, "storage": None}
+        tracer = delivery_metrics(self.stats.own(), self.stats.recovered(), Pending(), None)
         breaker = {"state": "closed", "failures": 0, "retry_in": 0.0}
         return {"tracer": tracer, "circuit_breaker": breaker, "last_success": None, "last_error": None}
 
@@ -202,21 +201,23 @@ class BatchQueueHandler(logging.Handler):
             raise TypeError(f"sink {self.sink!r} needs a ChainFormatter, not {type(self.formatter).__name__}")
         return self.formatter
 
-    def build(self, ledger: Ledger) -> Pipeline:
-        """Return new machinery that would ship this sink's events, at rest; for whoever only looks at it."""
-        return self._build(self.chain, ledger, self.permitted)
+    def build(self) -> Pipeline:
+        """Return new machinery that would send this sink's events, at rest, for who only looks at it."""
+        return self._build(self.chain, DeliveryStats(), self.permitted)
 
     def _start(self) -> Pipeline:
         # Several may build in turn, and the first wins: a child of a fork must find nothing half made.
-        with importing():
-            built = self._build(self.chain, self.ledger, self.permitted)
+        with importing:
+            built = self._build(self.chain, self.stats, self.permitted)
         self._pipeline = self.__dict__.setdefault("_built", built)
+        if self._pipeline is built:
+            self.stats.attach(built.spool)
         self._append = self._pipeline.append
         return self._pipeline
 
     def _fail(self, error: Exception) -> None:
         """Count an event as lost and say so once, on our own logger; the class alone, for messages hold values."""
-        self.ledger.refuse("processor_error")
+        self.stats.drop("processor_error")
         if not self._warned:
             self._warned = True
             with contextlib.suppress(Exception):  # of the host's own handlers
@@ -229,6 +230,7 @@ class BatchQueueHandler(logging.Handler):
         pipeline, self._pipeline = self._pipeline, None
         if pipeline is not None:
             pipeline.abandon()
+        self.stats.abandon()
 
 
 _handlers: weakref.WeakSet[BatchQueueHandler] = weakref.WeakSet()

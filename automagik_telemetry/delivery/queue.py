@@ -1,431 +1,353 @@
-"""The queue of one sink: the calling thread appends encoded events, the listener takes whole batches."""
+"""The queue of one sink: logging calls append encoded events, the worker takes batches.
+
+Constraints:
+
+- A logging call never waits for the disk or the network, and its event outlives the process from the moment it returns,
+  where the file system can be mapped.
+- At any moment another thread may log, a signal handler may log or raise, the process may fork or die.
+- Events and bytes are bounded; what has no room is dropped and counted.
+
+Layout: one deque of segments, the oldest first. A segment is in it from its first event until it is settled. Only the
+last may be open; `_taken` of the first are on their way to the endpoint.
+
+Invariants, each kept by single steps, so that an interrupt between any two lines finds them true:
+
+- All changes are made with `lock` held, which is the lock of the stats, too, and can be taken again by its thread.
+- `_open` takes events or is closed; a segment that is not `_open` gets no more.
+- The events of a segment are the lines in its map (see `Segment`), so that pending is what the segments hold, and
+  logged = delivered + dropped + pending needs no counter of its own.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import time
 from collections import deque
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Final
 
-from automagik_telemetry.delivery.batch import Batch
-from automagik_telemetry.delivery.envelope import SEPARATOR, Envelope
+from automagik_telemetry.delivery.envelope import SEPARATOR
 from automagik_telemetry.delivery.guard import guard
-from automagik_telemetry.delivery.segment import BufferedSegment, MappedSegment, MemorySegment
+from automagik_telemetry.delivery.segment import Segment
+from automagik_telemetry.delivery.stats import Pending
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
 
-    from automagik_telemetry.delivery.ledger import Ledger
+    from automagik_telemetry.delivery.envelope import Envelope
     from automagik_telemetry.delivery.limits import Limits
-    from automagik_telemetry.delivery.recovery import AdoptedSegment
-    from automagik_telemetry.delivery.segment import Segment
+    from automagik_telemetry.delivery.recovery import RecoveredSegment
+    from automagik_telemetry.delivery.segment import Storage
     from automagik_telemetry.delivery.spool import Spool
+    from automagik_telemetry.delivery.stats import DeliveryStats
 
-_MAX_WAITING = 16
-"""Full batches that may wait, each with open files; beyond it a batch grows to the size of a segment instead."""
-_STRIDE = 256
-"""Events after which a caller makes way for a listener that is behind."""
-_MAKE_WAY = 0.000_05
-"""Seconds that it does so: else, a listener waits 5 ms for the interpreter after each call of the kernel."""
+_MAX_SMALL_SEGMENTS: Final = 16
+"""Segments, each with open files, from which on one grows to its full size instead of that of a batch."""
+_DISK_RETRY_INTERVAL: Final = 1.0
+"""Seconds after which a disk that had no room is tried again."""
+_YIELD: Final = 0.002
+"""Seconds for which a caller that begins a segment lets a worker run that is far behind."""
 
 
 class BatchQueue:
-    """One open segment, and the full ones that wait.
+    """Segments of one sink.
 
-    An append takes no lock: it is one step of the interpreter, `MemorySegment.write`, which an open segment lets
-    through and any other refuses. To open one and to close one takes the ledger's lock, which is never held while a
-    batch is sent. An append is counted before and after, so that a closed segment's events are known if nobody was in
-    between when it was opened or closed; else its lines are counted. `wake` is called when the listener has something
-    to do, without the lock, and says whether there is a listener. `append` and the figures are for all threads,
-    everything else for the listener's, or for whoever has seen that thread end.
+    `wake` is called, without the lock, when a segment is begun; it returns whether there is a worker. `append`, `close`
+    and the figures are for all threads, everything else for the worker, or for who has seen it end.
     """
 
     def __init__(  # noqa: PLR0913 - the parts of one machine, each given once
         self,
         *,
         envelope: Envelope,
-        ledger: Ledger,
+        stats: DeliveryStats,
         limits: Limits,
         spool: Spool | None,
         clock: Callable[[], float],
         wake: Callable[[], bool],
     ) -> None:
         self._envelope = envelope
-        self._ledger = ledger
+        self._stats = stats
         self._limits = limits
-        self._longest = limits.max_event_bytes + len(SEPARATOR)
+        self._max_line = limits.max_event_bytes + len(SEPARATOR)
         self._spool = spool
         self._clock = clock
         self._wake = wake
         self._buffered = spool is not None and not spool.mappable
-        # Of the disk, a little is left for the account beside the segments, and for blocks that are not full.
-        self._most_bytes = limits.max_memory_bytes if spool is None else limits.max_disk_bytes * 63 // 64
-        self._full: deque[Segment] = deque()
-        self._left: dict[str, int] = {}
-        self._reset()
-
-    def _reset(self) -> None:
-        """Be empty."""
-        self._open: MemorySegment | None = None
-        self._write: Callable[[bytes], int] = _refuse
-        self._taken: Sequence[Segment] = ()
-        self._spares: list[MemorySegment] = []
-        self._full.clear()
-        self._left.clear()
-        self._closed_events = 0
-        self._begun = self._done = self._before = self._pause = 0
-        self._exact = True
-        self._urgent = False
-        self._no_room = False
-        self._news = False
-        self._attended = True
+        # Of the disk, a little is left for the stats beside the segments, and for blocks that are not full.
+        self._max_bytes = limits.max_memory_bytes if spool is None else limits.max_disk_bytes * 63 // 64
+        self._segments: deque[Segment] = deque()
+        self._open: Segment | None = None
+        self._taken = 0
+        self._released: dict[str, int] = {}
+        """Events of segments that were left on disk by `release`, by path."""
+        self._has_worker = False
+        self._disk_retry_at = 0.0
 
     def append(self, line: bytes) -> None:
-        """Queue an encoded event and its `SEPARATOR`; drop and count it if it is too large or the queue is full."""
-        if len(line) > self._longest:
-            self._ledger.refuse("too_large")
+        """Queue an encoded event and its separator; drop and count it if it is too large or the queue is full."""
+        if len(line) > self._max_line:
+            self._stats.drop("too_large")
             return
-        self._begun += 1
-        try:
-            self._write(line)
-        except ValueError:
-            if not self._append_to_another(line):
-                return
-        self._done += 1
-        if self._done >= self._pause:
-            self._look()
+        with self._stats.lock:
+            segment = self._open
+            if segment is not None and segment.append(line):
+                if segment.events < segment.max_events and not self._buffered:
+                    return
+                dropped, is_news = None, self._is_full(segment)
+            else:
+                with guard:  # a signal handler that logs meanwhile must not begin another segment, and so on
+                    dropped, is_news = self._begin_segment(line), True
+        if dropped is not None:
+            self._stats.drop(dropped)
+            return
+        with guard:
+            if is_news:  # without the lock, because the worker may have to be started first
+                self._has_worker = self._wake()
+                if self._taken and self._is_half_full():
+                    time.sleep(_YIELD)
+            if self._buffered and (self._taken or not self._has_worker):
+                self.write_out()  # no worker does: there is none, or it waits for an answer
 
-    def _append_to_another(self, line: bytes) -> bool:
-        """Append to a segment that has room, begun if there is none; False if the event was dropped."""
-        with guard, self._ledger.lock:
-            try:
-                self._write(line)  # another thread may have begun one
-            except ValueError:
-                self._begun -= 1  # it did not get there
-                dropped = self._begin_locked(line)
-                if dropped is not None:
-                    self._ledger.refuse(dropped)
-                    return False
-            return True
+    def holds(self, line: bytes) -> bool:
+        """Return whether an event was queued, for who was interrupted while it appended it."""
+        with self._stats.lock:
+            return any(segment.holds(line) for segment in tuple(self._segments))
 
-    def _begin_locked(self, line: bytes) -> str | None:
-        """Close the open segment and begin another with an event; or return why the event is dropped."""
-        self._close_locked()
-        has_room = self._room_locked() > 0
-        segment = self._new_segment() if has_room and not self._no_room else None
-        if segment is None:
-            self._no_room = has_room
+    def _begin_segment(self, line: bytes) -> str | None:
+        """Append an event to a new segment; return the reason if it is dropped instead."""
+        room = self._limits.max_queue_size - self._events()
+        if room <= 0:
             return "queue_full"
-        segment.open()
-        self._before, self._exact = self._done, self._begun == self._done
-        self._begun += 1
-        try:
-            segment.write(line)
-        except ValueError:
-            self._begun -= 1
+        now = self._clock()
+        if self._open is not None:
+            self._open.close()
+            self._open.due = now
+        segment = self._new_segment(now)
+        if segment is None:
+            return "queue_full"
+        small = len(self._segments) < _MAX_SMALL_SEGMENTS
+        segment.max_events = min(room, self._limits.max_export_batch_size) if small else room
+        segment.created, segment.due = now, now + self._limits.schedule_delay
+        if not segment.append(line):
             segment.remove()
             return "too_large"
-        segment.created = self._clock()
-        self._open, self._write = segment, segment.write
-        self._pause = 0  # to look soon
-        # Else the listener knows when something is due, and what of it is to be written out.
-        self._news = self._news or self._buffered or not self._full
+        self._segments.append(segment)
+        self._open = segment
+        self._is_full(segment)
         return None
 
-    def _look(self) -> None:
-        """Close the open segment if it is full by count, tell the listener what is new, and see when to look next."""
-        with guard:
-            with self._ledger.lock:
-                count = self._done - self._before
-                is_full = count >= self._limits.max_export_batch_size and len(self._full) < _MAX_WAITING
-                if is_full or count >= self._room_locked():
-                    self._close_locked()
-            # Without the lock, for the listener may have to be started first.
-            if self._news or not self._attended:
-                self._news = False
-                self._attended = self._wake()
-            if self._is_alone():
-                self.write_out()
-            elif self._is_behind():
-                time.sleep(_MAKE_WAY)
-            with self._ledger.lock:
-                self._pause = self._next_look_locked()
+    def _is_full(self, segment: Segment) -> bool:
+        """Close a segment that has all the events that it may have, and return whether it has."""
+        if segment.events < segment.max_events:
+            return False
+        segment.due = self._clock()
+        self.close()
+        return True
 
-    def _next_look_locked(self) -> int:
-        """Return how many appends are done when a caller looks again."""
-        if self._is_alone():
-            return 0
-        full = self._before + min(self._limits.max_export_batch_size, self._room_locked())
-        return min(self._done + _STRIDE, full) if self._is_behind() else full
+    def _new_segment(self, now: float) -> Segment | None:
+        """Return a segment on disk if there is room for one, else in memory; None if there is no room either."""
+        limits = self._limits
+        if self._bytes() + limits.segment_bytes > self._max_bytes:
+            return None
+        if self._spool is not None and now >= self._disk_retry_at:
+            try:
+                return self._new_on_disk(self._spool)
+            except OSError:
+                self._disk_retry_at = now + _DISK_RETRY_INTERVAL
+        in_memory = sum(segment.size for segment in tuple(self._segments) if segment.storage == "memory")
+        if in_memory + limits.segment_bytes > limits.max_memory_bytes:
+            return None
+        with contextlib.suppress(OSError):
+            return Segment(self._envelope, limits.segment_bytes)
+        return None
 
-    def _room_locked(self) -> int:
-        """Return how many events the open segment, or the next, may have."""
-        return self._limits.max_queue_size - self._closed_events
+    def _new_on_disk(self, spool: Spool) -> Segment:
+        file = spool.create()
+        try:
+            if not self._buffered and not file.preallocate(self._limits.segment_bytes):
+                self._buffered = True  # a mapped write could find the disk full
+                file.truncate(0)
+            return Segment(self._envelope, self._limits.segment_bytes, file, mapped=not self._buffered)
+        except BaseException:
+            file.remove()
+            raise
 
-    def _is_alone(self) -> bool:
-        """Whether what is appended is for the caller to write out: there is no listener, or it waits for an answer."""
-        return not self._attended or (self._buffered and len(self._taken) > 0)
+    def _events(self) -> int:
+        return sum(segment.events for segment in tuple(self._segments))
 
-    def _is_behind(self) -> bool:
-        """Whether the queue is more than half full while a batch is on its way."""
-        return len(self._taken) > 0 and self._is_half_full()
+    def _bytes(self) -> int:
+        return sum(segment.size for segment in tuple(self._segments))
 
     def _is_half_full(self) -> bool:
-        """Whether more than half of what the queue may hold is there."""
-        half_of_events = 2 * self._closed_events > self._limits.max_queue_size
-        return half_of_events or 2 * self._bytes(in_memory=self._spool is None) > self._most_bytes
+        """Return whether more than half of what the queue may hold is there."""
+        with self._stats.lock:
+            return 2 * self._events() > self._limits.max_queue_size or 2 * self._bytes() > self._max_bytes
 
-    def leave(self) -> None:
-        """Have the next event ask for a listener, for this one ends."""
-        with self._ledger.lock:
-            self._attended = False
-            self._pause = 0
-
-    def _new_segment(self) -> MemorySegment | None:
-        """Return a segment on disk if there is room for one, else in memory; None if there is no room either."""
-        if self._bytes(in_memory=self._spool is None) + self._limits.segment_bytes > self._most_bytes:
-            return None
-        if self._spares:
-            return self._spares.pop()
-        return self._new_on_disk() or self._new_in_memory()
-
-    def _new_on_disk(self) -> MemorySegment | None:
-        if self._spool is not None:
-            with contextlib.suppress(OSError):
-                file = self._spool.create()
-                try:
-                    storage = BufferedSegment if self._buffered else MappedSegment
-                    return storage(self._envelope, self._limits.segment_bytes, file)
-                except BaseException:
-                    file.remove()
-                    raise
-        return None
-
-    def _new_in_memory(self) -> MemorySegment | None:
-        limits = self._limits
-        if self._bytes(in_memory=True) + limits.segment_bytes <= limits.max_memory_bytes:
-            with contextlib.suppress(OSError):
-                return MemorySegment(self._envelope, limits.segment_bytes)
-        return None
-
-    def _close_locked(self) -> None:
-        segment = self._open
-        if segment is not None:
-            self._open, self._write = None, _refuse
-            segment.close(self._appended)
-            self._full.append(segment)
-            events = segment.events
-            self._ledger.enter_locked(events)
-            self._closed_events += events
-            self._news = self._news or self._is_enough()
-
-    def _appended(self) -> int | None:
-        """Return how many events the segment that takes no more got; None if an append was under way, or never ended.
-
-        `self._done += 1` is one step of the interpreter, too: no thread or signal is let in before it is stored.
-        """
-        return self._done - self._before if self._exact and self._begun == self._done else None
-
-    def _bytes(self, *, in_memory: bool) -> int:
-        return sum(segment.size for segment in self._segments() if (type(segment) is MemorySegment) == in_memory)
-
-    def _capacity(self) -> int:
-        return sum(segment.capacity for segment in self._segments())
-
-    def _segments(self) -> list[Segment]:
-        return [each for each in (*self._taken, *self._full, self._open) if each is not None]
+    def pending(self) -> Pending:
+        """Return what is undelivered; to be called with the lock held if it is to fit the stats."""
+        with self._stats.lock:
+            segments = list(self._segments)
+            held = {segment.file.path for segment in segments if segment.file is not None}
+            left = sum(events for path, events in self._released.items() if path not in held)
+            own = sum(segment.events for segment in segments if not segment.recovered)
+            others = sum(segment.events for segment in segments if segment.recovered)
+        return Pending(own + left, others, sum(segment.size for segment in segments))
 
     @property
-    def filling(self) -> int:
-        """How many events are in the open segment; the ledger counts them as queued when it is closed."""
-        with self._ledger.lock:
-            return 0 if self._open is None else self._open.events
-
-    @property
-    def waiting(self) -> int:
-        """How many undelivered events the ledger has counted: in closed segments, or left on disk by `release`."""
-        with self._ledger.lock:
-            return self._closed_events + sum(self._left.values())
-
-    @property
-    def pending(self) -> int:
-        """How many events are undelivered."""
-        with self._ledger.lock:
-            return self.waiting + self.filling
-
-    @property
-    def bytes(self) -> int:
-        """Return the bytes of everything undelivered in the queue."""
-        with self._ledger.lock:
-            return sum(segment.size for segment in self._segments())
-
-    @property
-    def storage(self) -> str:
-        """Where the next event would go: mapped, buffered or memory."""
-        if self._spool is None or type(self._open) is MemorySegment:
+    def storage(self) -> Storage:
+        """Where the next event would go."""
+        if self._spool is None or (self._open is not None and self._open.storage == "memory"):
             return "memory"
         return "buffered" if self._buffered else "mapped"
 
     def due_in(self) -> float | None:
         """Return the seconds until `take` has a batch; None if nothing is queued."""
-        with self._ledger.lock:
-            oldest = self._full[0] if self._full else self._open
-            if oldest is None:
+        with self._stats.lock:
+            if not self._segments:
                 return None
-            if self._urgent or self._is_enough():
-                return 0.0
-            return max(0.0, oldest.created + self._limits.schedule_delay - self._clock())
+            return max(0.0, self._segments[0].due - self._clock())
 
-    def _is_enough(self) -> bool:
-        """Whether what is full makes a batch, or is to make room."""
+    def expedite(self) -> None:
+        """Make everything that was queued until now due."""
+        with self._stats.lock:
+            self.close()
+            for segment in tuple(self._segments):
+                segment.due = min(segment.due, self._clock())
+
+    def close(self) -> None:
+        """Close the open segment; the next event begins another."""
+        with self._stats.lock:
+            if self._open is not None:
+                self._open.close()
+                self._open = None
+
+    def take(self) -> list[Segment]:
+        """Return the segments of the next batch if it is due; settle them or put them back."""
         limits = self._limits
-        size, events = sum(each.size for each in self._full), sum(each.events for each in self._full)
-        no_more = events >= limits.max_export_batch_size or size + limits.segment_bytes > limits.max_export_batch_bytes
-        return len(self._full) > 0 and (no_more or self._is_half_full())
-
-    def rotate(self) -> None:
-        """Make the open segment a full one, so that `take` returns all that was queued until now, without delay."""
-        with self._ledger.lock:
-            self._close_locked()
-            self._urgent = len(self._full) > 0
-
-    def take(self) -> Batch | None:
-        """Return the next batch if it is due: full segments, or the open one where none is. Settle or put it back."""
-        limits = self._limits
-        with self._ledger.lock:
+        batch: list[Segment] = []
+        with self._stats.lock:
             if self.due_in() != 0.0:
-                return None
-            if not self._full:
-                self._close_locked()
-            taken = [self._full.popleft()]
-            size, events = taken[0].size, taken[0].events
-            while self._full:
-                size, events = size + self._full[0].size, events + self._full[0].events
-                if size > limits.max_export_batch_bytes or events > limits.max_export_batch_size:
+                return []
+            size = events = 0
+            for segment in tuple(self._segments):
+                if batch and (segment.is_open or segment.recovered):
                     break
-                taken.append(self._full.popleft())
-            self._taken = taken
-            self._urgent = self._urgent and len(self._full) > 0
-            self._pause = 0  # see `_is_alone`
-        for segment in taken:
-            with contextlib.suppress(OSError):
-                segment.seal()
-        return Batch(taken)
+                if segment is self._open:
+                    self.close()
+                size, events = size + segment.size, events + segment.events
+                if batch and (size > limits.max_export_batch_bytes or events > limits.max_export_batch_size):
+                    break
+                batch.append(segment)
+                if segment.recovered:
+                    break
+            self._taken = len(batch)
+        for segment in batch:
+            segment.close()
+        return batch
 
-    def adopt(self, segment: AdoptedSegment) -> Batch:
-        """Take over a segment that was left by another process, or by this one, to be settled or put back next."""
-        segment.created = self._clock() - segment.file.age()
-        with self._ledger.lock:
-            known = self._left.pop(segment.file.path, 0)
-            self._ledger.enter_locked(segment.events + segment.corrupt - known)
-            self._ledger.settle_locked(reason="corrupt", dropped=segment.corrupt)
-            self._closed_events += segment.events
-            self._taken = (segment,)
-        return Batch(self._taken)
+    def adopt(self, segment: RecoveredSegment) -> list[Segment]:
+        """Take over a segment that another process left, or this one, as a batch to be settled or put back next."""
+        age = segment.file.age() if segment.file is not None else 0.0
+        segment.created = segment.due = self._clock() - age
+        with self._stats.lock:
+            if segment.file is not None and self._released.pop(segment.file.path, None) is not None:
+                segment.recovered = False
+            self._segments.appendleft(segment)
+            self._taken = 1
+        return [segment]
 
     def put_back(self) -> None:
-        """Return the batch that was taken to the front, for it could not be sent."""
-        with self._ledger.lock:
-            self._full.extendleft(reversed(self._taken))
-            self._taken = ()
+        """Keep the batch that was taken, because it could not be sent."""
+        self._taken = 0
 
-    def settle(self, batch: Batch, *, dropped: int = 0, reason: str = "") -> None:
-        """Count a batch as processed, but for `dropped` events of it; forget its segments or have them begin anew."""
-        with self._ledger.lock:
-            self._closed_events -= batch.events
-            self._ledger.settle_locked(processed=batch.events - dropped, dropped=dropped, reason=reason)
-            self._no_room = False
-        for segment in batch.segments:
-            usual = MemorySegment if self._spool is None else MappedSegment
-            if isinstance(segment, usual) and self._wants_spare() and segment.recycle():
-                self._spares.append(segment)
-            else:
-                segment.remove()
-        self._taken = ()
+    def settle(self, batch: Sequence[Segment], *, dropped: int = 0, reason: str = "") -> None:
+        """Count a batch as delivered, but for `dropped` events of it, and delete its segments."""
+        for segment in batch:
+            lost = min(dropped, segment.events)
+            dropped -= lost
+            losses = {"corrupt": segment.corrupt, reason: lost} if reason else {"corrupt": segment.corrupt}
+            with self._stats.lock:
+                delivered = segment.events - lost
+                self._stats.settle(segment.id, delivered, losses, recovered=segment.recovered)
+                self._segments.remove(segment)
+                self._taken = max(0, self._taken - 1)
+            segment.remove()
+            self._stats.settled()
 
-    def _wants_spare(self) -> bool:
-        """Whether a settled segment should be used again: more is coming, and there is room."""
-        with self._ledger.lock:
-            coming = bool(self._full) or self._open is not None
-            spare = sum(each.capacity for each in self._spares)
-            return coming and self._capacity() + spare <= self._most_bytes
+    def drop_oldest(self, reason: str, *, keep: int) -> None:
+        """Drop closed segments, oldest first, until at most `keep` bytes wait."""
+        while (first := self._first_closed()) is not None and self._bytes() > keep:
+            self.settle([first], dropped=first.events, reason=reason)
 
-    def drop_spares(self) -> None:
-        """Delete the segments that are kept for the next batches: there are none in sight."""
-        with self._ledger.lock:
-            spares, self._spares = self._spares, []
-        for spare in spares:
-            spare.remove()
+    def drop_older_than(self, moment: float) -> None:
+        """Drop segments that were begun before `moment`, in seconds of the clock."""
+        while (first := self._first_closed()) is not None and first.created < moment:
+            self.settle([first], dropped=first.events, reason="expired")
+
+    def purge(self, reason: str) -> None:
+        """Drop everything."""
+        self.close()
+        while (first := self._first_closed()) is not None:
+            self.settle([first], dropped=first.events, reason=reason)
+
+    def _first_closed(self) -> Segment | None:
+        with self._stats.lock:
+            first = self._segments[0] if self._segments else None
+            return None if first is None or first is self._open else first
 
     def write_out(self) -> bool:
-        """Bring buffered events to disk; whether there are any that have to be told to."""
+        """Write buffered events to disk, and return whether there may be more soon."""
         if self._buffered:
-            with self._ledger.lock:
-                segments = self._segments()
+            with self._stats.lock:
+                segments = list(self._segments)
             for segment in segments:
                 with contextlib.suppress(OSError):
                     segment.write_out()
+            self._stats.write_out()
         return self._buffered and self._open is not None
 
-    def trim_full(self) -> None:
-        """Cut the files of waiting batches to what they hold."""
-        with self._ledger.lock:
-            segments = list(self._full)
+    def trim(self) -> None:
+        """Give back the room that closed segments don't need, because they will wait."""
+        with self._stats.lock:
+            segments = [segment for segment in tuple(self._segments) if not segment.is_open]
         for segment in segments:
             with contextlib.suppress(OSError):
                 segment.trim()
 
-    def drop_oldest(self, reason: str, *, keep: int) -> None:
-        """Drop full batches, oldest first, until at most `keep` bytes wait."""
-        self._no_room = False  # to look again, for the disk may have got some
-        while self._full and self.bytes > keep:
-            self._drop_first(reason)
-
-    def drop_older_than(self, time: float) -> None:
-        """Drop full batches that were begun before `time`, in seconds of the clock."""
-        while self._full and self._full[0].created < time:
-            self._drop_first("expired")
-
-    def purge(self, reason: str) -> None:
-        """Drop everything."""
-        self.rotate()
-        while self._full:
-            self._drop_first(reason)
-        self.drop_spares()
-
-    def _drop_first(self, reason: str) -> None:
-        with self._ledger.lock:
-            segment = self._full.popleft()
-        self.settle(Batch([segment]), dropped=segment.events, reason=reason)
-
     def release(self) -> None:
-        """Leave every batch that has a file to whoever finds it; its events stay pending in this account."""
-        self.drop_spares()
-        with self._ledger.lock:
-            self._close_locked()
-            for segment in list(self._full):
+        """Leave every segment that has a file to whoever finds it; its events stay pending."""
+        with self._stats.lock:
+            self.close()
+            for segment in list(self._segments):
+                segment.close()
+                if segment.file is None:
+                    continue
                 try:
-                    path = segment.release()
+                    segment.write_out()
                 except OSError:
                     continue
-                if path is not None:
-                    self._full.remove(segment)
-                    self._closed_events -= segment.events
-                    self._left[path] = segment.events
+                if not segment.recovered:
+                    self._released[segment.file.path] = segment.events
+                self._segments.remove(segment)
+                with contextlib.suppress(OSError):
+                    segment.release()
+            self._has_worker = False
 
-    def forget_left(self, paths: Collection[str]) -> None:
-        """Strike those left batches from the account whose file is not among `paths`: another process settled them."""
-        with self._ledger.lock:
-            for path in self._left.keys() - paths:
-                self._ledger.enter_locked(-self._left.pop(path))
+    def forget_released(self, paths: Collection[str]) -> None:
+        """Forget released segments whose file is not among `paths`: another process has settled them."""
+        with self._stats.lock:
+            for path in self._released.keys() - paths:
+                del self._released[path]
+
+    def unlock(self) -> None:
+        """Let go of the lock if an interrupt has left it taken by this thread."""
+        with contextlib.suppress(RuntimeError):  # it is not this thread's
+            while True:
+                self._stats.lock.release()
 
     def abandon(self) -> None:
         """Forget everything without touching it, in the child of a fork: it belongs to the parent."""
-        for segment in (*self._segments(), *self._spares):
+        segments, self._segments = list(self._segments), deque()
+        self._open, self._taken, self._released = None, 0, {}
+        for segment in segments:
             segment.abandon()
-        self._reset()
-
-
-def _refuse(_line: bytes) -> NoReturn:
-    """Stand in for `MemorySegment.write` while no segment is open."""
-    raise ValueError

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import re
 from typing import TYPE_CHECKING
 
 import orjson
 
 from automagik_telemetry.delivery.envelope import SEPARATOR, Envelope
+from automagik_telemetry.delivery.segment import Segment
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,84 +21,57 @@ _START = re.compile(rb'(?=\{"(?:traceId|timeUnixNano)":")')
 _READ_LIMIT = 16 * 1024 * 1024
 
 
-class AdoptedSegment:
-    """A sealed segment that another process left, read back from its file: its whole events, and how many are corrupt.
+class RecoveredSegment(Segment):
+    """A segment that another process left, read back from its file: its whole events, and how many are corrupt.
 
     A line is an event, and whole if it is a JSON object whose ids are ids. The last line may be torn, the closing
     brackets may be there or not, and the unused rest of a preallocated file is zeros. A head that is not one is
-    replaced by ours, `envelope.head`. Raises OSError if the file can't be read.
+    replaced by ours, `envelope.head`.
     """
 
+    recovered = True
+    storage = "buffered"
+    is_open = False
+
     def __init__(self, file: HeldFile, envelope: Envelope) -> None:
-        self._file = file
-        self._fragments: list[bytes] = []
+        """Read the file. Raises OSError if it can't be read."""
+        self.file = file
+        self.created = self.due = 0.0
         self.corrupt = 0
-        self.created = 0.0
-        content = os.pread(file.descriptor, _READ_LIMIT, 0).rstrip(b"\0").removesuffix(envelope.tail)
-        self.size = self.capacity = len(content)
+        content = file.read(_READ_LIMIT).rstrip(b"\0").removesuffix(envelope.tail)
+        self.size = len(content)
         head, _, rest = content.partition(b"\n")
         self.envelope = Envelope(head + b"\n", envelope.tail)
         if _shape(self.envelope) != _shape(envelope):
             self.envelope = envelope
             _, *swallowed = _START.split(head)  # the first event, if it was the newline after the head that is damaged
             rest = b"".join(swallowed) + b"\n" + rest
-        self._read(rest.split(b"\n"))
+        self._fragments = list(self._whole(rest.split(b"\n")))
         self.events = len(self._fragments)
 
-    def _read(self, lines: list[bytes]) -> None:
+    def _whole(self, lines: list[bytes]) -> Iterator[bytes]:
         in_damage = False
         for part in (part for line in lines for part in _parts(line)):
             if (event := _event(part)) is not None:
-                self._fragments.append(event)
+                yield event
                 in_damage = False
             elif part.startswith(b"{") or (len(part) > len(self.envelope.tail) and not in_damage):
                 # What doesn't begin like an event is the rest of the damaged one before it, or of the closing brackets.
                 self.corrupt += 1
                 in_damage = True
 
-    @property
-    def file(self) -> HeldFile:
-        """The file that it was read from."""
-        return self._file
+    def content(self) -> bytes:
+        """Return its events, with the separators between them."""
+        return SEPARATOR.join(self._fragments)
+
+    def close(self) -> None:
+        """Do nothing: it takes no events."""
 
     def write_out(self) -> None:
-        """See `Segment`: it is on disk."""
+        """Do nothing: it is on disk."""
 
-    def seal(self) -> None:
-        """See `Segment`: it is sealed."""
-
-    def trim(self) -> None:
-        """See `Segment`: it is no larger than what it holds."""
-
-    @property
-    def lines_size(self) -> int:
-        """See `Segment`."""
-        return sum(map(len, self._fragments)) + len(SEPARATOR) * len(self._fragments)
-
-    def read_lines(self, into: memoryview) -> None:
-        """See `Segment`."""
-        into[:] = b"".join([fragment + SEPARATOR for fragment in self._fragments])
-
-    def defer(self, until: float) -> None:
-        """See `Segment`."""
-        self._file.defer(until)
-
-    def remove(self) -> None:
-        """See `Segment`."""
-        self._file.remove()
-
-    def recycle(self) -> bool:
-        """See `Segment`: it was another process's."""
-        return False
-
-    def release(self) -> str | None:
-        """See `Segment`."""
-        self._file.close()
-        return self._file.path
-
-    def abandon(self) -> None:
-        """See `Segment`."""
-        self._file.abandon()
+    def _free(self) -> None:
+        """Do nothing: there is no map."""
 
 
 def _shape(envelope: Envelope) -> list[tuple[str, ...]]:

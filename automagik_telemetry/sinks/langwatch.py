@@ -6,11 +6,7 @@ client and headers do; it is never set up, and no tracer provider is touched.
 
 from __future__ import annotations
 
-import atexit
 import contextlib
-import weakref
-from collections import Counter
-from functools import cache
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -20,7 +16,6 @@ from automagik_telemetry.delivery.envelope import SEPARATOR
 from automagik_telemetry.delivery.guard import guard
 from automagik_telemetry.delivery.handler import BatchQueueHandler
 from automagik_telemetry.settings import DEFAULT_LANGWATCH, OFF, Secret, Settings, check_endpoint
-from automagik_telemetry.sinks import langwatch_account
 from automagik_telemetry.version import __version__
 
 if TYPE_CHECKING:
@@ -29,8 +24,8 @@ if TYPE_CHECKING:
 
     from automagik_processors.langwatch_fused import FusedTrace
     from automagik_processors.open_trace import Decision, OpenSpan, OpenTrace
-    from automagik_telemetry.delivery.ledger import Ledger
     from automagik_telemetry.delivery.pipeline import Pipeline
+    from automagik_telemetry.delivery.stats import DeliveryStats
 
 PATH = "/api/otel/v1/traces"
 _MEGABYTE = 1024 * 1024
@@ -41,8 +36,7 @@ _MEANING_THE_SAME = ("/api/v1/traces", "/api/collector", PATH, "/api/otel")
 class TraceHandler(BatchQueueHandler):
     """A sink that takes whole traces, and leaves every other record alone wherever it is attached.
 
-    `recorded` returns the counts of what was recorded, cut and left out, which join the sink's own in the account that
-    `status` reads.
+    `recorded` returns the counts of what was recorded, cut or sampled out, which are kept with the sink's stats.
     """
 
     for_traces = True
@@ -50,7 +44,6 @@ class TraceHandler(BatchQueueHandler):
     def __init__(self, name: str, **parts: Any) -> None:  # noqa: ANN401 - see BatchQueueHandler
         super().__init__(name, **parts)
         self.recorded: Callable[[], Mapping[str, int]] = dict
-        self._told: dict[str, Counter[str]] = {}
         self._fused: FusedTrace | None = None
 
     def take_trace(self, trace: OpenTrace, spans: Sequence[OpenSpan], ended: float, decision: Decision) -> bool:
@@ -78,50 +71,7 @@ class TraceHandler(BatchQueueHandler):
         """Start what will ship the trace that has just begun, so that it can leave as soon as it ends."""
         if self.level < OFF:
             with contextlib.suppress(Exception):
-                (self._pipeline or self._start()).listener.start()
-
-    def write_account(self) -> None:
-        """Add to the account what is new since the last time. Raises nothing."""
-        with contextlib.suppress(Exception):
-            if self._pipeline is not None and self.level < OFF:
-                self._write_account(self.metrics())
-
-    def _write_account(self, metrics: Mapping[str, Any]) -> None:
-        tracer = metrics["tracer"]
-        counts = {
-            "sent": Counter(sent=tracer["processed"]),
-            "dropped": Counter(tracer["dropped_by_reason"]),
-            "traces": Counter({name: count for name, count in self.recorded().items() if not name.startswith("open_")}),
-        }
-        new = {name: count - self._told.get(name, Counter()) for name, count in counts.items()}
-        if any(new.values()):
-            self._told = counts
-            line = {"sent": new["sent"]["sent"], "dropped": new["dropped"], "traces": new["traces"]}
-            last = {name: metrics[name] for name in ("last_success", "last_error")}
-            langwatch_account.add(identity.state_directory(Settings.from_environ().state_dir), {**line, **last})
-
-    def _start(self) -> Pipeline:
-        _writing_at_exit()  # before the pipeline's own end is registered, to come after it
-        _handlers.add(self)
-        return super()._start()
-
-    def after_fork_in_child(self) -> None:
-        """Begin an account of its own."""
-        self._told = {}
-        super().after_fork_in_child()
-
-
-_handlers: weakref.WeakSet[TraceHandler] = weakref.WeakSet()
-
-
-@cache
-def _writing_at_exit() -> None:
-    atexit.register(_write_accounts)
-
-
-def _write_accounts() -> None:
-    for handler in list(_handlers):
-        handler.write_account()
+                (self._pipeline or self._start()).worker.start()
 
 
 def langwatch_handler(
@@ -149,10 +99,14 @@ def langwatch_handler(
         if chain.signal != "traces":
             raise ValueError("LangWatch takes traces; the chain's last processor must be LangWatchTrace")
 
-    def build(_chain: ChainFormatter, ledger: Ledger, permitted: Callable[[], bool]) -> Pipeline:
+    def build(_chain: ChainFormatter, stats: DeliveryStats, permitted: Callable[[], bool]) -> Pipeline:
         service = {"service.name": service_name, "service.version": service_version}
         url = traces_url(_base(endpoint))
-        return _build(url, service, ledger, permitted, durable=durable, sdk=sdk, sent=handler.write_account)
+
+        def recorded() -> dict[str, int]:
+            return {name: count for name, count in handler.recorded().items() if not name.startswith("open_")}
+
+        return _build(url, service, stats, permitted, durable=durable, sdk=sdk, recorded=recorded)
 
     handler = TraceHandler(
         "langwatch",
@@ -179,12 +133,12 @@ def _base(configured: str | None) -> str:
 def _build(  # noqa: PLR0913 - what is known before the first event
     url: str,
     service: dict[str, str],
-    ledger: Ledger,
+    stats: DeliveryStats,
     permitted: Callable[[], bool],
     *,
     durable: bool,
     sdk: bool | None,
-    sent: Callable[[], None],
+    recorded: Callable[[], Mapping[str, int]],
 ) -> Pipeline:
     """Return what the handler needs from its first trace on."""
     # A process that never logs a trace need not import the machinery.
@@ -203,11 +157,10 @@ def _build(  # noqa: PLR0913 - what is known before the first event
         "telemetry.sdk.version": __version__,
         "telemetry.sdk.language": "python",
     }
-    directory = identity.state_directory(settings.state_dir) if durable else ""
     return Pipeline(
         envelope=Envelope(*envelope("traces", resource, "automagik_telemetry", __version__)),
-        exporter=LangWatchExporter(url, key, settings.langwatch_project_id, sdk=sdk, sent=sent),
-        ledger=ledger,
+        exporter=LangWatchExporter(url, key, settings.langwatch_project_id, sdk=sdk),
+        stats=stats,
         limits=Limits(
             max_queue_size=settings.max_queue_size,
             max_export_batch_size=settings.batch_size,
@@ -219,6 +172,8 @@ def _build(  # noqa: PLR0913 - what is known before the first event
             max_disk_bytes=64 * _MEGABYTE,
             max_memory_bytes=64 * _MEGABYTE,
         ),
-        spool=open_spool(directory, "langwatch", url, key.reveal()) if durable else None,
+        spool=open_spool(identity.state_directory(settings.state_dir), "langwatch", url, key.reveal()),
+        durable=durable,
         allowed=permitted,
+        recorded=recorded,
     )

@@ -6,22 +6,17 @@ import base64
 import importlib
 import re
 import sys
-import time
 from typing import TYPE_CHECKING, cast
 
 from automagik_telemetry.own_logger import logger
 from automagik_telemetry.sinks.otlp_http import OTLPHTTPExporter
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     import httpx
 
-    from automagik_telemetry.delivery.exporter import ExportResult
     from automagik_telemetry.settings import Secret
     from automagik_telemetry.sinks.transport import DeadlineTransport
 
-_MINUTE = 60.0
 _NAMES_NO_PROJECT = re.compile("sk-lw-[0-9A-Za-z]{16}_[0-9A-Za-z]{48}|ik-lw-.*")
 
 
@@ -39,10 +34,7 @@ def auth_headers(key: str, project_id: str | None) -> dict[str, str]:
 
 
 class LangWatchExporter(OTLPHTTPExporter):
-    """Posts traces to LangWatch, with its SDK's client and headers if `sdk`, or, if that is None, the host uses it.
-
-    `sent` is called after a request, once a minute at most.
-    """
+    """Posts traces to LangWatch, with its SDK's client and headers if `sdk`, or, if that is None, the host uses it."""
 
     def __init__(
         self,
@@ -51,23 +43,12 @@ class LangWatchExporter(OTLPHTTPExporter):
         project_id: str | None,
         *,
         sdk: bool | None = None,
-        sent: Callable[[], None] = lambda: None,
     ) -> None:
         """Raises ValueError for a key or a project that could not be sent as a header."""
         super().__init__(url, auth_headers(key.reveal(), project_id))
         self._key = key
         self._project_id = project_id
         self._sdk = sdk
-        self._sent = sent
-        self._told = time.monotonic()
-
-    def export(self, body: bytes, timeout: float) -> ExportResult:
-        """Send `body`, compressed with gzip, within `timeout` seconds, connecting, sending and reading included."""
-        result = super().export(body, timeout)
-        if time.monotonic() - self._told > _MINUTE:
-            self._told = time.monotonic()
-            self._sent()
-        return result
 
     def _open(self) -> DeadlineTransport:
         opened = super()._open()

@@ -12,7 +12,7 @@ import zlib
 from typing import TYPE_CHECKING
 
 from automagik_telemetry.delivery.exporter import ExportResult, Outcome
-from automagik_telemetry.delivery.importing import importing
+from automagik_telemetry.delivery.fork_lock import importing
 from automagik_telemetry.sinks.response import classify
 from automagik_telemetry.version import __version__
 
@@ -64,7 +64,7 @@ class OTLPHTTPExporter:
         return result if detail is result.detail else result._replace(detail=detail)
 
     def _export(self, body: bytes, timeout: float) -> ExportResult:
-        with importing():
+        with importing:
             import httpx  # noqa: PLC0415 - a tenth of a second that only a process that sends should pay
 
         deadline = time.monotonic() + timeout
@@ -92,7 +92,7 @@ class OTLPHTTPExporter:
 
         self._answered = False
         if self._transport is None:
-            with importing():
+            with importing:
                 self._transport = self._open()
         self._transport.deadline = deadline
         request = httpx.Request("POST", self.url, headers=self._headers, content=body)
@@ -111,7 +111,7 @@ class OTLPHTTPExporter:
 
     def prepare(self) -> None:
         """Import httpx and make the transport; nothing is connected yet."""
-        with contextlib.suppress(Exception), importing():
+        with contextlib.suppress(Exception), importing:
             self._transport = self._transport or self._open()
 
     def _open(self) -> DeadlineTransport:

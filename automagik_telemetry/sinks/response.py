@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import orjson
 
 from automagik_telemetry.delivery.exporter import ExportResult, Outcome
-from automagik_telemetry.delivery.importing import importing
+from automagik_telemetry.delivery.fork_lock import importing
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -58,7 +58,7 @@ def retry_after(value: str | None, now: float) -> float:
 
 def _date(value: str) -> float:
     """Return an HTTP date in Unix seconds, or NaN."""
-    with importing():
+    with importing:
         from email.utils import parsedate_to_datetime  # noqa: PLC0415 - much to import for what is rarely a date
 
     try:

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
     from automagik_processors import OTLPLogRecord, OTLPSpan
     from automagik_telemetry.delivery.chain import ChainFormatter
-    from automagik_telemetry.delivery.ledger import Ledger
     from automagik_telemetry.delivery.pipeline import Pipeline
+    from automagik_telemetry.delivery.stats import DeliveryStats
 
 _SYSTEMS = frozenset({"AIX", "Android", "Darwin", "FreeBSD", "Linux", "NetBSD", "OpenBSD", "SunOS", "Windows", "iOS"})
 _MACHINES = frozenset(
@@ -45,8 +45,8 @@ def telemetry_handler(
     def destination(chain: ChainFormatter) -> str:
         return url_for(_endpoint(Settings.from_environ(), endpoint), chain.signal)
 
-    def build(chain: ChainFormatter, ledger: Ledger, permitted: Callable[[], bool]) -> Pipeline:
-        return _build(chain.signal, destination(chain), service_name, service_version, ledger, permitted)
+    def build(chain: ChainFormatter, stats: DeliveryStats, permitted: Callable[[], bool]) -> Pipeline:
+        return _build(chain.signal, destination(chain), service_name, service_version, stats, permitted)
 
     return BatchQueueHandler(
         "telemetry",
@@ -57,7 +57,12 @@ def telemetry_handler(
 
 
 def _build(  # noqa: PLR0913, PLR0917 - what is known before the first event
-    signal: Signal, url: str, service_name: str, service_version: str, ledger: Ledger, permitted: Callable[[], bool]
+    signal: Signal,
+    url: str,
+    service_name: str,
+    service_version: str,
+    stats: DeliveryStats,
+    permitted: Callable[[], bool],
 ) -> Pipeline:
     """Return what the handler needs from its first event on."""
     # A process that never logs an event need not import the machinery.
@@ -82,7 +87,7 @@ def _build(  # noqa: PLR0913, PLR0917 - what is known before the first event
     return Pipeline(
         envelope=Envelope(*envelope(signal, resource, "automagik_telemetry", __version__)),
         exporter=OTLPHTTPExporter(url),
-        ledger=ledger,
+        stats=stats,
         limits=Limits(
             max_queue_size=settings.max_queue_size,
             max_export_batch_size=settings.batch_size,

@@ -1,24 +1,29 @@
-"""An httpx transport with one deadline for the whole exchange, so that a reply that drips can't hold the listener."""
+"""An httpx transport with one deadline for the whole exchange, so that a reply that drips can't hold the worker."""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import select
 import socket
 import ssl
 import time
 import urllib.request
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
 import httpcore
 import httpx
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable
+from automagik_telemetry.delivery.descriptors import Identity, standard_descriptors_kept
 
-_PIECE = 262_144
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+_T = TypeVar("_T")
+_MAX_WAIT = 0.1  # seconds between looks at the descriptor
+_RECORD = 65_536  # bytes: more than a record of TLS has
 _TRUST = ("SSL_CERT_FILE", "SSL_CERT_DIR")
 
 
@@ -28,9 +33,9 @@ class DeadlineTransport(httpx.HTTPTransport):
     def __init__(self, **options: Any) -> None:  # noqa: ANN401 - httpx's options
         super().__init__(retries=0, limits=httpx.Limits(max_connections=1), **options)
         self.deadline = time.monotonic()
-        self.socket: socket.socket | None = None
+        self.stream: _SocketStream | None = None
         # httpx offers no other way to give its pool a network backend; a test holds us to its presence.
-        self._pool._network_backend = _DeadlineBackend(self, self._pool._network_backend)  # noqa: SLF001 - see above
+        self._pool._network_backend = _DeadlineBackend(self)  # noqa: SLF001 - see above
 
     def remaining(self, failure: type[Exception]) -> float:
         """Return the seconds that are left; raises `failure` if there are none."""
@@ -41,66 +46,195 @@ class DeadlineTransport(httpx.HTTPTransport):
 
     def abandon(self) -> None:
         """Close the socket alone: in the child of a fork, a lock of the pool may be held by a thread that is lost."""
-        if self.socket is not None:
-            with contextlib.suppress(OSError):
-                self.socket.close()
+        if self.stream is not None:
+            self.stream.close()
 
 
 class _DeadlineBackend(httpcore.NetworkBackend):
-    def __init__(self, transport: DeadlineTransport, inner: httpcore.NetworkBackend) -> None:
+    def __init__(self, transport: DeadlineTransport) -> None:
         self._transport = transport
-        self._inner = inner
 
     def connect_tcp(
         self,
         host: str,
         port: int,
         timeout: float | None = None,  # noqa: ARG002 - the deadline stands in for it, here and below
-        local_address: str | None = None,
-        socket_options: Iterable[Any] | None = None,
+        local_address: str | None = None,  # noqa: ARG002 - we have none, nor the next
+        socket_options: Iterable[Any] | None = None,  # noqa: ARG002 - see above
     ) -> httpcore.NetworkStream:
         try:
             found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
         except (OSError, UnicodeError) as error:
             raise httpcore.ConnectError(str(error)) from error
         # Each address has a fair share of the time, so that one that never answers does not take the others' too.
-        for waiting, (*_, address) in zip(range(len(found), 0, -1), found, strict=True):
+        for waiting, (family, kind, protocol, _, address) in zip(range(len(found), 0, -1), found, strict=True):
             share = self._transport.remaining(httpcore.ConnectTimeout) / waiting
             try:
-                stream = self._inner.connect_tcp(str(address[0]), port, share, local_address, socket_options)
-            except (httpcore.ConnectError, httpcore.ConnectTimeout):
+                with standard_descriptors_kept():
+                    connection = _Socket(family, kind, protocol)
+                connection.settimeout(share)
+                connection.connect(address)
+                connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            except OSError as error:
                 if waiting == 1:
-                    raise
+                    late = isinstance(error, TimeoutError)
+                    raise (httpcore.ConnectTimeout if late else httpcore.ConnectError)(str(error)) from error
             else:
-                return _DeadlineStream(self._transport, stream)
+                self._transport.stream = _SocketStream(self._transport, connection)
+                return self._transport.stream
         raise httpcore.ConnectError(f"no address for {host}")
 
 
-class _DeadlineStream(httpcore.NetworkStream):
-    """Sends a request as a whole, once its answer is asked for: each call of the kernel lets go of the interpreter.
+class _Socket(socket.socket):
+    """Socket that does not close a number which the application has taken over."""
 
-    To get it back from a busy thread takes 5 ms.
+    def __init__(self, *arguments: Any) -> None:  # noqa: ANN401 - socket's
+        super().__init__(*arguments)
+        self._identity = Identity.of(self.fileno())
+
+    def is_ours(self) -> bool:
+        """Return whether the descriptor still refers to this socket."""
+        return self.fileno() >= 0 and Identity.of(self.fileno()) == self._identity
+
+    def close(self) -> None:
+        """Close the socket, or forget the number."""
+        if self.is_ours():
+            super().close()
+        else:
+            self.detach()
+
+    def __del__(self) -> None:
+        """Do the same when nobody has closed it."""
+        self.close()
+
+
+class _SocketStream(httpcore.NetworkStream):
+    """Reads and writes a socket, until the transport's deadline.
+
+    The application may close the descriptor and reuse its number at any time, also while a read waits. So nothing is
+    read or written before a look at what the number refers to, and the socket never blocks in between.
+
+    A request is sent as a whole, once its answer is asked for: each call of the kernel lets go of the interpreter, and
+    to get it back from a busy thread takes 5 ms.
     """
 
-    def __init__(self, transport: DeadlineTransport, inner: httpcore.NetworkStream) -> None:
+    def __init__(self, transport: DeadlineTransport, connection: _Socket) -> None:
         self._transport = transport
-        self._inner = inner
+        self._socket = connection
         self._unsent: list[bytes] = []
-        transport.socket = inner.get_extra_info("socket")
+        connection.settimeout(0.0)
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ARG002 - see above
         with contextlib.suppress(httpcore.WriteError):  # as httpcore does: who closed early may have answered before
-            self._send()
-        return self._inner.read(max_bytes, self._transport.remaining(httpcore.ReadTimeout))
+            self.flush()
+        while True:
+            self._wait(select.POLLIN, httpcore.ReadTimeout, httpcore.ReadError)
+            try:
+                return self._socket.recv(max_bytes)
+            except BlockingIOError:
+                continue
+            except OSError as error:
+                raise httpcore.ReadError(str(error)) from error
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ARG002 - see above
         self._unsent.append(buffer)
 
-    def _send(self) -> None:
-        unsent, self._unsent = b"".join(self._unsent), []
-        # In pieces, for httpcore gives each part that the other side takes, however small, the whole time anew.
-        for start in range(0, len(unsent), _PIECE):
-            self._inner.write(unsent[start : start + _PIECE], self._transport.remaining(httpcore.WriteTimeout))
+    def flush(self) -> None:
+        """Send what was written."""
+        unsent = memoryview(b"".join(self._unsent))
+        self._unsent = []
+        while unsent:
+            self._wait(select.POLLOUT, httpcore.WriteTimeout, httpcore.WriteError)
+            try:
+                unsent = unsent[self._socket.send(unsent) :]
+            except BlockingIOError:
+                continue
+            except OSError as error:
+                raise httpcore.WriteError(str(error)) from error
+
+    def _wait(self, event: int, late: type[Exception], lost: type[Exception]) -> None:
+        """Wait until the socket can be read or written."""
+        while True:
+            left = self._transport.remaining(late)
+            if not self._socket.is_ours():
+                raise lost("the application closed the descriptor")
+            poll = select.poll()
+            poll.register(self._socket.fileno(), event)
+            ready = poll.poll(min(left, _MAX_WAIT) * 1000)
+            if ready and self._socket.is_ours():
+                return
+
+    def close(self) -> None:
+        self._socket.close()
+
+    def start_tls(
+        self,
+        ssl_context: ssl.SSLContext,
+        server_hostname: str | None = None,
+        timeout: float | None = None,  # noqa: ARG002 - see above
+    ) -> httpcore.NetworkStream:
+        return _TLSStream(self, ssl_context, server_hostname)
+
+    def get_extra_info(self, info: str) -> Any:  # noqa: ANN401 - httpcore's signature
+        if info == "is_readable":  # which an idle connection is only if it was closed, here or there
+            return not self._socket.is_ours() or bool(self._readable_now())
+        return None
+
+    def _readable_now(self) -> list[Any]:
+        poll = select.poll()
+        poll.register(self._socket.fileno(), select.POLLIN)
+        return poll.poll(0)
+
+
+class _TLSStream(httpcore.NetworkStream):
+    """TLS over another stream, which may be TLS itself, through a proxy."""
+
+    def __init__(self, inner: _SocketStream | _TLSStream, context: ssl.SSLContext, server_hostname: str | None) -> None:
+        """Shake hands. Raises httpcore.ConnectError for a certificate that is not to be trusted."""
+        self._inner = inner
+        self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self._tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname=server_hostname)
+        try:
+            self._exchange(self._tls.do_handshake)
+        except (ssl.SSLError, httpcore.NetworkError, httpcore.TimeoutException) as error:
+            with contextlib.suppress(httpcore.NetworkError, httpcore.TimeoutException):
+                inner.flush()  # the alert that says why
+            inner.close()
+            late = isinstance(error, httpcore.TimeoutException)
+            raise (httpcore.ConnectTimeout if late else httpcore.ConnectError)(str(error)) from error
+
+    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ARG002 - see above
+        try:
+            return self._exchange(lambda: self._tls.read(max_bytes))
+        except ssl.SSLError as error:  # closed without a word, which HTTP tells from a whole answer
+            raise httpcore.ReadError(str(error)) from error
+
+    def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ARG002 - see above
+        try:
+            if buffer:
+                self._exchange(lambda: self._tls.write(buffer))
+        except ssl.SSLError as error:
+            raise httpcore.WriteError(str(error)) from error
+
+    def _exchange(self, operation: Callable[[], _T]) -> _T:
+        """Do an operation, and all the reading and writing that it takes."""
+        while True:
+            try:
+                done = operation()
+            except ssl.SSLWantReadError:
+                self._inner.write(self._outgoing.read())
+                received = self._inner.read(_RECORD)
+                self._incoming.write(received) if received else self._incoming.write_eof()
+            except ssl.SSLError:
+                self._inner.write(self._outgoing.read())
+                raise
+            else:
+                self._inner.write(self._outgoing.read())
+                return done
+
+    def flush(self) -> None:
+        """Send what was written."""
+        self._inner.flush()
 
     def close(self) -> None:
         self._inner.close()
@@ -111,11 +245,10 @@ class _DeadlineStream(httpcore.NetworkStream):
         server_hostname: str | None = None,
         timeout: float | None = None,  # noqa: ARG002 - see above
     ) -> httpcore.NetworkStream:
-        left = self._transport.remaining(httpcore.ConnectTimeout)
-        return _DeadlineStream(self._transport, self._inner.start_tls(ssl_context, server_hostname, left))
+        return _TLSStream(self, ssl_context, server_hostname)
 
     def get_extra_info(self, info: str) -> Any:  # noqa: ANN401 - httpcore's signature
-        return self._inner.get_extra_info(info)
+        return self._tls if info == "ssl_object" else self._inner.get_extra_info(info)
 
 
 def open_transport(url: str) -> DeadlineTransport:

@@ -59,7 +59,7 @@ class TelemetryCollector:
         """
         sink = self._sink()
         if type(event) not in EVENTS:
-            sink.ledger.refuse("unknown_event")
+            sink.stats.drop("unknown_event")
             return
         level = event.severity()
         events = self._events

@@ -59,8 +59,8 @@ class Bench:
         self.now = 1000.0
         self.sink = sink
         self.pipeline: Pipeline = pipeline(state, sink, clock=lambda: self.now, **options)
-        self.pipeline.listener.running = self  # as if there were a thread, so that none is started
-        self.pipeline.listener.breaker._uniform = lambda _low, high: high
+        self.pipeline.worker.active = self  # as if there were a thread, so that none is started
+        self.pipeline.worker.breaker._uniform = lambda _low, high: high
 
     def log(self, *numbers: int) -> None:
         """Queue events."""
@@ -68,9 +68,9 @@ class Bench:
             self.pipeline.queue.append(line(number))
 
     def tick(self, times: int = 1) -> float:
-        """Let the listener look, and return when it wants to look again."""
+        """Let the worker look, and return when it wants to look again."""
         for _ in range(times):
-            delay = self.pipeline.listener.tick()
+            delay = self.pipeline.worker.tick()
             account(self.pipeline)
         return delay
 

@@ -6,10 +6,10 @@ import contextlib
 from typing import TYPE_CHECKING, Any
 
 from automagik_telemetry.delivery.envelope import SEPARATOR, Envelope
-from automagik_telemetry.delivery.ledger import Ledger
 from automagik_telemetry.delivery.limits import Limits
 from automagik_telemetry.delivery.pipeline import Pipeline
 from automagik_telemetry.delivery.spool import open_spool
+from automagik_telemetry.delivery.stats import DeliveryStats
 from automagik_telemetry.sinks.otlp_http import OTLPHTTPExporter
 
 if TYPE_CHECKING:
@@ -48,14 +48,16 @@ def line(number: int, padding: int = 0) -> bytes:
 def pipeline(state: Path | None, exporter: Exporter | str, **options: Any) -> Pipeline:
     """Return a pipeline to an exporter, or a URL; options are the pipeline's own or its limits."""
     own = {name: options.pop(name) for name in ("allowed", "clock") if name in options}
-    return Pipeline(
+    made = Pipeline(
         envelope=ENVELOPE,
         exporter=OTLPHTTPExporter(exporter) if isinstance(exporter, str) else exporter,
-        ledger=Ledger(),
+        stats=DeliveryStats(),
         limits=Limits(**options),
         spool=None if state is None else open_spool(str(state), "tests"),
         **own,
     )
+    made.stats.attach(made.spool)
+    return made
 
 
 @contextlib.contextmanager

@@ -19,9 +19,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from automagik_telemetry.delivery.segment import MappedSegment, MemorySegment
 from tests.faults.bench import REJECTED, RETRY, SUCCESS, TOO_LARGE, Bench, Sink
-from tests.faults.sending import ENVELOPE, event_id, fragment, line
+from tests.faults.sending import event_id, fragment, line
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -112,13 +111,13 @@ class Delivery(RuleBasedStateMachine):
             self.number += 1
             process.pipeline.queue.append(line(each, padding))
             queue = process.pipeline.queue
-            mapped = isinstance(queue._segments()[-1], MappedSegment)
+            mapped = queue._segments[-1].storage == "mapped"
             (self.safe if mapped else self.memory[id(process)]).add(event_id(each))
 
     @precondition(lambda self: self.processes)
     @rule(draw=st.integers(0), seconds=st.sampled_from([0.0, 5.0, 300.0]))
     def listen(self, draw: int, seconds: float) -> None:
-        """A process's listener does what is due; it writes buffered events out, if the disk lets it."""
+        """A process's worker does what is due; it writes buffered events out, if the disk lets it."""
         process = self.some(draw)
         process.pass_time(seconds)
         if not self.disk_full:
@@ -128,8 +127,8 @@ class Delivery(RuleBasedStateMachine):
         """What the process held in buffers is on disk; but what it began while the disk was full is in memory still."""
         in_memory = {
             event
-            for segment in process.pipeline.queue._segments()
-            if type(segment) is MemorySegment
+            for segment in process.pipeline.queue._segments
+            if segment.storage == "memory"
             for event in self.memory[id(process)]
             if event.encode() in segment._map[:]
         }
@@ -156,9 +155,9 @@ class Delivery(RuleBasedStateMachine):
         self.processes.remove(process)
         segment = process.pipeline.queue._open
         event = fragment(each := self.number * DISTANCE)
-        if isinstance(segment, MappedSegment) and segment.size + 200 < segment.capacity - len(ENVELOPE.tail):
+        if segment is not None and segment.storage == "mapped" and segment.size + 200 < segment._room:
             self.number += 1
-            segment.write(event[:torn])
+            segment.append(event[:torn])
             self.unsafe.add(event_id(each))
         self.unsafe |= self.memory.pop(id(process))
         process.pipeline.queue.abandon()
@@ -166,8 +165,8 @@ class Delivery(RuleBasedStateMachine):
     def orphan(self, draw: int) -> Path | None:
         """Return a file that nobody holds and that is not damaged yet."""
         queues = [each.pipeline.queue for each in self.processes]
-        segments = [segment for queue in queues for segment in (*queue._segments(), *queue._spares)]
-        held = {segment._file.path for segment in segments if hasattr(segment, "_file")}
+        segments = [segment for queue in queues for segment in queue._segments]
+        held = {segment.file.path for segment in segments if segment.file is not None}
         files = [path for path in sorted((self.folder / "state").rglob("[0-9]*.json")) if str(path) not in held]
         files = [path for path in files if path.name not in self.damaged]
         if not files:

@@ -137,10 +137,10 @@ def test_events_that_pile_up(monkeypatch: pytest.MonkeyPatch) -> None:
         code, found = doctor(endpoint.url, monkeypatch)
         status = CliRunner().invoke(main, ["status"], catch_exceptions=False).stdout
     assert code == 1
-    assert "1 batches wait" in found["wrong"][0]
+    assert "1 event in 1 batch waits" in found["wrong"][0]
     assert "the oldest for 3.0 days" in found["wrong"][0]
     (note,) = [line for line in found["note"] if line.startswith("telemetry: ")]
-    assert "the last 1 attempts failed: HTTP 503; the next is in 3,5" in note or "in 3,600 s" in note
+    assert "the last attempt failed: HTTP 503; the next is in 3,5" in note or "in 3,600 s" in note
     assert "failing       1 times in a row: HTTP 503" in status
 
 
@@ -150,10 +150,10 @@ def test_what_was_delivered_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
         for number in range(3):
             run(endpoint.url, f"log({number}); tracing.flush(5)")
         code, found = doctor(endpoint.url, monkeypatch)
-        (told,) = json.loads(CliRunner().invoke(main, ["status", "--json"]).stdout)["deliveries"]
+        (told,) = json.loads(CliRunner().invoke(main, ["status", "--json"]).stdout)["destinations"]
     assert (code, found["wrong"]) == (0, [])
-    assert "telemetry: dropped in all: 1 rejected." in found["note"]
-    assert (told["processed"], told["dropped"], told["failures"]) == (2, {"rejected": 1}, 0)
+    assert "telemetry: 1 refused by the endpoint; see the last error." in found["note"]
+    assert (told["delivered"], told["dropped"], told["failures"]) == (2, {"rejected": 1}, 0)
     assert told["last_success"] == pytest.approx(time.time(), abs=600)
 
 

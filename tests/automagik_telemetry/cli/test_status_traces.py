@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
 
-from automagik_telemetry.cli import explain
+from automagik_telemetry.cli import delivery
 from automagik_telemetry.cli.doctor import command as doctor
 from automagik_telemetry.cli.status import command
-from automagik_telemetry.sinks import langwatch_account
 from tests.faults.process import run
 from tests.faults.server import Endpoint, reply
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 KEY = "sk-lw-hidden"
 PROGRAM = """
@@ -29,17 +24,14 @@ assert tracing.flush(20)
 """
 
 
-def status(monkeypatch: pytest.MonkeyPatch, **variables: str) -> tuple[str, dict[str, Any]]:
-    """Return what the command prints, and the sink of traces as JSON."""
+def status(monkeypatch: pytest.MonkeyPatch, **variables: str) -> tuple[str, dict[str, Any], list[dict[str, Any]]]:
+    """Return what the command prints, and the sink of traces and all destinations as JSON."""
     for name, value in {"AUTOMAGIK_ENABLE_TRACING_IN_CI": "true", **variables}.items():
         monkeypatch.setenv(name, value)
     printed = CliRunner().invoke(command, catch_exceptions=False).output
-    (sink,) = [
-        sink
-        for sink in json.loads(CliRunner().invoke(command, ["--json"]).output)["sinks"]
-        if sink["sink"] == "langwatch"
-    ]
-    return printed, sink
+    described = json.loads(CliRunner().invoke(command, ["--json"]).output)
+    (sink,) = [sink for sink in described["sinks"] if sink["sink"] == "langwatch"]
+    return printed, sink, described["destinations"]
 
 
 def test_account_of_other_processes(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -48,20 +40,21 @@ def test_account_of_other_processes(monkeypatch: pytest.MonkeyPatch) -> None:
         variables = {"LANGWATCH_API_KEY": KEY, "LANGWATCH_ENDPOINT": f"{langwatch.url}/api/v1/traces"}
         for _ in range(2):
             run(langwatch.url, PROGRAM, AUTOMAGIK_TELEMETRY_ENABLED="false", AUTOMAGIK_SAMPLING_RATE="1", **variables)
-        printed, sink = status(monkeypatch, **variables)
+        printed, sink, (destination,) = status(monkeypatch, **variables)
         diagnosed = CliRunner().invoke(doctor).output
-    assert "4 objects could not be shown" in diagnosed
+    assert "4 objects represented by the name of their class" in diagnosed
     assert "it does not accept the key (HTTP 401)" in diagnosed
     assert KEY not in diagnosed
     assert (sink["on"], sink["rule"], sink["key"]) == (True, "LANGWATCH_API_KEY is set", "set")
-    assert sink["endpoint"] == f"{langwatch.url}/api/otel/v1/traces"
-    account = sink["account"]
-    assert (account["sent"], account["dropped"], account["traces"]["traces"]) == (2, {"rejected": 2}, 4)
-    assert "4 traces logged, 2 sent" in printed
-    assert "4 objects could not be shown" in printed
-    assert "4 texts were longer" in printed
+    assert sink["endpoint"] == destination["endpoint"] == f"{langwatch.url}/api/otel/v1/traces"
+    assert (destination["delivered"], destination["dropped"]) == (2, {"rejected": 2})
+    assert destination["recorded"]["traces"] == 4
+    assert "2 events; 0 pending" in printed
+    assert "4 traces recorded and logged" in printed
+    assert "4 objects represented by the name of their class" in printed
+    assert "4 texts cut to the limit" in printed
     assert "HTTP 401 (the key is wrong" in printed
-    assert KEY not in printed + json.dumps(sink)
+    assert KEY not in printed + json.dumps([sink, destination])
 
 
 @pytest.mark.parametrize(
@@ -80,25 +73,13 @@ def test_account_of_other_processes(monkeypatch: pytest.MonkeyPatch) -> None:
 )
 def test_off_says_why(monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], rule: str, key: str) -> None:
     """The rule that keeps traces off is named, and whether a key is there."""
-    printed, sink = status(monkeypatch, **variables)
-    assert (sink["on"], sink["rule"], sink["key"], sink["account"]) == (False, rule, key, {})
+    printed, sink, destinations = status(monkeypatch, **variables)
+    assert (sink["on"], sink["rule"], sink["key"], destinations) == (False, rule, key, [])
     assert rule in printed
-
-
-def test_damaged_account_is_read_as_far_as_it_goes(tmp_path: Path) -> None:
-    """Lines that can't be understood are left out, and files that grow are begun anew once."""
-    folder = tmp_path / "state"
-    langwatch_account.add(str(folder), {"sent": 1, "traces": {"traces": 2}})
-    file = folder / "traces.jsonl"
-    file.write_bytes(file.read_bytes() + b'{"at": \n\xff\n[]\n{"at": "now"}\n' + b" " * 300_000 + b"\n")
-    langwatch_account.add(str(folder), {"sent": 2, "last_error": "HTTP 500"})
-    assert sorted(os.listdir(folder)) == ["traces.jsonl.1"]  # noqa: PTH208 - names alone
-    langwatch_account.add(str(folder), {"sent": 4})
-    assert langwatch_account.read(str(folder))["sent"] == 7
 
 
 def test_every_reason_is_explained() -> None:
     """No count of ours is shown by its name alone."""
-    lines = explain.reasons({"traces": dict.fromkeys(explain.REASONS, 2), "dropped": {"unheard of": 1}})
+    lines = delivery.reasons(dict.fromkeys(delivery.REASONS, 2) | {"unheard of": 1})
     assert lines[-1] == "1 unheard of"
     assert not any("_" in line for line in lines)

@@ -31,14 +31,15 @@ def leave(tmp_path: Path) -> Callable[..., None]:
 
 
 def test_they_are_adopted(leave: Callable[..., None], tmp_path: Path) -> None:
-    """At the first look, oldest first, each once; this process's account then has them, too."""
+    """At the first look, oldest first, each once; they are counted apart from this process's own."""
     leave(0, 1)
     time.sleep(0.002)  # the order is by the millisecond
     leave(2)
     made = Bench(tmp_path / "state", Sink())
     made.pass_time(0.0)
     assert made.sink.attempts == [ids(0, 1), ids(2)]
-    assert made.account()["queued"] == made.account()["processed"] == 3
+    assert made.account()["queued"] == 0
+    assert made.account()["recovered"]["processed"] == 3
     assert list((tmp_path / "state").rglob("*.json")) == []
 
 
@@ -58,7 +59,7 @@ def test_one_that_cannot_be_sent_waits(leave: Callable[..., None], tmp_path: Pat
     leave(0)
     made = Bench(tmp_path / "state", Sink(RETRY))
     made.pass_time(0.0)
-    assert made.account()["pending"] == 1
+    assert made.account()["recovered"]["pending"] == 1
     made.sink.answer = SUCCESS
     made.pass_time(300.0)
     assert made.sink.accepted == ids(0)
@@ -102,7 +103,7 @@ def test_they_expire(leave: Callable[..., None], tmp_path: Path) -> None:
     made = Bench(tmp_path / "state", Sink())
     made.pass_time(0.0)
     assert made.sink.attempts == []
-    assert made.account()["dropped_by_reason"] == {"expired": 1}
+    assert made.account()["recovered"]["dropped_by_reason"] == {"expired": 1}
 
 
 @pytest.mark.fault(31)
@@ -117,7 +118,7 @@ def test_they_are_bounded(leave: Callable[..., None], tmp_path: Path) -> None:
     made = Bench(tmp_path / "state", Sink(), max_disk_bytes=4 * 4096, segment_bytes=4096)
     made.pass_time(0.0)
     assert made.sink.accepted == ids(2, 3, 4, 5)
-    assert made.account()["dropped_by_reason"] == {"queue_full": 2}
+    assert made.account()["recovered"]["dropped_by_reason"] == {"queue_full": 2}
 
 
 def test_what_killed_processes_had_allocated_does_not_count(tmp_path: Path) -> None:
@@ -141,7 +142,7 @@ def test_corrupt_events_are_counted(leave: Callable[..., None], tmp_path: Path) 
     made = Bench(tmp_path / "state", Sink())
     made.pass_time(0.0)
     assert made.sink.accepted == ids(0)
-    assert made.account()["dropped_by_reason"] == {"corrupt": 1}
+    assert made.account()["recovered"]["dropped_by_reason"] == {"corrupt": 1}
 
 
 def test_what_this_process_left_is_not_counted_twice(tmp_path: Path) -> None:
@@ -168,4 +169,4 @@ def test_withdrawn_consent_purges_them(leave: Callable[..., None], tmp_path: Pat
     made = Bench(tmp_path / "state", Sink(), allowed=lambda: False)
     made.tick()
     assert list((tmp_path / "state").rglob("*.json")) == []
-    assert made.account()["dropped_by_reason"] == {"consent_withdrawn": 1}
+    assert made.account()["recovered"]["dropped_by_reason"] == {"consent_withdrawn": 1}

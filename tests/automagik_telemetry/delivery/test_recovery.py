@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from automagik_telemetry.delivery.batch import Batch
 from automagik_telemetry.delivery.envelope import Envelope, join
-from automagik_telemetry.delivery.recovery import AdoptedSegment
+from automagik_telemetry.delivery.recovery import RecoveredSegment
+from automagik_telemetry.delivery.segment import body_of
 from automagik_telemetry.delivery.spool import Spool
 from tests.faults.sending import ENVELOPE, fragment, ids
 from tests.faults.server import span_ids
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    Read = Callable[[bytes], AdoptedSegment]
+    Read = Callable[[bytes], RecoveredSegment]
 
 EVENTS = 3
 LOG_HEAD = b'{"resourceLogs":[{"resource":{"attributes":[]},"scopeLogs":[{"scope":{"name":"t"},"logRecords":[\n'
@@ -44,30 +44,30 @@ def read(tmp_path: Path) -> Read:
     """Return a function that reads a segment back from a file that holds the given bytes."""
     file = Spool(str(tmp_path / "state" / "queue")).create()
 
-    def read_back(content: bytes, envelope: Envelope = ENVELOPE) -> AdoptedSegment:
+    def read_back(content: bytes, envelope: Envelope = ENVELOPE) -> RecoveredSegment:
         os.ftruncate(file.descriptor, 0)
         os.pwrite(file.descriptor, content, 0)
-        return AdoptedSegment(file, envelope)
+        return RecoveredSegment(file, envelope)
 
     return read_back
 
 
 @pytest.mark.parametrize(("envelope", "fragments"), BODIES)
-def test_a_sealed_segment_is_read_back_unchanged(
-    read: Callable[..., AdoptedSegment], envelope: Envelope, fragments: list[bytes]
+def test_a_closed_segment_is_read_back_unchanged(
+    read: Callable[..., RecoveredSegment], envelope: Envelope, fragments: list[bytes]
 ) -> None:
     """With its own head: who logged the events, not who sends them."""
     own = envelope.head.replace(b'"attributes":[]', b'"attributes":[{"key":"a"}]')
     body = join(Envelope(own, envelope.tail), fragments)
     segment = read(body, envelope)
-    assert (bytes(Batch([segment]).body(bytearray())), segment.events, segment.corrupt) == (body, EVENTS, 0)
+    assert (body_of([segment]), segment.events, segment.corrupt) == (body, EVENTS, 0)
 
 
 @pytest.mark.fault(29)
 @pytest.mark.parametrize(("envelope", "fragments"), BODIES)
 @pytest.mark.parametrize("preallocated", [True, False])
 def test_every_cut(
-    read: Callable[..., AdoptedSegment], envelope: Envelope, fragments: list[bytes], *, preallocated: bool
+    read: Callable[..., RecoveredSegment], envelope: Envelope, fragments: list[bytes], *, preallocated: bool
 ) -> None:
     """At any length, all events that are whole are sent, and one that is begun is counted."""
     body = join(envelope, fragments)
@@ -78,14 +78,14 @@ def test_every_cut(
         begun = length > len(envelope.head) and any(end - len(fragments[0]) < length < end for end in ends)
         assert (segment.events, segment.corrupt) == (whole, int(begun)), length
         if segment.events:
-            assert span_ids(bytes(Batch([segment]).body(bytearray()))) == ids(*range(whole))
+            assert span_ids(body_of([segment])) == ids(*range(whole))
 
 
 @pytest.mark.fault(29)
 @pytest.mark.parametrize(("envelope", "fragments"), BODIES)
 @pytest.mark.parametrize("mask", [0x01, 0x20, 0xFF])
 def test_every_byte_flipped(
-    read: Callable[..., AdoptedSegment], envelope: Envelope, fragments: list[bytes], mask: int
+    read: Callable[..., RecoveredSegment], envelope: Envelope, fragments: list[bytes], mask: int
 ) -> None:
     """One damaged byte costs at most the event that it is in, and what lies between events costs none."""
     body = join(envelope, fragments)
@@ -98,7 +98,7 @@ def test_every_byte_flipped(
         damaged = bytearray(body)
         damaged[position] ^= mask
         segment = read(bytes(damaged), envelope)
-        found = span_ids(bytes(Batch([segment]).body(bytearray()))) if segment.events else []
+        found = span_ids(body_of([segment])) if segment.events else []
         others = ids(*(number for number in range(EVENTS) if number != inside.get(position)))
         assert set(others) <= set(found), position
         assert segment.events + segment.corrupt == EVENTS, (position, found)
@@ -108,7 +108,7 @@ def test_every_byte_flipped(
 def test_a_head_of_another_kind_is_replaced(read: Read) -> None:
     """Spans under the head of log records would be lost at the endpoint."""
     segment = read(join(LOGS, [fragment(0)]))
-    assert bytes(Batch([segment]).body(bytearray())) == join(ENVELOPE, [fragment(0)])
+    assert body_of([segment]) == join(ENVELOPE, [fragment(0)])
 
 
 @pytest.mark.fault(29)

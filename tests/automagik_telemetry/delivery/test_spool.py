@@ -157,7 +157,7 @@ def test_a_deferred_segment_holds_all_back(spool: Spool) -> None:
 def test_a_file_that_cannot_be_deleted_is_emptied(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
     """Else it would be sent again and again."""
     file = spool.create()
-    os.write(file.descriptor, b"sent")
+    file.write(b"sent", 0)
 
     def refuse(path: str) -> None:
         raise PermissionError(path)

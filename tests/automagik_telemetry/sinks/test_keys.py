@@ -63,7 +63,7 @@ def search(url: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     # httpcore logs the headers of answers, and these repeat the key.
     said = [record.getMessage() for record in caplog.records if not record.name.startswith("httpcore")]
     said += [str(record.exc_info) for record in caplog.records]
-    said += [repr(exporter), str(vars(made)), repr(metrics), repr(made.listener.last_error)]
+    said += [repr(exporter), str(vars(made)), repr(metrics), repr(made.worker.last_error)]
     said += [path.read_text(errors="replace") for path in tmp_path.rglob("*") if path.is_file()]
     assert [text for text in said if "planted" in text] == []
     assert metrics["last_error"]

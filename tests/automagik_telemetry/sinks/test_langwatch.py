@@ -140,7 +140,7 @@ def test_key_is_never_written_down(
     assert traced.observability is not None
     provider = traced.observability.providers["langwatch"]
     pipeline = provider.handler._pipeline  # type: ignore[attr-defined] # where it would be
-    written = caplog.text + repr([vars(item) for item in (traced, provider, pipeline.listener)]) + str(account(traced))
+    written = caplog.text + repr([vars(item) for item in (traced, provider, pipeline.worker)]) + str(account(traced))
     assert KEY not in written
     assert KEY not in repr(traced.config)
 
@@ -187,7 +187,7 @@ def test_content_is_on_disk_only_if_it_is_to_be_durable(
     langwatch.answers[:] = [reply(503)]
     open_span("run", input="planted").end()
     state = tmp_path / "state"
-    assert not list(state.glob("queue*"))
+    assert not list(state.rglob("*.json"))
     path = tmp_path / "mine.yaml"
     text = SHIPPED.read_text(encoding="utf-8").replace("durable: false", "durable: true")
     path.write_text(text, encoding="utf-8")

@@ -1,73 +1,113 @@
-"""How a request goes to the kernel."""
+"""How a request goes to the kernel, and what becomes of a connection whose descriptor the application closes."""
 
 from __future__ import annotations
 
+import os
+import socket
+import threading
 import time
-from typing import Any
+from typing import TYPE_CHECKING
 
 import httpcore
 import pytest
 
-from automagik_telemetry.sinks.transport import _PIECE, DeadlineTransport, _DeadlineStream
+from automagik_telemetry.delivery.descriptors import Identity
+from automagik_telemetry.sinks.transport import DeadlineTransport, _Socket, _SocketStream
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
 
-class Wire(httpcore.NetworkStream):
-    """Keeps what is written."""
-
-    def __init__(self) -> None:
-        self.written: list[bytes] = []
-
-    def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        """Keep it; whoever writes says how long it may take."""
-        assert timeout is not None
-        self.written.append(buffer)
-
-    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        """Answer."""
-        assert timeout is not None
-        return b"answer"[:max_bytes]
-
-    def get_extra_info(self, info: str) -> Any:
-        """Know nothing."""
-
-
-Made = tuple[_DeadlineStream, DeadlineTransport, Wire]
+Made = tuple[_SocketStream, DeadlineTransport, socket.socket]
 
 
 @pytest.fixture
-def made() -> Made:
-    """A stream that has time, its transport and its wire."""
-    transport, wire = DeadlineTransport(), Wire()
+def made() -> Iterator[Made]:
+    """A stream that has time, its transport, and the other end."""
+    transport = DeadlineTransport()
     transport.deadline = time.monotonic() + 60.0
-    return _DeadlineStream(transport, wire), transport, wire
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        own = _Socket(socket.AF_INET, socket.SOCK_STREAM)
+        own.connect(server.getsockname())
+        other, _ = server.accept()
+    with other:
+        stream = _SocketStream(transport, own)
+        yield stream, transport, other
+        stream.close()
 
 
 def test_a_request_is_written_as_a_whole(made: Made) -> None:
     """Headers and body together, once the answer is asked for, and each once."""
-    stream, _, wire = made
+    stream, _, other = made
     for request in (b"1", b"2"):
         stream.write(b"headers")
         stream.write(b"body" + request)
-        assert wire.written == []
+        other.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            other.recv(1)
+        other.setblocking(True)
+        other.sendall(b"answer")
         assert stream.read(3) == b"ans"
-        assert stream.read(9) == b"answer"
-        assert wire.written == [b"headersbody" + request]
-        wire.written.clear()
+        assert stream.read(9) == b"wer"
+        assert other.recv(100) == b"headersbody" + request
 
 
-def test_a_large_one_is_written_in_pieces(made: Made) -> None:
-    """So that each has what is left of the time."""
-    stream, _, wire = made
-    stream.write(bytes(2 * _PIECE + 1))
-    stream.read(1)
-    assert list(map(len, wire.written)) == [_PIECE, _PIECE, 1]
+def test_a_request_that_the_kernel_takes_in_pieces_is_sent_whole(made: Made) -> None:
+    """However slowly the other side reads."""
+    stream, _, other = made
+    body = os.urandom(8_000_000)
+    stream.write(body)
+    received = bytearray()
+
+    def read() -> None:
+        while len(received) < len(body):
+            received.extend(other.recv(100_000))
+        other.sendall(b"done")
+
+    reading = threading.Thread(target=read)
+    reading.start()
+    assert stream.read(9) == b"done"
+    reading.join()
+    assert received == body
 
 
-def test_nothing_is_written_when_the_time_is_over(made: Made) -> None:
+@pytest.mark.parametrize(("unsent", "late"), [(b"request", httpcore.WriteTimeout), (b"", httpcore.ReadTimeout)])
+def test_nothing_goes_on_when_the_time_is_over(made: Made, unsent: bytes, late: type[Exception]) -> None:
     """The deadline is that of the exchange, however long its parts wait."""
-    stream, transport, wire = made
-    stream.write(b"request")
+    stream, transport, _ = made
+    if unsent:
+        stream.write(unsent)
     transport.deadline = time.monotonic()
-    with pytest.raises(httpcore.WriteTimeout):
+    with pytest.raises(late):
         stream.read(1)
-    assert wire.written == []
+
+
+@pytest.mark.fault(69)
+@pytest.mark.parametrize("moment", ["before", "while it waits"])
+def test_a_number_that_the_application_took_over_is_left_alone(made: Made, tmp_path: Path, moment: str) -> None:
+    """Neither read, written nor closed, whatever comes from the other side."""
+    stream, _, other = made
+    number = stream._socket.fileno()
+    file = os.open(tmp_path / "file", os.O_RDWR | os.O_CREAT)
+    os.write(file, b"of the application")
+
+    def take_over() -> None:
+        os.dup2(file, number)
+        os.lseek(number, 0, os.SEEK_SET)
+        other.sendall(b"answer")
+
+    stream.write(b"request")
+    if moment == "before":
+        take_over()
+    else:
+        threading.Timer(0.2, take_over).start()
+    with pytest.raises((httpcore.ReadError, httpcore.WriteError)):
+        stream.read(100)
+    assert stream.get_extra_info("is_readable") is True, "the pool must not use it again"
+    stream.close()
+    del stream
+    assert Identity.of(number) == Identity.of(file)
+    assert os.lseek(number, 0, os.SEEK_CUR) == 0
+    assert (tmp_path / "file").read_bytes() == b"of the application"
+    os.close(number)
+    os.close(file)

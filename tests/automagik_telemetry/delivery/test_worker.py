@@ -1,4 +1,4 @@
-"""What is shipped when, and what becomes of every event: the listener on a clock of the test, without its thread."""
+"""What is shipped when, and what becomes of every event: the worker on a clock of the test, without its thread."""
 
 from __future__ import annotations
 
@@ -52,32 +52,20 @@ def test_a_full_batch_is_sent_before_the_delay_is_over(bench: Callable[..., Benc
     assert made.account()["pending"] == 1
 
 
-def test_segments_share_a_batch(bench: Callable[..., Bench]) -> None:
-    """It is sent at once when another might not fit, and when its first event is `schedule_delay` old."""
+def test_full_segments_share_a_batch(bench: Callable[..., Bench]) -> None:
+    """A full segment is sent at once, with the others that are full by then, as far as a batch has room."""
     made = bench(segment_bytes=1024, max_export_batch_bytes=4096, schedule_delay=5.0)
-    numbers = iter(range(100))
-    queue = made.pipeline.queue
-    while queue.waiting == 0:
-        made.log(next(numbers))
-    size = queue.waiting
-    while queue.waiting < 3 * size:
-        made.log(next(numbers))
-    made.now += 4.0
-    assert made.tick() <= 1.0
-    assert made.sink.attempts == []
-    while queue.waiting < 4 * size:
-        made.log(next(numbers))
+    made.log(*range(4))
     made.tick()
-    assert made.sink.attempts == [ids(*range(4 * size))]
-    made.pass_time(0.9)
-    assert len(made.sink.attempts) == 1, "of the fifth the first event is younger"
-    while queue.waiting == 0:
-        made.log(next(numbers))
-    made.pass_time(4.1)
-    assert made.sink.attempts[1:] == [ids(*range(4 * size, 5 * size))]
-    made.pipeline.queue.rotate()
+    assert made.sink.attempts == [], "the first segment is not full"
+    made.log(*range(4, 40))
     made.tick()
-    assert made.sink.accepted == ids(*range(next(numbers))), "nobody waits who was asked for all"
+    shared = len(made.sink.attempts[0])
+    assert shared % 5 == 0, "a segment holds five"
+    assert 1 < shared // 5 <= 4, "a batch holds the bytes of four"
+    made.pass_time(0.0)
+    made.pass_time(5.0)
+    assert made.sink.accepted == ids(*range(40))
 
 
 def test_what_could_not_be_sent_stays_whole(bench: Callable[..., Bench]) -> None:
@@ -252,7 +240,7 @@ def test_the_queue_is_bounded_by_bytes(bench: Callable[..., Bench]) -> None:
 
 
 @pytest.mark.fault(24)
-def test_without_a_listener_the_newest_are_dropped(bench: Callable[..., Bench]) -> None:
+def test_without_a_worker_the_newest_are_dropped(bench: Callable[..., Bench]) -> None:
     """A queue that nobody empties stays within its bounds."""
     made = bench(segment_bytes=2048, max_disk_bytes=8192, max_memory_bytes=8192)
     made.log(*range(200))
@@ -334,13 +322,3 @@ def test_memory_survives_a_close(tmp_path: Path) -> None:
     made.pass_time(5.0)
     assert made.sink.accepted == ids(0)
     assert list(tmp_path.rglob("*.json")) == []
-
-
-def test_what_was_sent_is_not_kept(bench: Callable[..., Bench]) -> None:
-    """Neither in what the body was put together in, nor on disk, once nothing waits."""
-    made = bench()
-    made.log(*range(3))
-    made.pass_time(5.0)
-    assert made.sink.accepted == ids(*range(3))
-    assert made.pipeline.listener._scratch == b""
-    assert made.pipeline.queue._spares == []

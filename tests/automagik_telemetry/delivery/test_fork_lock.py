@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from automagik_telemetry.delivery.importing import importing
+from automagik_telemetry.delivery.fork_lock import importing
 
 
 def test_imports_wait_for_no_other() -> None:
@@ -17,12 +17,12 @@ def test_imports_wait_for_no_other() -> None:
     met: list[bool] = []
 
     def hold() -> None:
-        with importing():
+        with importing:
             inside.set()
             met.append(over.wait(10))
 
     def pass_through() -> None:
-        with importing(), importing():
+        with importing, importing:
             over.set()
 
     threads = [threading.Thread(target=work, daemon=True) for work in (hold, pass_through)]
@@ -36,12 +36,12 @@ def test_imports_wait_for_no_other() -> None:
 
 FORK = """
 import os, sys, threading
-from automagik_telemetry.delivery.importing import importing
+from automagik_telemetry.delivery.fork_lock import importing
 
 inside, begins, said = threading.Event(), threading.Event(), []
 
 def hold():
-    with importing():
+    with importing:
         inside.set()
         begins.wait(30)
         for _ in range(3_000_000):  # far longer than it takes to fork
@@ -52,14 +52,14 @@ os.register_at_fork(before=begins.set)  # what is registered last is called firs
 thread = threading.Thread(target=hold)
 thread.start()
 inside.wait(30)
-with importing():  # a thread does not wait for itself
+with importing:  # a thread does not wait for itself
     pid = os.fork()
-with importing():
+with importing:
     said.append("child" if pid == 0 else "parent")
 if pid:
     os.waitpid(pid, 0)
     thread.join()
-    with importing():
+    with importing:
         pass
 print(*said, flush=True)
 os._exit(0)

@@ -1,7 +1,7 @@
-"""The background listener of one sink: takes batches from the queue and ships them.
+"""The background worker of one sink: takes batches from the queue and exports them.
 
-`tick` does all that is due and says when it wants to be called again; the thread only waits and ticks, so that tests
-can do the same on a clock of their own.
+`tick` does all that is due and returns when there may be more; the thread only waits and ticks, so that tests can do
+the same on a clock of their own. Nothing that a caller does here takes a lock: an interrupt can't leave one taken.
 """
 
 from __future__ import annotations
@@ -13,42 +13,50 @@ import threading
 import time
 from collections import deque
 from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from automagik_telemetry.delivery.compression import gzip
 from automagik_telemetry.delivery.envelope import join, split
 from automagik_telemetry.delivery.exporter import ExportResult, Outcome
 from automagik_telemetry.delivery.guard import guard
-from automagik_telemetry.delivery.recovery import AdoptedSegment
+from automagik_telemetry.delivery.recovery import RecoveredSegment
+from automagik_telemetry.delivery.segment import body_of
 from automagik_telemetry.delivery.spool import created
-from automagik_telemetry.delivery.told import Teller, Told
+from automagik_telemetry.delivery.stats import WorkerState
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping, Sequence
 
-    from automagik_telemetry.delivery.batch import Batch
     from automagik_telemetry.delivery.breaker import CircuitBreaker
     from automagik_telemetry.delivery.envelope import Envelope
     from automagik_telemetry.delivery.exporter import Exporter
-    from automagik_telemetry.delivery.ledger import Ledger
     from automagik_telemetry.delivery.limits import Limits
     from automagik_telemetry.delivery.queue import BatchQueue
+    from automagik_telemetry.delivery.segment import Segment
     from automagik_telemetry.delivery.spool import HeldFile, Spool
+    from automagik_telemetry.delivery.stats import DeliveryStats
 
 logger = logging.getLogger(__name__)
 
-_RESCAN = 60.0
+_SCAN_INTERVAL = 60.0
 """Seconds between looks for segments that other processes left, and the longest sleep."""
-_MOMENT = 1.0
-"""Seconds between questions whether events may leave, and between entries in the account on disk, at least."""
+_CONSENT_INTERVAL = 1.0
+"""Seconds between checks of consent, at most."""
 _MAX_DEFERRAL = 86_400.0
-"""Seconds that a server, or a clock that jumped, may hold a batch back at most."""
+"""Seconds that a server, or a clock that jumped, may delay a batch at most."""
 
 
-class BatchQueueListener:
-    """Ships one queue. `allowed` is asked before shipments, once a second at most, and before a flush.
+class _Flush(NamedTuple):
+    """A caller that waits for all that is queued, until `deadline`; `answer` gets whether all was settled."""
 
-    Once it says no, everything queued is purged.
+    deadline: float
+    answer: SimpleQueue[bool]
+
+
+class Worker:
+    """Exports one queue. `allowed` is asked before requests, once a second at most, and before a flush.
+
+    Once it returns False, everything queued is purged.
     """
 
     def __init__(  # noqa: PLR0913 - the parts of one machine, each given once
@@ -59,73 +67,68 @@ class BatchQueueListener:
         limits: Limits,
         envelope: Envelope,
         spool: Spool | None,
+        stats: DeliveryStats,
         clock: Callable[[], float],
         allowed: Callable[[], bool] = lambda: True,
+        recorded: Callable[[], Mapping[str, int]] = dict,
     ) -> None:
         self.queue: BatchQueue
-        self.ledger: Ledger
         self.exporter = exporter
         self.breaker = breaker
         self._limits = limits
         self._envelope = envelope
         self._spool = spool
+        self._stats = stats
         self._clock = clock
         self._allowed = allowed
+        self._recorded = recorded
         self.last_success: float | None = None
         self.last_error: str | None = None
-        self._teller = None if spool is None else Teller(spool.directory)
         self.reset()
 
     def reset(self) -> None:
-        """Start anew without a thread: at first, and in the child of a fork."""
-        self.running: object | None = None
-        """Stands for the thread that is to go on; None while there is none."""
+        """Begin without a thread: at first, and in the child of a fork."""
+        self.active: object | None = None
+        """Token of the active worker thread, or None."""
         self._thread: threading.Thread | None = None
-        self._starting = threading.RLock()
-        # Not an Event, which a signal handler must not set while the thread that it interrupts does.
+        self._running = threading.Lock()
+        """Held by the one thread that works."""
         self._wake: SimpleQueue[None] = SimpleQueue()
-        self._progress = threading.Condition()
-        self._flushes_asked = 0
-        self._flushes_begun = 0
-        self._flushes_done = 0
+        self._asked: deque[_Flush] = deque()
+        self._flushing: list[_Flush] = []
         self._orphans: deque[str] = deque()
-        self._scratch = bytearray()
-        self._next_scan = self._next_question = self._next_entry = self._clock()
-        self._untold = False
-        if self._teller is not None:
-            self._teller.reset()
+        self._next_scan = self._next_check = self._clock()
 
     def wake(self) -> None:
         """Let the thread look at the queue now."""
         self._wake.put(None)
 
     def start(self) -> bool:
-        """Start the thread, if it does not run; False if the interpreter no longer allows one."""
+        """Start the thread, if none is active; return False if the interpreter no longer allows one."""
+        if self.active is not None:
+            return True
         if sys.is_finalizing():  # before Python 3.12 it would be started, and never run
             return False
-        with self._starting:
-            if self.running is None:
-                token = object()
-                thread = threading.Thread(
-                    target=self._run, args=(token, self._thread), name="automagik-telemetry", daemon=True
-                )
-                self.running = token
-                try:
-                    thread.start()
-                except RuntimeError as error:
-                    self.running = None
-                    self.last_error = f"no thread: {error}"
-                    return False
-                self._thread = thread
+        token = object()
+        try:
+            self.active = token
+            threading.Thread(target=self._run, args=(token,), name="automagik-telemetry", daemon=True).start()
+        except RuntimeError as error:
+            self.active = None
+            self.last_error = f"no thread: {error}"
+            return False
+        except BaseException:
+            self.active = None  # a thread that was started ends at once
+            raise
         return True
 
     def stop(self) -> None:
         """Ask the thread to end; a request under way is finished."""
-        self.running = None
+        self.active = None
         self.wake()
 
     def join(self, timeout: float) -> bool:
-        """Wait for the thread to end, at most `timeout` seconds; whether it did."""
+        """Wait for the thread to end, at most `timeout` seconds; return whether it did."""
         thread = self._thread
         if thread is None or thread is threading.current_thread():
             return True
@@ -133,52 +136,47 @@ class BatchQueueListener:
         return not thread.is_alive()
 
     def flush(self, timeout: float) -> bool:
-        """Ship all that is queued here, or was left by other processes; whether all was settled within `timeout` s."""
-        deadline = self._clock() + timeout
-        with self._progress:
-            self._flushes_asked += 1
-            flush = self._flushes_asked
-            self.wake()
-            self._progress.wait_for(lambda: self._is_over(flush, deadline), timeout)
-            return self._flushes_done >= flush
+        """Send all that is queued here, or was left by other processes.
 
-    def _is_over(self, flush: int, deadline: float) -> bool:
-        too_late = self._clock() + self.breaker.remaining() > deadline
-        return self._flushes_done >= flush or self.running is None or too_late
+        Returns whether all was settled within `timeout` seconds.
+        """
+        flush = _Flush(self._clock() + timeout, SimpleQueue())
+        self._asked.append(flush)
+        self.wake()
+        with contextlib.suppress(Empty):
+            return flush.answer.get(timeout=timeout)
+        return False
 
-    def _run(self, token: object, previous: threading.Thread | None) -> None:
+    def _run(self, token: object) -> None:
         guard.busy = 1  # what this thread logs never feeds our own handlers
-        if previous is not None:
-            previous.join()  # it may still wait for an answer
-        if self._spool is None:
-            self.exporter.prepare()
-        while self.running is token:
-            try:
-                delay = self.tick()
-            except Exception:  # one bad batch must not end all shipping
-                logger.debug("shipping failed", exc_info=True)
-                self.queue.put_back()
-                delay = self.breaker.failed()
-            with self._progress:
-                self._progress.notify_all()
-            if self.running is token:
-                self._sleep(delay)
-        if self.running is None and self._spool is None:
-            self._ship_last()
-        self.exporter.shutdown()
-        self._scratch = bytearray()
-        if self.running is None:
-            self.queue.release()
-        self._tell()
-        with self._progress:
-            self._progress.notify_all()
+        with self._running:  # the one before may still wait for an answer
+            self._thread = threading.current_thread()
+            if self._spool is None:
+                self.exporter.prepare()
+            while self.active is token:
+                try:
+                    delay = self.tick()
+                except Exception:  # one bad batch must not end all exports
+                    logger.debug("export failed", exc_info=True)
+                    self.queue.put_back()
+                    delay = self.breaker.failed()
+                self._end_late_flushes()
+                if self.active is token:
+                    self._sleep(delay)
+            if self.active is None:
+                self._end()
+            self.exporter.shutdown()
 
-    def _ship_last(self) -> None:
-        """Try once to ship what is in memory only, before it is lost; whoever stops us waits but a moment."""
-        with contextlib.suppress(Exception):
-            self.queue.rotate()
-            if self._allowed() and self.breaker.remaining() <= 0 and (batch := self.queue.take()) is not None:
-                self._ship(batch)
+    def _end(self) -> None:
+        """Leave what is queued on disk; what is in memory alone has this one chance."""
+        if self._spool is None:
+            with contextlib.suppress(Exception):
+                self.queue.expedite()
+                if self._allowed() and self.breaker.remaining() <= 0 and (batch := self.queue.take()):
+                    self._send(batch)
+        self.queue.release()
+        self._write_state()
+        self._end_flushes(settled=False)
 
     def _sleep(self, delay: float) -> None:
         with contextlib.suppress(Empty):
@@ -188,97 +186,100 @@ class BatchQueueListener:
 
     def tick(self) -> float:
         """Do what is due and return the seconds after which there may be more."""
-        if (asked := self._flushes_asked) > self._flushes_begun:
-            self._flushes_begun = asked
-            self._next_scan = self._next_question = self._clock()
-            self.queue.rotate()
-        if self._clock() >= self._next_question:
+        while self._asked:
+            self._flushing.append(self._asked.popleft())
+            self._next_scan = self._next_check = self._clock()
+            self.queue.expedite()
+        if self._clock() >= self._next_check:
             if not self._allowed():
                 self._purge()
-                self._end_flush()
-                return _RESCAN
-            self._next_question = self._clock() + _MOMENT
+                self._end_flushes(settled=True)
+                return _SCAN_INTERVAL
+            self._next_check = self._clock() + _CONSENT_INTERVAL
         buffered = self.queue.write_out()
         self._bound()
         if self._spool is not None and self._clock() >= self._next_scan:
             self._scan(self._spool)
-        delay = min(self._ship_next(), _RESCAN)
+        delay = min(self._send_next(), _SCAN_INTERVAL)
         return min(delay, self._limits.write_interval) if buffered else delay
 
-    def _ship_next(self) -> float:
+    def _send_next(self) -> float:
         if (blocked := self.breaker.remaining()) > 0:
             return blocked
         batch = self.queue.take() or self._adopt()
-        if batch is not None:
-            self._ship(batch)
-            self._untold = self._teller is not None
-            if self.breaker.failures or self._clock() >= self._next_entry:
-                self._tell()
+        if batch:
+            self._send(batch)
+            self._write_state()
             return self.breaker.remaining()
-        now = self._clock()
-        if now >= self._next_entry or self._flushes_done < self._flushes_begun:
-            self._tell()
-        self._end_flush()
+        self._end_flushes(settled=True)
         due = self.queue.due_in()
-        if due is None:
-            self.queue.drop_spares()
-            self._scratch = bytearray()  # what it holds was sent, and may be what users say
-            due = _RESCAN
-        until_entry = self._next_entry - now if self._untold else _RESCAN
-        until_scan = self._next_scan - now if self._spool else _RESCAN
-        return max(0.0, min(due, until_entry, until_scan))
+        until_scan = self._next_scan - self._clock() if self._spool else _SCAN_INTERVAL
+        return max(0.0, min(_SCAN_INTERVAL if due is None else due, until_scan))
 
-    def _end_flush(self) -> None:
-        with self._progress:
-            self._flushes_done = self._flushes_begun
+    def _end_flushes(self, *, settled: bool) -> None:
+        while self._flushing:
+            self._flushing.pop().answer.put(settled)
+        while not settled and self._asked:
+            self._asked.popleft().answer.put(settled)
 
-    def _ship(self, batch: Batch) -> None:
-        try:
-            with batch.body(self._scratch) as body:
-                compressed = gzip(body)
-        except OSError as error:
-            self.last_error = f"unreadable batch: {error.strerror}"
-            self.queue.settle(batch, dropped=batch.events, reason="unreadable")
+    def _end_late_flushes(self) -> None:
+        """Answer those that would end before the next attempt."""
+        wait = self.breaker.remaining()
+        if wait > 0:
+            late = [flush for flush in self._flushing if self._clock() + wait > flush.deadline]
+            self._flushing = [flush for flush in self._flushing if flush not in late]
+            for flush in late:
+                flush.answer.put(item=False)
+
+    def _send(self, batch: Sequence[Segment]) -> None:
+        events = sum(segment.events for segment in batch)
+        if events == 0:  # every line was damaged
+            self.queue.settle(batch)
             return
-        if batch.events <= self._limits.max_export_batch_size:
-            result = self.exporter.export(compressed, self._limits.export_timeout)
+        if events <= self._limits.max_export_batch_size:
+            result = self.exporter.export(gzip(body_of(batch)), self._limits.export_timeout)
         else:
             result = ExportResult(Outcome.TOO_LARGE)
         if result.outcome is Outcome.TOO_LARGE:
-            result = self._ship_parts(batch)
+            result = self._send_parts(batch)
         if result.outcome is Outcome.RETRY:
             self._retry_later(batch, result)
             return
         self.breaker.succeeded()
-        dropped = batch.events if result.outcome is Outcome.REJECTED else min(result.rejected, batch.events)
+        dropped = events if result.outcome is Outcome.REJECTED else min(result.rejected, events)
         if dropped:
             self.last_error = result.detail
             logger.debug("%d events rejected: %s", dropped, result.detail)
-        if dropped < batch.events:
+        if dropped < events:
             self.last_success = time.time()
         self.queue.settle(batch, dropped=dropped, reason="rejected")
 
-    def _tell(self) -> None:
-        """Say on disk how it stands, for `status` and `doctor`, which are processes of their own."""
-        if self._teller is not None and self._untold:
-            self._untold = False
-            self._next_entry = self._clock() + _MOMENT
-            now = Told(
+    def _write_state(self) -> None:
+        """Write the state for `status` and `doctor`, which are processes of their own."""
+        self.record()
+        now = time.time()
+        self._stats.write_state(
+            WorkerState(
+                at=now,
                 endpoint=self.exporter.url.partition("?")[0],
                 last_success=self.last_success,
                 last_error=self.last_error,
                 failures=self.breaker.failures,
-                retry_at=time.time() + self.breaker.remaining(),
+                retry_at=now + self.breaker.remaining(),
             )
-            self._teller.tell(self.ledger, now)
+        )
 
-    def _ship_parts(self, batch: Batch) -> ExportResult:
+    def record(self) -> None:
+        """Write the counts of what was recorded, cut or sampled out before it was logged."""
+        self._stats.record(self._recorded())
+        self._stats.write_out()
+
+    def _send_parts(self, batch: Sequence[Segment]) -> ExportResult:
         """Send a batch that is too large in parts, halved down to single events, of which only an offender is rejected.
 
         The batch stays whole on disk until all parts are settled; what is sent again then carries the same ids.
         """
-        with batch.body(self._scratch) as body:
-            envelope, fragments = split(bytes(body))
+        envelope, fragments = split(body_of(batch))
         size = self._limits.max_export_batch_size
         if len(fragments) <= size:
             size = max(1, (len(fragments) + 1) // 2)
@@ -300,32 +301,34 @@ class BatchQueueListener:
                 detail = result.detail
         return ExportResult(Outcome.SUCCESS, rejected=rejected, detail=detail)
 
-    def _retry_later(self, batch: Batch, result: ExportResult) -> None:
+    def _retry_later(self, batch: Sequence[Segment], result: ExportResult) -> None:
         self.last_error = result.detail
         delay = self.breaker.failed(min(result.retry_after, _MAX_DEFERRAL))
         logger.debug("next attempt in %.1f s: %s", delay, result.detail)
         self.queue.put_back()
-        self.queue.trim_full()
+        self.queue.trim()
         if result.retry_after:
-            batch.defer(time.time() + delay)  # which no change of the file may follow
+            until = time.time() + delay
+            for segment in batch:
+                segment.defer(until)  # which no change of the file may follow
 
     def _bound(self) -> None:
         """Drop what is too old, and keep room for the next segment by dropping the oldest batch."""
         limits = self._limits
         if self.breaker.failures:
-            self.queue.trim_full()
+            self.queue.trim()
         self.queue.drop_older_than(self._clock() - limits.max_age)
         room = limits.max_disk_bytes if self._spool else limits.max_memory_bytes
         self.queue.drop_oldest("queue_full", keep=room - limits.segment_bytes)
 
     def _scan(self, spool: Spool) -> None:
         """Look for what other processes left, and for how long the server told any of them to wait."""
-        self._next_scan = self._clock() + _RESCAN
+        self._next_scan = self._clock() + _SCAN_INTERVAL
         wait = spool.not_before() - time.time()
         if 0 < wait <= _MAX_DEFERRAL:
             self.breaker.pause(wait)
         names = spool.names()
-        self.queue.forget_left({spool.path(name) for name in names})
+        self.queue.forget_released({spool.path(name) for name in names})
         if names and (created(names[0]) <= self._oldest() or spool.usage() > self._limits.max_disk_bytes):
             names = self._bound_orphans(spool, names)
         self._orphans = deque(names)
@@ -349,29 +352,25 @@ class BatchQueueListener:
                 self._drop(file, "expired" if expired else "queue_full")
         return list(sizes)
 
-    def _adopt(self) -> Batch | None:
+    def _adopt(self) -> list[Segment]:
         """Take over the oldest segment that another process left, if there is one."""
         while self._orphans and self._spool is not None:
             file = self._spool.adopt(self._orphans.popleft())
-            batch = self._take_over(file) if file is not None else None
-            if batch is not None and batch.events:
+            if file is not None and (batch := self._take_over(file)):
                 return batch
-            if batch is not None:
-                self.queue.settle(batch)
-        return None
+        return []
 
-    def _take_over(self, file: HeldFile) -> Batch | None:
+    def _take_over(self, file: HeldFile) -> list[Segment]:
         try:
-            segment = AdoptedSegment(file, self._envelope)
+            segment = RecoveredSegment(file, self._envelope)
         except OSError:
             file.close()
-            return None
+            return []
         return self.queue.adopt(segment)
 
     def _drop(self, file: HeldFile, reason: str) -> None:
         batch = self._take_over(file)
-        if batch is not None:
-            self.queue.settle(batch, dropped=batch.events, reason=reason)
+        self.queue.settle(batch, dropped=sum(segment.events for segment in batch), reason=reason)
 
     def _purge(self) -> None:
         """Delete everything queued, here and by other processes: consent was withdrawn."""
