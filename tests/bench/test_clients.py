@@ -24,7 +24,7 @@ NEEDS = {"logfire": "logfire", "sentry_logs": "sentry_sdk", "langwatch": "langwa
 
 @pytest.fixture(scope="module")
 def url() -> Iterator[str]:
-    """A sink in a process of its own."""
+    """URL of a sink in its own process."""
     with sink() as url:
         yield url
 
