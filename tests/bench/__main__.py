@@ -1,8 +1,4 @@
-"""Runs everything in turn, several times, prints medians and goals, and exits with 1 if one is missed: `make bench`.
-
-`--rounds 5` says how many times; `--only burst` runs one scenario alone, and then nothing is written; a whole run
-writes the tables and plots of docs/speed.md.
-"""
+"""Run the benchmark, print its results and exit with 1 if a goal is missed: `make bench`."""
 
 from __future__ import annotations
 
@@ -17,26 +13,27 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tests.bench.plan import CLOSE, CLOSEST, GOALS, ONCE, OTHERS, Figures, Run, Turn
+from tests.bench.plan import EVERY_ROUND, EVERY_TURN, GOALS, ONCE, Figures, Run, Turn
 from tests.bench.sink import counted, sink
 from tests.bench.tables import clients_table, goals_table
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-_PATIENCE = 600
+_TIMEOUT = 600
+"""Seconds that one process may take."""
 
 
-def measure(run: Run, url: str) -> Figures:
-    """Run one process, and add what the sink saw: events lost, bytes for each; and the seconds to the process's end."""
+def measure(run: Run, url: str, *, constant: bool = False) -> Figures:
+    """Run one process, and add what the sink received: events lost, bytes per event; or the seconds that exit took."""
     target = {"sink": url, "hang": f"{url}/hang"}.get(run.endpoint, "http://127.0.0.1:9")
     with tempfile.TemporaryDirectory() as home:
         state = "/dev/null/none" if run.endpoint == "nowhere" else f"{home}/state"
         environ = {key: value for key, value in os.environ.items() if not key.startswith(("AUTOMAGIK_", "OTEL_"))}
         environ |= {"HOME": home, "AUTOMAGIK_STATE_DIR": state, "AUTOMAGIK_TELEMETRY_ENDPOINT": target}
-        environ.pop("PYTHONDONTWRITEBYTECODE", None)  # what pip installs has its bytecode, ours and all others'
+        environ.pop("PYTHONDONTWRITEBYTECODE", None)  # installed packages have bytecode
         counted(url)
-        done = _process(run, target, environ)
+        done = _process([*run[:2], target, str(run.number), *(["--constant"] if constant else [])], environ)
         figures: Figures = json.loads(done.stdout.splitlines()[-1])
         if "ends" in figures:
             figures["exit"] = time.monotonic() - figures.pop("ends")
@@ -49,24 +46,23 @@ def measure(run: Run, url: str) -> Figures:
     return figures
 
 
-def _process(run: Run, url: str, environ: dict[str, str]) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-W", "ignore", "-m", "tests.bench.one"]
-    command += [run.scenario, run.client, url, str(run.number)]
-    return subprocess.run(command, env=environ, capture_output=True, text=True, check=True, timeout=_PATIENCE)
+def _process(arguments: list[str], environ: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-W", "ignore", "-m", "tests.bench.one", *arguments]
+    return subprocess.run(command, env=environ, capture_output=True, text=True, check=True, timeout=_TIMEOUT)
 
 
-def turn(runs: Iterable[Run], name: str, url: str) -> Turn:
-    """Run these one after the other."""
+def measure_all(runs: Iterable[Run], title: str, url: str, *, constant: bool = False) -> Turn:
+    """Run the processes one after the other, and show the current one."""
     found = {}
     for run in runs:
-        sys.stderr.write(f"\r{name}: {run.scenario} {run.client} {run.number} {run.endpoint}".ljust(79))
-        found[run] = measure(run, url)
+        sys.stderr.write(f"\r{title}: {run.scenario} {run.client} {run.number} {run.endpoint}".ljust(79))
+        found[run] = measure(run, url, constant=constant)
     sys.stderr.write("\r".ljust(80) + "\r")
     return found
 
 
 def medians(turns: Sequence[Turn]) -> Turn:
-    """Return each figure's median."""
+    """Return the median of each figure of each run."""
     found: dict[Run, list[Figures]] = {}
     for each in turns:
         for run, figures in each.items():
@@ -77,22 +73,28 @@ def medians(turns: Sequence[Turn]) -> Turn:
 
 
 def main() -> int:
-    """Measure, print, write; return 1 if a goal was missed."""
+    """Measure and print. Write docs/speed.md and its plots after a whole run. Return 1 if a goal was missed."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--only")
+    parser.add_argument("--rounds", type=int, default=3, help="how often everything is measured (default: 3)")
+    parser.add_argument("--only", metavar="SCENARIO", help="run one scenario of tests/bench/one.py; write nothing")
+    parser.add_argument("--constant", action="store_true", help="log events that hardly vary; write nothing")
     options = parser.parse_args()
-    wanted = [(*CLOSE, *OTHERS), CLOSE, CLOSE, *8 * [CLOSEST]] * options.rounds + [ONCE]
+    planned = [(*EVERY_TURN, *EVERY_ROUND), EVERY_TURN, EVERY_TURN] * options.rounds + [ONCE]
     with sink() as url:
         turns = [
-            turn([run for run in runs if options.only in (None, run.scenario)], f"{number} of {len(wanted)}", url)
-            for number, runs in enumerate(wanted, 1)
+            measure_all(
+                [run for run in runs if options.only in (None, run.scenario)],
+                f"{number} of {len(planned)}",
+                url,
+                constant=options.constant,
+            )
+            for number, runs in enumerate(planned, 1)
         ]
     found = medians(turns)
     goals, missed = goals_table(GOALS, turns)
     tables = f"{clients_table(found)}\n{goals}"
     sys.stdout.write(tables)
-    if options.only is None:
+    if options.only is None and not options.constant:
         from tests.bench.plot import draw
 
         docs = Path(__file__).parents[2] / "docs"

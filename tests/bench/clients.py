@@ -1,6 +1,6 @@
-"""Every client that is measured, in a few lines each: how an event is logged with it, and how all are delivered.
+"""Every measured client in a few lines: how it logs one event, and how it delivers all of them.
 
-A client imports what it needs when it is made, so that one that is not installed hinders no other.
+A client imports its dependencies when it is created, so that a missing package affects no other client.
 """
 
 from __future__ import annotations
@@ -9,38 +9,20 @@ import logging
 import logging.handlers
 import os
 import queue
-import random
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
+
+from tests.bench.events import NAME, Fields
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-Fields = dict[str, Any]
-
-NAME = "agent.run"
-_LARGE = 2_000_000
-
-
-def events(count: int = 1_000) -> list[Fields]:
-    """Return the guide's agent run with its eight attributes, `count` times with other numbers."""
-    numbers = random.Random(7)
-    return [
-        {
-            "agent_name": "simple",
-            "framework": "pydantic_ai",
-            "success": True,
-            "duration_ms": numbers.lognormvariate(7, 1),
-            "has_multimodal": False,
-            "token_count": int(numbers.lognormvariate(7, 1)),
-            "anonymous_id": "6a0ffe66-2c5d-4c3a-9d0c-0d5a4b8e3f10",
-            "session_id": "0f6a5a52-8f7a-4b66-8f4e-3a4c0f4a7a11",
-        }
-        for _ in range(count)
-    ]
+_LARGE_QUEUE = 2_000_000
 
 
 class Client(NamedTuple):
-    """`log` takes the fields of one event; `deliver` returns when all that it ever delivers is delivered."""
+    """`log` takes the fields of one event; `deliver` returns when every event is delivered or dropped."""
 
     log: Callable[[Fields], object]
     deliver: Callable[[], object] = lambda: None
@@ -56,7 +38,7 @@ def _logger(handler: logging.Handler) -> logging.Logger:
     return logger
 
 
-# The floors: what logging costs without us.
+# The baselines: what logging costs without this package.
 
 
 def disabled(_url: str) -> Client:
@@ -75,7 +57,7 @@ def noop(_url: str) -> Client:
 
 
 def queue_listener(_url: str) -> Client:
-    """Return the standard library's queue and listener, which write a line to a file."""
+    """Return the standard library's QueueHandler and QueueListener, which write one line to a file."""
     waiting: queue.SimpleQueue[Any] = queue.SimpleQueue()
     file = logging.FileHandler(os.devnull)
     listener = logging.handlers.QueueListener(waiting, file)
@@ -88,7 +70,7 @@ def queue_listener(_url: str) -> Client:
     return Client(_by_logging(_logger(logging.handlers.QueueHandler(waiting))), deliver)
 
 
-# Ours, by the three ways in.
+# This package, by its three ways in.
 
 
 def _manager(url: str) -> Any:
@@ -100,22 +82,59 @@ def _manager(url: str) -> Any:
 
 
 def ours(url: str) -> Client:
-    """Return the standard logger, with everything at its default."""
+    """Return the standard logger, with everything at its defaults."""
     manager = _manager(url)
     return Client(_by_logging(logging.getLogger("automagik.agents")), manager.flush)
 
 
-def ours_structlog(url: str) -> Client:
-    """Return structlog as `configure` sets it up."""
-    manager = _manager(url)
+def _structlog(*processors: Any) -> Callable[[Fields], object]:
+    """Configure structlog as an application does, with a renderer that drops the event."""
     import structlog
 
-    log = structlog.get_logger("automagik.agents").bind()
-    return Client(lambda fields: log.info(NAME, **fields), manager.flush)
+    def drop(_logger: Any, _method_name: str, _event_dict: Any) -> Any:
+        raise structlog.DropEvent
+
+    chain = [structlog.contextvars.merge_contextvars, *processors, drop]
+    structlog.configure(processors=chain, cache_logger_on_first_use=True)
+    log = structlog.get_logger()
+    return lambda fields: log.info(NAME, **fields)
+
+
+def plain_structlog(_url: str) -> Client:
+    """Return structlog with the chain `[merge_contextvars, a renderer that drops]`, without this package."""
+    return Client(_structlog())
+
+
+def ours_structlog(url: str) -> Client:
+    """Return structlog with the chain `[merge_contextvars, emit_event, a renderer that drops]`."""
+    from automagik_telemetry import emit_event
+
+    log = _structlog(emit_event)
+    return Client(log, _manager(url).flush)
+
+
+def _structlog_defaults() -> Callable[[Fields], object]:
+    """Leave structlog unconfigured: its PrintLogger prints to standard output, here os.devnull."""
+    import structlog
+
+    sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - it stays open until the process ends
+    log = structlog.get_logger()
+    return lambda fields: log.info(NAME, **fields)
+
+
+def plain_structlog_defaults(_url: str) -> Client:
+    """Return structlog with its defaults, printing to os.devnull, without this package."""
+    return Client(_structlog_defaults())
+
+
+def ours_structlog_defaults(url: str) -> Client:
+    """Return structlog with its defaults, printing to os.devnull, after `configure()`."""
+    log = _structlog_defaults()
+    return Client(log, _manager(url).flush)
 
 
 def ours_track_event(url: str) -> Client:
-    """Return the facade's call."""
+    """Return `track_event` of the telemetry facade."""
     manager = _manager(url)
     from automagik_telemetry.telemetry.cli_events import AgentExecutionEvent
 
@@ -137,7 +156,7 @@ def ours_below(url: str) -> Client:
 
 
 def ours_langwatch(url: str) -> Client:
-    """Return a span of ours for LangWatch, each a trace of its own, of which all are kept."""
+    """Return this package's span for LangWatch, each in its own trace, with every trace kept."""
     os.environ |= {"LANGWATCH_API_KEY": "none", "LANGWATCH_ENDPOINT": url, "AUTOMAGIK_SAMPLING_RATE": "1"}
     os.environ |= {"AUTOMAGIK_TRACES_PER_MINUTE": "1000000000", "AUTOMAGIK_TELEMETRY_ENABLED": "false"}
     manager = _manager(url)
@@ -146,7 +165,7 @@ def ours_langwatch(url: str) -> Client:
     return Client(lambda fields: open_span(NAME, "agent", attributes=fields).end(), manager.flush)
 
 
-# The peers.
+# The other clients.
 
 
 def _otel_logs(url: str, **limits: Any) -> Client:
@@ -162,12 +181,12 @@ def _otel_logs(url: str, **limits: Any) -> Client:
 
 
 def otel_logs(url: str) -> Client:
-    """Return OpenTelemetry's handler with a queue that loses nothing."""
-    return _otel_logs(url, max_queue_size=_LARGE)
+    """Return OpenTelemetry's handler with a queue large enough to drop nothing."""
+    return _otel_logs(url, max_queue_size=_LARGE_QUEUE)
 
 
 def otel_logs_defaults(url: str) -> Client:
-    """Return OpenTelemetry's handler with its own queue."""
+    """Return OpenTelemetry's handler with its default queue."""
     return _otel_logs(url)
 
 
@@ -185,22 +204,22 @@ def _otel_spans(url: str, **limits: Any) -> Client:
 
 
 def otel_spans(url: str) -> Client:
-    """Return OpenTelemetry's tracer with a queue that loses nothing."""
-    return _otel_spans(url, max_queue_size=_LARGE)
+    """Return OpenTelemetry's tracer with a queue large enough to drop nothing."""
+    return _otel_spans(url, max_queue_size=_LARGE_QUEUE)
 
 
 def otel_spans_defaults(url: str) -> Client:
-    """Return OpenTelemetry's tracer with its own queue."""
+    """Return OpenTelemetry's tracer with its default queue."""
     return _otel_spans(url)
 
 
 def logfire(url: str) -> Client:
-    """Return Pydantic Logfire, which builds on OpenTelemetry."""
-    os.environ["OTEL_BSP_MAX_QUEUE_SIZE"] = str(_LARGE)
+    """Return Pydantic Logfire, which is built on OpenTelemetry."""
+    os.environ["OTEL_BSP_MAX_QUEUE_SIZE"] = str(_LARGE_QUEUE)
     import logfire as sdk
 
     options = sdk.AdvancedOptions(base_url=url)
-    sdk.configure(token="none", console=False, advanced=options, inspect_arguments=False)  # noqa: S106 - there is none
+    sdk.configure(token="none", console=False, advanced=options, inspect_arguments=False)  # noqa: S106 - not a real token
     return Client(lambda fields: sdk.info(NAME, **fields), sdk.force_flush)
 
 
@@ -214,7 +233,7 @@ def sentry_logs(url: str) -> Client:
 
 
 def langwatch(url: str) -> Client:
-    """Return a span of LangWatch's SDK."""
+    """Return the span of LangWatch's SDK, each in its own trace."""
     import langwatch as sdk
 
     sdk.setup(api_key="none", endpoint_url=url)
@@ -236,8 +255,11 @@ CLIENTS: dict[str, Callable[[str], Client]] = {
         disabled,
         noop,
         queue_listener,
+        plain_structlog,
+        plain_structlog_defaults,
         ours,
         ours_structlog,
+        ours_structlog_defaults,
         ours_track_event,
         ours_langwatch,
         ours_off,
@@ -252,5 +274,8 @@ CLIENTS: dict[str, Callable[[str], Client]] = {
     )
 }
 
-SILENT = ("disabled", "noop", "queue_listener", "ours_off", "ours_below")
-"""Clients that send nothing, by their nature."""
+SILENT = (
+    *("disabled", "noop", "queue_listener", "plain_structlog", "plain_structlog_defaults"),
+    *("ours_off", "ours_below"),
+)
+"""Clients that send nothing by design."""

@@ -1,7 +1,7 @@
-"""What tracking a run costs: `python tests/bench/frameworks.py` prints medians beside the same run without it.
+"""The cost of a tracked agent run, beside the same run untracked: `python tests/bench/frameworks.py`.
 
-Both frameworks run offline: one question, a call of a tool, an answer. The endpoint refuses, as the worst that can be
-without waiting. Of traces a tenth is kept, as by default, or all.
+Both frameworks run offline: one message, one tool call, one response. The endpoint refuses connections, the most
+expensive failure that does not wait. A tenth of the traces is kept, as by default, or all of them.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def look() -> str:
 
 
 def of_pydantic_ai(look_on: Callable[[Any], Any]) -> Callable[[], None]:
-    """Return a function that runs an agent of pydantic-ai `CALLS` times."""
+    """Return a function that runs a pydantic-ai agent `CALLS` times."""
     agent = look_on(Agent(TestModel(), name="simple", instructions="be short", tools=[look]))
     loop = asyncio.new_event_loop()
 
@@ -59,7 +59,7 @@ def of_pydantic_ai(look_on: Callable[[Any], Any]) -> Callable[[], None]:
 
 
 def of_agno(look_on: Callable[[Any], Any]) -> Callable[[], None]:
-    """Return the same for agno."""
+    """Return a function that runs an agno agent `CALLS` times."""
     agent = look_on(AgnoAgent(model=Offline(), name="simple", tools=[look], telemetry=False))
 
     def runs() -> None:
@@ -70,7 +70,7 @@ def of_agno(look_on: Callable[[Any], Any]) -> Callable[[], None]:
 
 
 def of_any(look_on: Callable[[Any], Any]) -> Callable[[], None]:
-    """Return the same for a function."""
+    """Return a function that calls a plain function `CALLS` times."""
     answer = look_on(str.upper)
 
     def runs() -> None:
@@ -81,26 +81,26 @@ def of_any(look_on: Callable[[Any], Any]) -> Callable[[], None]:
 
 
 class Idle(AbstractCapability[Any]):
-    """A capability that hands everything on: what pydantic-ai itself takes for any that looks on."""
+    """A capability that passes everything through: the cost of pydantic-ai's own hooks."""
 
     async def wrap_run(self, ctx: Any, *, handler: Any) -> Any:
-        """Hand on."""
+        """Pass through."""
         del ctx
         return await handler()
 
     async def wrap_model_request(self, ctx: Any, *, request_context: Any, handler: Any) -> Any:
-        """Hand on."""
+        """Pass through."""
         del ctx
         return await handler(request_context)
 
     async def wrap_tool_execute(self, ctx: Any, *, call: Any, tool_def: Any, args: Any, handler: Any) -> Any:
-        """Hand on."""
+        """Pass through."""
         del ctx, call, tool_def
         return await handler(args)
 
 
 def idle(agent: Any) -> Any:
-    """Return the agent with such a capability."""
+    """Return the agent with an `Idle` capability."""
     agent._root_capability = CombinedCapability([Idle(), agent.root_capability])
     return agent
 
@@ -114,7 +114,10 @@ KINDS: dict[str, tuple[Callable[..., Any], Callable[[Any], Any]]] = {
 
 
 def medians(**runs: Callable[[], None]) -> dict[str, float]:
-    """Return the median time of one run in us for each, of this thread alone, in turn, for a machine has moods."""
+    """Return the median CPU time per run of this thread in us.
+
+    The functions alternate, because the machine's speed changes.
+    """
     times: dict[str, list[float]] = {name: [] for name in runs}
     for _ in range(ROUNDS):
         for name, run in runs.items():
@@ -125,7 +128,7 @@ def medians(**runs: Callable[[], None]) -> dict[str, float]:
 
 
 def encoding() -> float:
-    """Return the median time in us that one span of a usual trace takes to be scrubbed and encoded."""
+    """Return the median time in us to scrub and encode one span of a usual trace."""
     messages = [{"role": "user", "content": "a question of usual length, about this and that " * 4}] * 6
     span = {"name": "gpt-4o", "type": "llm", "start": 1e9, "end": 1e9, "model": "gpt-4o", "usage": {"input_tokens": 5}}
     spans = [{**span, "span_id": f"{number + 1:016x}", "input": messages, "output": "fine"} for number in range(10)]

@@ -1,7 +1,7 @@
-"""What tracking costs: `python tests/bench/integrations.py` prints medians, beside what does the same without it.
+"""The cost of a tracked request and command, beside untracked ones: `python tests/bench/integrations.py`.
 
-A request goes through FastAPI by direct ASGI calls, without a server or a client that would cost more than both; the
-endpoint refuses, as the worst that can be without waiting. OpenTelemetry's middleware exports to nowhere.
+FastAPI is called as an ASGI application, because a server and a client would cost more than both. The endpoint refuses
+connections, the most expensive failure that does not wait. OpenTelemetry's instrumentation drops its spans at export.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ ROUNDS, CALLS = 40, 200
 
 
 def application() -> FastAPI:
-    """Return an application of some routes."""
+    """Return an application with 21 routes."""
     app = FastAPI()
     for number in range(20):
         app.get(f"/other{number}/{{name}}")(endpoint())
@@ -36,7 +36,7 @@ def application() -> FastAPI:
 
 
 def endpoint() -> Any:
-    """Return a function of its own, as each route has one."""
+    """Return a new endpoint function."""
 
     async def answer(name: str) -> str:
         return name
@@ -45,7 +45,7 @@ def endpoint() -> Any:
 
 
 def request(app: Any) -> Callable[[], None]:
-    """Return a function that lets an application serve `CALLS` requests."""
+    """Return a function that sends `CALLS` requests to an application."""
 
     async def receive() -> dict[str, Any]:
         return {"type": "http.request", "body": b""}
@@ -67,7 +67,7 @@ def request(app: Any) -> Callable[[], None]:
 
 
 def call(function: Callable[[], object]) -> Callable[[], None]:
-    """Return a function that calls another `CALLS` times."""
+    """Return a function that calls `function` `CALLS` times."""
 
     def calls() -> None:
         for _ in range(CALLS):
@@ -77,12 +77,12 @@ def call(function: Callable[[], object]) -> Callable[[], None]:
 
 
 def command() -> list[int]:
-    """Do the work of a command: none."""
+    """Do nothing."""
     return []
 
 
 def opentelemetry(app: FastAPI) -> FastAPI:
-    """Instrument with OpenTelemetry's own package, whose spans are batched and dropped."""
+    """Instrument the application with OpenTelemetry, with spans that are batched, then dropped."""
     from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
     from opentelemetry.sdk.trace import TracerProvider
     from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
@@ -98,9 +98,9 @@ def opentelemetry(app: FastAPI) -> FastAPI:
 
 
 def measure(**runs: Callable[[], None]) -> dict[str, tuple[float, float]]:
-    """Return the median and the tenth percentile of each call's time, in us of this thread, taken in turn.
+    """Return the median and the 10th percentile of each call's CPU time in us, measured in turn.
 
-    A machine has moods: the percentile is what a call costs while nobody else wants the caches.
+    The percentile is the cost of a call while no other process uses the caches.
     """
     times: dict[str, list[float]] = {name: [] for name in runs}
     for _ in range(ROUNDS):
@@ -132,13 +132,13 @@ def main() -> None:
             command=call(command),
             command_tracked=call(track_cli_command("agent list")(command)),
         )
-        account = tracing.telemetry.get_metrics()["tracer"] if tracing.telemetry else {}
+        stats = tracing.telemetry.get_metrics()["tracer"] if tracing.telemetry else {}
         tracing.shutdown()
     sys.stdout.write(f"{'us':28}  {'median':>8} {'more':>8}   {'quiet':>8} {'more':>8}\n")
     for name, (median, quiet) in rows.items():
         twin, quiet_twin = rows[name.partition("_")[0]]
         sys.stdout.write(f"{name:28}  {median:8.1f} {median - twin:+8.1f}   {quiet:8.1f} {quiet - quiet_twin:+8.1f}\n")
-    sys.stdout.write(f"{account.get('queued')} events queued, {account.get('dropped_by_reason')} dropped\n")
+    sys.stdout.write(f"{stats.get('queued')} events queued, {stats.get('dropped_by_reason')} dropped\n")
 
 
 if __name__ == "__main__":

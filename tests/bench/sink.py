@@ -1,7 +1,7 @@
-"""A local endpoint that accepts whatever a client sends, and counts the events in it when asked.
+"""A local endpoint that accepts every request and counts its events on demand.
 
-It keeps bodies as they came and reads them only when it is asked, so that it takes little of the machine meanwhile.
-Run as a process, it prints its URL and serves until its standard input ends.
+It stores bodies unread until they are counted, to use little CPU while a client is measured. As a process, it prints
+its URL and serves until its standard input closes.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 
 
 ROOT = Path(__file__).parents[2]
-"""Where the processes find this package."""
+"""Working directory of the processes."""
 
 
 class Request(NamedTuple):
-    """One request: its path, its body as it came, and what its headers say of that."""
+    """One request: its path, its body as received, its content type and encoding."""
 
     path: str
     body: bytes
@@ -60,11 +60,11 @@ def _in_protobuf(path: str, body: bytes) -> int:
 
         traces = ExportTraceServiceRequest.FromString(body)
         return sum(len(scope.spans) for resource in traces.resource_spans for scope in resource.scope_spans)
-    return 0  # metrics, or a client's question about itself
+    return 0  # metrics, or a client's request about itself
 
 
 def _in_envelope(body: bytes) -> int:
-    """Count the logs in an envelope of Sentry: a line of header before each item, which says how many it holds."""
+    """Count the logs in a Sentry envelope, in which a header line before each item holds its count."""
     count, rest = 0, body.partition(b"\n")[2]
     while rest:
         line, _, rest = rest.partition(b"\n")
@@ -80,7 +80,7 @@ class _Exchange(BaseHTTPRequestHandler):
     disable_nagle_algorithm = True
 
     def do_POST(self) -> None:
-        """Keep the request; one below /hang is never answered."""
+        """Store the request and answer it, unless its path starts with /hang."""
         body = self._read()
         if self.path.startswith("/hang"):
             threading.Event().wait()
@@ -89,7 +89,7 @@ class _Exchange(BaseHTTPRequestHandler):
         self._reply({})
 
     def do_GET(self) -> None:
-        """Answer with what has come since the last time that this was asked; Logfire asks who it is."""
+        """Return the counts since the last GET of `/`; any other path is Logfire asking for its project."""
         if self.path != "/":
             self._reply({"project_name": "bench", "project_url": "http://localhost"})
             return
@@ -125,21 +125,21 @@ class _Server(ThreadingHTTPServer):
 
 
 class Counted(NamedTuple):
-    """What a sink was sent: events, and bytes of the bodies as they came."""
+    """Events that a sink received, and bytes of their request bodies as received."""
 
     events: int
     bytes: int
 
 
 def counted(url: str) -> Counted:
-    """Return what the sink at `url` was sent since the last time that this was asked."""
-    with urllib.request.urlopen(url) as answer:  # noqa: S310 - our own
+    """Return what the sink at `url` has received since the previous call."""
+    with urllib.request.urlopen(url) as answer:  # noqa: S310 - a local URL
         return Counted(**json.load(answer))
 
 
 @contextlib.contextmanager
 def sink() -> Iterator[str]:
-    """Run a sink in a process of its own, and provide its URL."""
+    """Run a sink in its own process and yield its URL."""
     command = [sys.executable, "-m", "tests.bench.sink"]
     with subprocess.Popen(command, cwd=ROOT, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
@@ -148,7 +148,7 @@ def sink() -> Iterator[str]:
 
 
 def main() -> None:
-    """Serve until standard input ends."""
+    """Serve until standard input closes."""
     server = _Server(("127.0.0.1", 0), _Exchange)
     server.requests = []
     threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()

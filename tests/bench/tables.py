@@ -1,4 +1,4 @@
-"""What was measured, as tables in Markdown: one of clients, one of goals."""
+"""The results as Markdown tables: clients and goals."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def clients_table(found: Turn) -> str:
-    """Return a row for each client: what a burst of 20,000 events cost, and what became of it."""
+    """Return a row per client: the cost, loss and size of a burst of 20,000 events."""
     rows = []
     for name, client in CLIENTS.items():
         figures = found.get(Run("burst", name))
@@ -27,7 +27,7 @@ def clients_table(found: Turn) -> str:
 
 
 def goals_table(goals: Sequence[Goal], turns: Sequence[Turn]) -> tuple[str, list[Goal]]:
-    """Return a row for each goal whose figures are there, and the goals that were missed."""
+    """Return a row per goal that was measured, and the goals that were missed."""
     rows, missed = [], []
     for goal in goals:
         value = goal.measured(turns)
@@ -37,7 +37,7 @@ def goals_table(goals: Sequence[Goal], turns: Sequence[Turn]) -> tuple[str, list
             missed.append(goal)
         met = "missed" if goal in missed else "met"
         rows.append([goal.what, f"{_short(goal.limit)} {goal.unit}", f"{_short(value)} {goal.unit}", met])
-    return _table(["what", "at most", "measured", ""], rows), missed
+    return _table(["goal", "at most", "measured", ""], rows), missed
 
 
 def _short(number: float) -> str:
