@@ -67,10 +67,10 @@ def test_a_call_that_finds_the_queue_full_is_interrupted(record_property: Record
 @pytest.mark.parametrize(
     ("way", "exception", "options"),
     [
-        ("logging", "Interrupt", "warm=True"),
-        ("track_event", "Failure", f"warm=True, stride={many(5, 1)}"),
-        ("structlog", "Interrupt", f"stride={many(20, 1)}"),
-        ("logging", "Interrupt", f"bodies=True, stride={many(20, 1)}"),
+        ("logging", "Interrupt", f"warm=True, stride={many(3, 1)}"),
+        ("track_event", "Failure", f"warm=True, stride={many(10, 1)}"),
+        ("structlog", "Interrupt", f"stride={many(30, 1)}"),
+        ("logging", "Interrupt", f"bodies=True, stride={many(30, 1)}"),
     ],
 )
 def test_the_first_call_of_a_process_is_interrupted(
