@@ -54,12 +54,15 @@ def no_real_endpoint(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Print how many values the tests of privacy looked for, and how long processes took to end after all was done."""
+    """Print how much the tests of privacy and of interrupts tried, and how long processes took to end."""
     reports = [report for reports in terminalreporter.stats.values() for report in reports]
     ends = [report for report in reports if getattr(report, "when", None) == "teardown"]
     cases = [count for report in ends for name, count in report.user_properties if name == "privacy cases"]
     if cases:
         terminalreporter.write_line(f"privacy: {sum(cases):,} cases tried")
+    points = [count for report in ends for name, count in report.user_properties if name == "interrupt points"]
+    if points:
+        terminalreporter.write_line(f"interrupts: {sum(points):,} points tried")
     exits = [f"{value} {name[5:]}" for report in ends for name, value in report.user_properties if name[:5] == "exit "]
     if exits:
         terminalreporter.write_line(f"end of a process after its last output: {', '.join(sorted(exits))}")

@@ -1,4 +1,4 @@
-"""Sixty faults, what this software does in each, and the tests that show it: the rows, and who claims them.
+"""Faults, what this software does in each, and the tests that show it: the rows, and who claims them.
 
 A test claims rows by its mark, `@pytest.mark.fault(12, 13)`; the marks are read from the sources, so that the table in
 docs/faults.md can neither name a test that is gone nor forget a row.
@@ -73,6 +73,15 @@ ROWS: dict[int, tuple[str, str]] = {
     58: ("the environment is set before first use", "honoured"),
     59: ("any off switch", "no socket, thread, file or id"),
     60: ("tests and CI of the host", "silent"),
+    68: ("an exception at any point of a call: Ctrl-C, time limits", "it arrives; later events flow, the stats add up"),
+    69: (
+        "the application closes our descriptors and reuses them",
+        "not a byte of ours in its files, nor of its in ours",
+    ),
+    70: ("standard descriptors are closed at the start", "no file or socket of ours takes 0, 1 or 2"),
+    71: ("a live queue file is truncated", "a buffered one is sent from memory; a mapped one can't be saved: SIGBUS"),
+    85: ("killed while events are dropped", "delivered, dropped by reason and pending are all that was logged"),
+    88: ("a second handler on the logger of `track_*`", "gets these events, too"),
 }
 
 Claims = dict[int, list[tuple[Path, str]]]

@@ -7,6 +7,7 @@ import json
 import socket
 import struct
 import threading
+import zlib
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
@@ -51,13 +52,28 @@ class Exchange(BaseHTTPRequestHandler):
     disable_nagle_algorithm = True  # else each answer, in two writes, would take 40 ms
     server: Endpoint
     asked: Request
+    raw_requestline: bytes
 
     def do_POST(self) -> None:
-        """Keep the request, and answer as the endpoint was told."""
-        sent = self.rfile.read(int(self.headers["Content-Length"]))
-        body = gzip.decompress(sent) if self.headers["Content-Encoding"] == "gzip" else sent
+        """Keep the request, and answer as the endpoint was told; forget one whose client has gone before its end."""
+        length = int(self.headers["Content-Length"])
+        sent = self.rfile.read(length)
+        if len(sent) < length:
+            self.close_connection = True
+            return
+        try:
+            body = gzip.decompress(sent) if self.headers["Content-Encoding"] == "gzip" else sent
+            json.loads(body)
+        except (ValueError, EOFError, OSError, zlib.error):
+            self.server.malformed.append(sent)
+            raise
         self.asked = Request(self.path, dict(self.headers), body, self.client_address[1])
         self.server.next_answer(self.asked)(self)
+
+    def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
+        """Keep what is not a request, or not one of a kind that we send."""
+        self.server.malformed.append(self.raw_requestline)
+        super().send_error(code, message, explain)
 
     def accept(self) -> None:
         """Store the events of the request."""
@@ -137,6 +153,7 @@ class Endpoint(ThreadingHTTPServer):
         self.answers = list(answers) or [reply()]
         self.requests: list[Request] = []
         self.accepted: list[str] = []
+        self.malformed: list[bytes] = []
         self.closing = threading.Event()
         self._changed = threading.Condition()
         self._thread = threading.Thread(target=self.serve_forever, args=(0.01,), daemon=True)

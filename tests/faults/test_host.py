@@ -264,3 +264,27 @@ def test_consent_withdrawn_between_processes(switch: str) -> None:
         assert endpoint.requests == []
         deliver(endpoint)
     assert endpoint.accepted == []
+
+
+@pytest.mark.fault(88)
+@pytest.mark.parametrize("name", ["automagik.telemetry", "automagik"])
+def test_a_second_handler_gets_what_is_tracked(name: str) -> None:
+    """On the logger of `track_*` it gets each of these events, with its fields; one on the logger above gets none."""
+    code = f"""
+        records = []
+
+        class Second(logging.Handler):
+            def emit(self, record):
+                records.append((record.getMessage(), record.feature_name))
+
+        tracing.telemetry.track_feature_usage("before")
+        logging.getLogger({name!r}).addHandler(Second(level=1))
+        tracing.telemetry.track_feature_usage("first")
+        tracing.telemetry.track_feature_usage("second")
+        say(tracing.flush(15))
+        say(records)
+    """
+    found = [("feature.used", "first"), ("feature.used", "second")] if name == "automagik.telemetry" else []
+    with Endpoint() as endpoint:
+        assert run(endpoint.url, code).lines == ["True", str(found)]
+    assert len(endpoint.accepted) == 3

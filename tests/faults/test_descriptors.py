@@ -1,0 +1,176 @@
+"""An application may close descriptors of ours and use their numbers: what is its own is never touched."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from itertools import combinations
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.faults.process import PRELUDE, deliver, environ, run, sent, start
+from tests.faults.server import PATIENCE, Endpoint, black_hole, reply
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+BEFORE = """
+import sys
+from tests.faults import descriptors
+before = descriptors.numbers_in_use()
+"""
+BUFFERED = """
+from automagik_telemetry.delivery import spool
+spool._MAPPABLE = frozenset()
+"""
+LOGGING = Path(__file__).parents[2] / "logging.yaml"
+STATES = ["logged", "flushed", "waiting", "durable", "buffered"]
+CLOSINGS = ["closerange", "each", "dup2", "standard", "daemon", "daemon, detached"]
+ENDS = ["normal", "sys.exit", "os._exit"]
+CASES = [(state, closing, "normal") for state in STATES for closing in CLOSINGS]
+CASES += [(state, "closerange", end) for state in ("logged", "flushed") for end in ENDS[1:]]
+
+
+@pytest.fixture
+def durable(tmp_path: Path) -> Callable[[str], dict[str, str]]:
+    """Return a function that returns the variables of a durable LangWatch sink towards a URL."""
+    configuration = tmp_path / "mine.yaml"
+    configuration.write_text(LOGGING.read_text(encoding="utf-8").replace("durable: false", "durable: true"))
+
+    def variables(url: str) -> dict[str, str]:
+        return {
+            "AUTOMAGIK_LOGGING_CONFIG": str(configuration),
+            "LANGWATCH_API_KEY": "sk-lw-test",
+            "LANGWATCH_ENDPOINT": url,
+        }
+
+    return variables
+
+
+@pytest.mark.fault(69)
+@pytest.mark.parametrize(("state", "closing", "end"), CASES)
+def test_an_application_closes_and_reuses_our_descriptors(
+    tmp_path: Path, durable: Callable[[str], dict[str, str]], state: str, closing: str, end: str
+) -> None:
+    """Its files and sockets stay as they were, and our events arrive, then or by the next process, once each."""
+    folder = tmp_path / "own"
+    folder.mkdir()
+    os.mkfifo(folder / "output")
+    daemon_output = os.fdopen(os.open(folder / "output", os.O_RDONLY | os.O_NONBLOCK))
+    code = f"""
+program = descriptors.Program(tracing, log, {str(folder)!r}, {state!r})
+program.run({closing!r}, {end!r}, before)
+"""
+    with Endpoint(black_hole if state == "waiting" else reply()) as endpoint:
+        variables = durable(endpoint.url) if state == "durable" else {}
+        prelude = BEFORE + (BUFFERED if state == "buffered" else "") + PRELUDE
+        with start(endpoint.url, code, prelude, **variables) as process:
+            if state == "waiting":
+                endpoint.wait_for(lambda: endpoint.requests)
+            output, errors = process.communicate("\n", timeout=2 * PATIENCE)
+        endpoint.answers = [reply()]
+        if closing.startswith("daemon"):
+            os.set_blocking(daemon_output.fileno(), True)
+            output = daemon_output.read()  # until the daemon has ended
+            errors += (folder / "errors").read_text()
+        daemon_output.close()
+        assert errors == ""
+        printed = output.splitlines()
+        damages = [line for line in printed if ": " in line]
+        assert damages == []
+        events, runs = printed
+        deliver(endpoint, **variables)
+    assert endpoint.malformed == []
+    traces = [each for request in endpoint.requests if "/api/otel/" in request.path for each in request.span_ids()]
+    assert sorted(set(endpoint.accepted) - set(traces)) == sorted(sent(*range(int(events.removeprefix("events ")))))
+    assert len(traces) == int(runs.removeprefix("runs "))
+    assert len(endpoint.accepted) == len(set(endpoint.accepted))
+
+
+WATCH = """
+import os, sys, threading
+sys.setswitchinterval(1e-4)
+seen, done = set(), threading.Event()
+
+def look():
+    for number in range(3):
+        try:
+            target = os.readlink(f"/proc/self/fd/{number}")
+        except OSError:
+            continue
+        if target.startswith(("socket:", os.environ["AUTOMAGIK_STATE_DIR"])):
+            seen.add(f"{number}: {target}")
+
+def watch():
+    while not done.is_set():
+        look()
+
+threading.Thread(target=watch, daemon=True).start()
+"""
+
+
+@pytest.mark.fault(70)
+@pytest.mark.parametrize(
+    ("storage", "closed"),
+    [("mapped", numbers) for size in (1, 2, 3) for numbers in combinations(range(3), size)]
+    + [("buffered", (0,)), ("buffered", (0, 1, 2))],
+)
+def test_standard_descriptors_that_are_closed_at_the_start(
+    tmp_path: Path, storage: str, closed: tuple[int, ...]
+) -> None:
+    """No file or socket of ours takes their numbers, at any moment that a thread looks; and events arrive."""
+    report = tmp_path / "report"
+    code = f"""
+for number in range(5):
+    log(number)
+    look()
+flushed = tracing.flush(20)
+log(5)
+look()
+tracing.shutdown()
+log(6)
+look()
+flushed &= tracing.flush(20)
+look()
+done.set()
+with open({str(report)!r}, "w") as file:
+    print(flushed, *sorted(seen), sep="\\n", file=file)
+"""
+    program = WATCH + (BUFFERED if storage == "buffered" else "") + PRELUDE + code
+    redirections = " ".join(f"{number}>&-" for number in closed)
+    with Endpoint() as endpoint:
+        subprocess.run(
+            ["sh", "-c", f'exec "$@" {redirections}', "sh", sys.executable, "-c", program],
+            env=environ(endpoint.url),
+            check=True,
+            timeout=2 * PATIENCE,
+        )
+    assert report.read_text().splitlines() == ["True"]
+    assert sorted(endpoint.accepted) == sorted(sent(*range(7)))
+
+
+@pytest.mark.fault(71)
+@pytest.mark.parametrize("size", [0, 100])
+def test_a_buffered_queue_file_is_truncated(size: int) -> None:
+    """What waits is sent from memory, whatever somebody did to its file."""
+    code = f"""
+from pathlib import Path
+for number in range(3):
+    log(number)
+(file,) = Path(os.environ["AUTOMAGIK_STATE_DIR"]).rglob("*.json")
+while file.stat().st_size == 0:
+    time.sleep(0.01)
+os.truncate(file, {size})
+log(3)
+say(tracing.telemetry.get_metrics()["tracer"]["storage"])
+say(tracing.flush(20))
+log(4)
+say(tracing.flush(20))
+"""
+    with Endpoint() as endpoint:
+        ended = run(endpoint.url, code, BUFFERED + PRELUDE)
+    assert (ended.status, ended.lines) == (0, ["buffered", "True", "True"])
+    assert sorted(endpoint.accepted) == sorted(sent(*range(5)))
