@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from automagik_telemetry.host import TRACE_LOGGER
 from automagik_telemetry.observability.plain import plain_trace, weight
-from automagik_telemetry.sinks.langwatch import TraceHandler
 from automagik_telemetry.telemetry.record import event_record
 
 if TYPE_CHECKING:
@@ -241,7 +240,7 @@ class Recorder:
     def _log(
         self, trace: OpenTrace, spans: list[OpenSpan], ended: float, decision: SamplingDecision, level: int
     ) -> None:
-        """Hand a trace to the sink as it is, if that alone listens; else log it as a record, of plain data."""
+        """Log a trace as one record of plain data."""
         self.count("traces")
         if not spans:
             return
@@ -249,13 +248,6 @@ class Recorder:
         logger.disabled = False  # by a host's dictConfig, which disables what it does not name
         if not logger.isEnabledFor(level):
             return
-        handlers = logger.handlers
-        if len(handlers) == 1 and not logger.propagate and not logger.filters:
-            (handler,) = handlers
-            if type(handler) is TraceHandler and (
-                level < handler.level or handler.take_trace(trace, spans, ended, decision)
-            ):
-                return
         event = self._rendered(trace, spans, ended, decision)
         with contextlib.suppress(Exception):  # a handler that an application has put there
             logger.handle(event_record(logger, level, "trace", event))

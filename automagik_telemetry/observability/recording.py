@@ -148,7 +148,10 @@ class OpenSpan:
             pass
 
     def rendered(self, bounds: Bounded, ended: float) -> dict[str, Any]:
-        """Return the span as plain data; one that still goes on ends with its trace, and says so."""
+        """Return the span as plain data, without what was never set.
+
+        One that still goes on ends with its trace, and says so in its metadata.
+        """
         fields: dict[str, Any] = {
             "span_id": self.span_id,
             "parent_span_id": self.parent_span_id,
@@ -156,13 +159,15 @@ class OpenSpan:
             "type": str(self.type),
             "start": self.start,
             "end": max(self.start, ended if self.ended is None else self.ended),
-            "cost_estimated": bool(self.cost_estimated),
         }
         for field in _RENDERED:
             value = getattr(self, field)
-            fields[field] = None if value is None else bounds.value(value)
+            if value is not None:
+                fields[field] = bounds.value(value)
+        if self.cost_estimated:
+            fields["cost_estimated"] = True
         if self.ended is None:
-            said = fields["metadata"]
+            said = fields.get("metadata")
             fields["metadata"] = {**(said if type(said) is dict else {}), "unfinished": True}
         return fields
 

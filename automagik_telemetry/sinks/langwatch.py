@@ -11,19 +11,15 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from automagik_telemetry import consent, identity
-from automagik_telemetry.delivery.chain import ChainFormatter
-from automagik_telemetry.delivery.envelope import SEPARATOR
-from automagik_telemetry.delivery.guard import guard
 from automagik_telemetry.delivery.handler import BatchQueueHandler
 from automagik_telemetry.settings import DEFAULT_LANGWATCH, OFF, Secret, Settings, check_endpoint
 from automagik_telemetry.version import __version__
 
 if TYPE_CHECKING:
     import logging
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Mapping
 
-    from automagik_processors.langwatch_fused import FusedTrace
-    from automagik_processors.open_trace import Decision, OpenSpan, OpenTrace
+    from automagik_telemetry.delivery.chain import ChainFormatter
     from automagik_telemetry.delivery.pipeline import Pipeline
     from automagik_telemetry.delivery.stats import DeliveryStats
 
@@ -44,24 +40,6 @@ class TraceHandler(BatchQueueHandler):
     def __init__(self, name: str, **parts: Any) -> None:  # noqa: ANN401 - see BatchQueueHandler
         super().__init__(name, **parts)
         self.recorded: Callable[[], Mapping[str, int]] = dict
-        self._fused: FusedTrace | None = None
-
-    def take_trace(self, trace: OpenTrace, spans: Sequence[OpenSpan], ended: float, decision: Decision) -> bool:
-        """Encode and queue a trace as it was collected; False if it has to be handled as a record."""
-        if self._fused is None or self.filters or guard.busy:
-            return False
-        fragment = self._fused.encode(trace, spans, ended, decision)
-        return self._take(None if fragment is None else fragment + SEPARATOR)
-
-    def setFormatter(self, fmt: logging.Formatter | None) -> None:  # noqa: N802 - logging's name
-        """Set the chain of processors."""
-        super().setFormatter(fmt)
-        self._fused = None
-        if isinstance(fmt, ChainFormatter) and fmt.signal == "traces":
-            # A process without a chain for traces needs none of it.
-            from automagik_processors.langwatch_fused import fuse_trace  # noqa: PLC0415 - see above
-
-            self._fused = fuse_trace(fmt.processors)
 
     def handle(self, record: logging.LogRecord) -> bool:
         """Emit the record if it is a trace."""

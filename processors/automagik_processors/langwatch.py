@@ -5,10 +5,9 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple
 
-from automagik_processors import langwatch_keys as keys
 from automagik_processors.dropped import Dropped
 from automagik_processors.ids import ForkSafeRandom, is_id
-from automagik_processors.langwatch_span import encode_span
+from automagik_processors.langwatch_span import encode_span, trace_info
 from automagik_processors.otlp_values import text_of, utf8
 from automagik_processors.plain import plain_dict
 
@@ -16,6 +15,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from structlog.typing import EventDict, WrappedLogger
+
+    from automagik_processors.langwatch_span import TraceInfo
+
+    _Sampling = tuple[float | None, str | None]
 
 MAX_TRACE: Final = 4_000_000
 """Bytes of one encoded trace; LangWatch takes 10 MiB in one request."""
@@ -30,7 +33,6 @@ class _Span(NamedTuple):
     span_id: str
     parent: str | None
     fields: dict[str, Any]
-    added: dict[str, Any]
 
 
 class LangWatchTrace:
@@ -66,25 +68,26 @@ class LangWatchTrace:
         """Return the encoded trace: UTF-8 without a newline."""
         event = event_dict if type(event_dict) is dict else plain_dict(event_dict, text_of)
         try:
-            spans, unreadable = self._spans(event)
+            spans, cut = self._spans(event)
+            sampling = _sampling(event)
         except Exception:  # noqa: BLE001  # keys with methods that raise
-            spans, unreadable = [], 0
+            spans = []
         if not spans:
             reason = "not_a_trace"
             raise Dropped(reason)
         trace_id = event.get("trace_id")
         known = trace_id if is_id(trace_id, 32) else self._id() + self._id()
-        return self._fragment(known, spans, unreadable)
+        return self._fragment(known, spans, sampling, cut)
 
     def _spans(self, event: EventDict) -> tuple[list[_Span], int]:
         """Return the trace's spans, its root first, and how many others there were."""
         given: Any = event.get("spans")
         listed = list(given) if type(given) in (list, tuple) else []
         spans = [self._read(span, event) for span in listed if type(span) is dict]
-        ids = {span.span_id for span in spans}
         if spans:
-            root = next((number for number, span in enumerate(spans) if span.parent not in ids), 0)
-            spans.insert(0, _as_root(spans.pop(root), event))
+            ids = {span.span_id for span in spans}
+            place = next((number for number, span in enumerate(spans) if span.parent not in ids), 0)
+            spans.insert(0, _with_metadata(spans.pop(place), event.get("metadata")))
         truncated: Any = event.get("truncated_spans")
         before = truncated if type(truncated) is int and 0 < truncated < 2**31 else 0
         return spans, before + len(listed) - len(spans)
@@ -96,11 +99,11 @@ class LangWatchTrace:
             moment = event.get("timestamp")
             span = {**span, "end": moment if type(moment) is float else self._clock()}
         parent = span.get("parent_span_id")
-        return _Span(known, parent if is_id(parent, 16) else None, span, {})
+        return _Span(known, parent if is_id(parent, 16) else None, span)
 
-    def _fragment(self, trace_id: str, spans: Sequence[_Span], cut: int) -> bytes:
+    def _fragment(self, trace_id: str, spans: Sequence[_Span], sampling: _Sampling, cut: int) -> bytes:
         root, *others = spans
-        encoded = [self._root(trace_id, root, cut)]
+        encoded = [self._root(trace_id, root, trace_info(*sampling, cut))]
         left = self.max_bytes - len(encoded[0]) - _RESERVE
         # A part is kept for spans without content, so that the shape of the trace outlasts its longest messages.
         shapes = self.max_bytes // 4
@@ -111,46 +114,46 @@ class LangWatchTrace:
                 bare = True
                 text = _encoded(trace_id, span, left, bare=True)
             if not text:
-                encoded[0] = self._root(trace_id, root, cut + len(others) - number)
+                encoded[0] = self._root(trace_id, root, trace_info(*sampling, cut + len(others) - number))
                 break
             encoded.append(text)
             left -= len(text) + 1
         return b",".join(encoded)
 
-    def _root(self, trace_id: str, root: _Span, cut: int) -> bytes:
-        if cut:
-            root = root._replace(added={**root.added, keys.TRUNCATED_SPANS: cut})
+    def _root(self, trace_id: str, root: _Span, info: TraceInfo) -> bytes:
         room = self.max_bytes - _RESERVE
-        if text := _encoded(trace_id, root, room):
+        if text := _encoded(trace_id, root, room, info):
             return text
         shape = root._replace(fields={key: root.fields.get(key) for key in _SHAPE})
-        return _encoded(trace_id, shape, room, bare=True)
+        return _encoded(trace_id, shape, room, info, bare=True)
 
     def _id(self) -> str:
         return f"{self._ids() & (1 << 64) - 1 or 1:016x}"
 
 
-def _as_root(span: _Span, event: EventDict) -> _Span:
-    """Return a span that tells of the trace as a whole: shown as its metadata, and exact as attributes."""
+def _sampling(event: EventDict) -> _Sampling:
+    """Return the share of such traces that is kept, and why this one is; None for what is missing."""
     rate: Any = event.get("sample_rate")
     reason = event.get("sample_reason")
-    added: dict[str, Any] = {}
-    said: dict[str, Any] = {}
-    if type(rate) in (int, float) and 0 < rate <= 1:
-        added[keys.SAMPLE_RATE] = said["sample_rate"] = float(rate)
-    if type(reason) is str:
-        added[keys.SAMPLE_REASON] = said["sample_reason"] = reason[:100]
-    of_trace, own = event.get("metadata"), span.fields.get("metadata")
-    for given in (own, of_trace):  # the rate and its reason count before both
-        if given and type(given) is dict:
-            said = {**given, **said}
-    return span._replace(fields={**span.fields, "metadata": said}, added=added)
+    return (
+        float(rate) if type(rate) in (int, float) and 0 < rate <= 1 else None,
+        reason[:100] if type(reason) is str else None,
+    )
 
 
-def _encoded(trace_id: str, span: _Span, room: int, *, bare: bool = False) -> bytes:
+def _with_metadata(root: _Span, of_trace: object) -> _Span:
+    """Return the root with its trace's metadata, over which its own takes precedence."""
+    own = root.fields.get("metadata")
+    if not own and not of_trace:
+        return root
+    merged = {**(of_trace if type(of_trace) is dict else {}), **(own if type(own) is dict else {})}
+    return root._replace(fields={**root.fields, "metadata": merged})
+
+
+def _encoded(trace_id: str, span: _Span, room: int, info: TraceInfo | None = None, *, bare: bool = False) -> bytes:
     """Return the span, `bare` of its content or whole; nothing if it has no room, or can't be read."""
     try:
-        text = utf8(encode_span((trace_id, span.span_id, span.parent), span.fields, span.added, bare=bare))
+        text = utf8(encode_span((trace_id, span.span_id, span.parent), span.fields, info, bare=bare))
     except Exception:  # noqa: BLE001  # methods of what it holds that raise
         return b""
     return text if len(text) < room else b""

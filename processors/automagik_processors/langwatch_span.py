@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 from functools import lru_cache
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import orjson
 
@@ -21,8 +20,8 @@ if TYPE_CHECKING:
 MAX_SHORT: Final = 1_000
 """How many characters are kept of a name, a model, an id, a type or an attribute's key."""
 
-MOST_ATTRIBUTES: Final = 128
-LAST_SECOND: Final = 2**64 // 1_000_000_000  # a fixed64 of nanoseconds ends there, in the year 2554
+_MAX_ATTRIBUTES: Final = 128
+_LAST_SECOND: Final = 2**64 // 1_000_000_000  # a fixed64 of nanoseconds ends there, in the year 2554
 _KINDS: Final = {"server": 2, "client": 3, "producer": 4, "consumer": 5}
 _INTERNAL: Final = 1
 _MOST_TOKENS: Final = 2**53  # beyond it JSON's numbers are not exact; and no cost comes near it
@@ -38,48 +37,69 @@ _WORDS: Final = (
 
 Ids = tuple[str, str, str | None]
 """Of the trace, the span and its parent."""
-SUCCESS: Final = '"status":{"code":1}'
-"""The JSON of the status of a span that did not fail."""
 
 Attributes = dict[str, str]
 """The JSON text of each attribute's KeyValue, by its key."""
 
 
-def encode_span(ids: Ids, span: Mapping[str, Any], added: Mapping[str, Any], *, bare: bool) -> str:
-    """Return the JSON of one span; `added` are further attributes, and a `bare` one says that its content is left out.
+class TraceInfo(NamedTuple):
+    """Sampling and size of a trace, which its root carries: as attributes and as entries of its metadata."""
+
+    attributes: Attributes
+    said: dict[str, Any]
+    metadata: str
+    """The JSON text of the metadata's attribute, for a root that has no other."""
+
+
+@lru_cache(256)
+def trace_info(sample_rate: float | None, sample_reason: str | None, truncated_spans: int) -> TraceInfo:
+    """Return the information of a trace, of which rate and reason may be missing. Most traces share theirs."""
+    attributes: Attributes = {}
+    said: dict[str, Any] = {}
+    if sample_rate is not None:
+        said["sample_rate"] = sample_rate
+        attributes[keys.SAMPLE_RATE] = _key_value(keys.SAMPLE_RATE, sample_rate)
+    if sample_reason is not None:
+        said["sample_reason"] = sample_reason
+        attributes[keys.SAMPLE_REASON] = _text(keys.SAMPLE_REASON, sample_reason)
+    if truncated_spans:
+        attributes[keys.TRUNCATED_SPANS] = _key_value(keys.TRUNCATED_SPANS, truncated_spans)
+    return TraceInfo(attributes, said, _text(keys.METADATA, dumps(said)))
+
+
+def encode_span(ids: Ids, span: Mapping[str, Any], info: TraceInfo | None = None, *, bare: bool = False) -> str:
+    """Return the JSON of one span, of a trace's root with its `info`; a `bare` one is marked, and has no content.
 
     Raises whatever the methods of what the span holds raise.
     """
     get = span.get
     trace_id, span_id, parent = ids
     within = f'"parentSpanId":"{parent}",' if parent is not None and parent != span_id else ""
-    start, end = _times(span)
+    start, end = _times(get("start"), get("end"))
     kind = get("type")
     kind = kind if type(kind) is str and kind in keys.SPAN_TYPES else "span"
     attributes = {keys.SPAN_TYPE: _text(keys.SPAN_TYPE, kind)}
-    _add_attributes(attributes, span)
-    add_measures(attributes, span, start, end)
-    for key, value in added.items():
-        attributes[key] = _key_value(key, value)
+    _add_attributes(attributes, get("attributes"))
+    for field, key in _WORDS:
+        if (value := get(field)) is not None:
+            attributes[key] = _text(key, _short(value))
+    _add_measures(attributes, span, start, end)
+    if info is not None:
+        attributes |= info.attributes
     if bare:
         attributes[keys.TRUNCATED] = _key_value(keys.TRUNCATED, value=True)
     else:
-        _add_content(attributes, span)
+        _add_content(attributes, span, info)
     error = get("error")
-    events_and_status = add_error(attributes, error, end) if error else SUCCESS
+    events_and_status = _add_error(attributes, error, end) if error else '"status":{"code":1}'
     return (
         f'{{"traceId":"{trace_id}","spanId":"{span_id}",{within}"name":{quote(_short(get("name") or kind))},'
-        f'"kind":{kind_number(kind)},"startTimeUnixNano":"{start}","endTimeUnixNano":"{end}",'
+        f'"kind":{_KINDS.get(kind, _INTERNAL)},"startTimeUnixNano":"{start}","endTimeUnixNano":"{end}",'
         f'"attributes":[{",".join(attributes.values())}],{events_and_status}}}'
     )
 
 
-def kind_number(kind: str) -> int:
-    """Return OTLP's kind of a type of span."""
-    return _KINDS.get(kind, _INTERNAL)
-
-
-def add_error(attributes: Attributes, error: object, end: int) -> str:
+def _add_error(attributes: Attributes, error: object, end: int) -> str:
     """Add the class of an error, and return the JSON of a failed span's events and status."""
     exception = _exception(error if type(error) is dict else {"type": "error", "message": error})
     if name := exception.get(keys.EXCEPTION[0]):
@@ -91,26 +111,20 @@ def add_error(attributes: Attributes, error: object, end: int) -> str:
     )
 
 
-def _add_attributes(attributes: Attributes, span: Mapping[str, Any]) -> None:
-    """Add what the host added, model, who and where."""
-    given = span.get("attributes")
-    if given and type(given) is dict:
-        for key, value in islice(given.items(), MOST_ATTRIBUTES):
-            name = key if type(key) is str and len(key) <= MAX_SHORT else _short(key)
-            kind = type(value)
-            if kind is str and len(value) <= _LONG:
-                attributes[name] = f'{head(name)}{{"stringValue":{quote(value)}}}}}'
-            elif kind is bool or kind is int or kind is float:
-                attributes[name] = _key_value(name, value)
-            else:
-                attributes[name] = _text(name, _cut(value))
-    for field, key in _WORDS:
-        value = span.get(field)
-        if value is not None:
-            attributes[key] = _text(key, _short(value))
+def _add_attributes(attributes: Attributes, given: object) -> None:
+    """Add what the host added."""
+    if type(given) is not dict:
+        return
+    for key, value in islice(given.items(), _MAX_ATTRIBUTES):
+        name = key if type(key) is str and len(key) <= MAX_SHORT else _short(key)
+        kind = type(value)
+        if kind is bool or kind is int or kind is float:
+            attributes[name] = _key_value(name, value)
+        else:
+            attributes[name] = _text(name, _cut(value))
 
 
-def add_measures(attributes: Attributes, span: Mapping[str, Any], start: int, end: int) -> None:
+def _add_measures(attributes: Attributes, span: Mapping[str, Any], start: int, end: int) -> None:
     """Add times, counts and cost."""
     times = f'{{"started_at":{start // 1_000_000},"finished_at":{end // 1_000_000}'
     metrics = _metrics(span)
@@ -152,14 +166,17 @@ def _metrics(span: Mapping[str, Any]) -> dict[str, float]:
     return metrics
 
 
-def _add_content(attributes: Attributes, span: Mapping[str, Any]) -> None:
+def _add_content(attributes: Attributes, span: Mapping[str, Any], info: TraceInfo | None) -> None:
     for field, key in (("input", keys.INPUT), ("output", keys.OUTPUT)):
         value = span.get(field)
         if value is not None:
             attributes[key] = _text(key, typed_value(value))
     metadata = span.get("metadata")
     if metadata:
-        attributes[keys.METADATA] = _text(keys.METADATA, dumps(metadata))
+        said = metadata if info is None else {**metadata, **info.said}
+        attributes[keys.METADATA] = _text(keys.METADATA, dumps(said))
+    elif info is not None and info.said:
+        attributes[keys.METADATA] = info.metadata
 
 
 def _exception(failure: Mapping[str, Any]) -> dict[str, str]:
@@ -168,45 +185,45 @@ def _exception(failure: Mapping[str, Any]) -> dict[str, str]:
     return described | ({keys.EXCEPTION[2]: _cut(stack)} if stack else {})
 
 
-def _times(span: Mapping[str, Any]) -> tuple[int, int]:
+def _times(started: object, ended: object) -> tuple[int, int]:
     """Return begin and end in nanoseconds since 1970; of a span that lacks one, the other."""
-    start, end = _nanoseconds(span.get("start")), _nanoseconds(span.get("end"))
+    start, end = _nanoseconds(started), _nanoseconds(ended)
     start = (end or 0) if start is None else start
     return start, start if end is None else max(start, end)
 
 
 def _nanoseconds(moment: Any) -> int | None:  # noqa: ANN401  # whatever a host puts there
-    readable = (type(moment) is float or type(moment) is int) and 0 <= moment < LAST_SECOND
+    readable = (type(moment) is float or type(moment) is int) and 0 <= moment < _LAST_SECOND
     return round(moment * 1_000_000) * 1_000 if readable else None  # a float of seconds tells microseconds, no more
 
 
-def _key_value(key: str, value: object) -> str:
+def _key_value(key: str, value: Any) -> str:  # noqa: ANN401  # checked here
+    """Return the attribute that a boolean or a number is."""
     kind = type(value)
-    if kind is str:
-        return _text(key, value)  # type: ignore[arg-type]  # known by its type
     if kind is bool:
-        return f'{head(key)}{{"boolValue":true}}}}' if value else f'{head(key)}{{"boolValue":false}}}}'
-    if kind is int and -_LARGEST <= value < _LARGEST:  # type: ignore[operator]
-        return f'{head(key)}{{"intValue":"{value}"}}}}'
-    if kind is float and value - value == 0.0:  # type: ignore[operator]  # neither NaN nor infinite
-        return f'{head(key)}{{"doubleValue":{value!r}}}}}'
-    return f"{head(key)}{any_value(value)}}}"
+        return f'{_head(key)}{{"boolValue":true}}}}' if value else f'{_head(key)}{{"boolValue":false}}}}'
+    if kind is int and -_LARGEST <= value < _LARGEST:
+        return f'{_head(key)}{{"intValue":"{value}"}}}}'
+    if kind is float and value - value == 0.0:  # neither NaN nor infinite
+        return f'{_head(key)}{{"doubleValue":{value!r}}}}}'
+    return f"{_head(key)}{any_value(value)}}}"
 
 
 def _text(key: str, text: str) -> str:
-    return f'{head(key)}{{"stringValue":{quoted(text)}}}}}'
+    """Return the attribute that a text is."""
+    return f'{_head(key)}{{"stringValue":{quote(text) if len(text) <= _LONG else _quoted(text)}}}}}'
 
 
-def quoted(text: str) -> str:
-    """Return a text as JSON, as `quote` does."""
-    if len(text) > _LONG:
-        with contextlib.suppress(orjson.JSONEncodeError):  # a lone surrogate
-            return orjson.dumps(text).decode()  # several times quicker
-    return quote(text)
+def _quoted(text: str) -> str:
+    """Return a text as JSON, as `quote` does, and several times quicker where it is long."""
+    try:
+        return orjson.dumps(text).decode()
+    except orjson.JSONEncodeError:  # a lone surrogate
+        return quote(text)
 
 
 @lru_cache(4096)
-def head(key: str) -> str:
+def _head(key: str) -> str:
     """Return the JSON of an attribute up to its value."""
     return f'{{"key":{quote(key)},"value":'
 

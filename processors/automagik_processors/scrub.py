@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from decimal import Decimal
 from enum import Enum
+from operator import is_
 from types import NoneType
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
@@ -78,28 +79,19 @@ class Scrub:
         self._mark = mark
         self._keys = SecretKeys(names)
         self._text = TextScrubber(self._keys, Shapes(shapes, mark), mark)
-        self.harmless_keys = _HarmlessKeys(self._keys, self._text)
-        """Whether a key is exactly a str that neither names a secret nor holds one, by the key."""
-        self.harmless_texts = self._text.harmless
-        """Hashes of short texts that hold no secret, some of the last."""
-        self.own_patterns = any(pattern not in DEFAULT_PATTERNS for pattern in shapes)
-        """Whether it looks for more than what it comes with."""
+        self._harmless_keys = _HarmlessKeys(self._keys, self._text)
 
     def __call__(self, _logger: WrappedLogger, _method_name: str, event_dict: EventDict) -> EventDict:
         """Return the event without secrets."""
         try:
             event = event_dict if type(event_dict) is dict else plain_dict(event_dict, text_of)
-            return self.walk().fields(event)
+            return _Walk(self._keys, self._text, self._harmless_keys, self._mark).fields(event)
         except Exception:  # noqa: BLE001  # a key whose __hash__ or __eq__ raises
             return {"event": self._mark}
 
-    def walk(self) -> Walk:
-        """Return what looks through one event."""
-        return Walk(self._keys, self._text, self.harmless_keys, self._mark)
-
 
 class _HarmlessKeys(dict[Any, bool]):
-    """What is remembered of keys."""
+    """Whether a key is exactly a str that neither names a secret nor holds one, remembered for short keys."""
 
     def __init__(self, keys: SecretKeys, text: TextScrubber) -> None:
         super().__init__()
@@ -115,8 +107,8 @@ class _HarmlessKeys(dict[Any, bool]):
         return harmless
 
 
-class Walk:
-    """One event on its way: `_left` says how many values may still be looked at within the present field."""
+class _Walk:
+    """One event on its way: `_left` is the number of values that may still be looked at within the present field."""
 
     def __init__(self, keys: SecretKeys, text: TextScrubber, harmless: _HarmlessKeys, mark: str) -> None:
         self._keys = keys
@@ -126,8 +118,6 @@ class Walk:
         self._seen: set[str] = set()
         self._mark = mark
         self._left = MAX_NODES
-        self.gave_up = False
-        """Whether a text held more JSON than there was time for."""
 
     def fields(self, event: EventDict) -> EventDict:
         """Return the event, or a copy without secrets."""
@@ -152,12 +142,7 @@ class Walk:
             scrubbed.append(self.value(span, 0))
         return spans if _same(spans, scrubbed) else scrubbed
 
-    def leaves(self, text: str, depth: int, most: int) -> bool:
-        """Return whether a text stays as it is, which is seen after `most` values of the JSON that it holds at most."""
-        self._left = most
-        return self._text(text, depth) == text and not self.gave_up
-
-    def value(self, value: object, depth: int) -> object:
+    def value(self, value: Any, depth: int) -> object:  # noqa: ANN401  # whatever a host puts there
         """Return `value`, or a copy without secrets; the mark if it can't be read."""
         kind = type(value)
         if kind is int or kind is float or kind is bool or value is None:
@@ -167,8 +152,9 @@ class Walk:
             return self._mark
         try:
             if kind is str:
-                return self._text(value, depth)  # type: ignore[arg-type]  # known by its type
-            return by_type(_WALKERS, kind, Walk._other)(self, value, depth)
+                return self._text(value, depth)
+            walker = _WALKERS.get(kind) or by_type(_WALKERS, kind, _Walk._other)
+            return walker(self, value, depth)
         except Exception:  # noqa: BLE001  # the object's own methods may raise anything
             return self._mark
 
@@ -198,7 +184,6 @@ class Walk:
         scrubbed = self.value(held, depth + 1)
         if self._left < 0:  # too much to look at: what the text says of its keys must do
             self._left = left
-            self.gave_up = True
             return text
         return text if scrubbed is held else json.dumps(scrubbed, ensure_ascii=False)
 
@@ -307,21 +292,21 @@ def _with(changes: dict[Any, tuple[Any, Any]], value: Mapping[Any, Any]) -> dict
 
 
 def _same(before: list[Any], after: list[Any]) -> bool:
-    return all(one is other for one, other in zip(before, after, strict=True))
+    return all(map(is_, before, after))
 
 
-Walker = Callable[[Walk, Any, int], object]
+Walker = Callable[[_Walk, Any, int], object]
 _WALKERS: Final[dict[type, Walker]] = {
     **dict.fromkeys(_SAFE, lambda _walk, value, _depth: value),
     str: lambda walk, value, depth: walk._text(str.__str__(value), depth),  # noqa: SLF001  # of the same class
-    dict: Walk._dict,  # noqa: SLF001  # here and below, of the same module
-    list: Walk._list,  # noqa: SLF001
-    tuple: Walk._tuple,  # noqa: SLF001
-    set: Walk._set,  # noqa: SLF001
-    frozenset: Walk._set,  # noqa: SLF001
-    bytes: Walk._bytes,  # noqa: SLF001
-    bytearray: Walk._bytes,  # noqa: SLF001
-    memoryview: Walk._bytes,  # noqa: SLF001
-    Enum: Walk._enum,  # noqa: SLF001
-    BaseException: Walk._exception,  # noqa: SLF001
+    dict: _Walk._dict,  # noqa: SLF001  # here and below, of the same module
+    list: _Walk._list,  # noqa: SLF001
+    tuple: _Walk._tuple,  # noqa: SLF001
+    set: _Walk._set,  # noqa: SLF001
+    frozenset: _Walk._set,  # noqa: SLF001
+    bytes: _Walk._bytes,  # noqa: SLF001
+    bytearray: _Walk._bytes,  # noqa: SLF001
+    memoryview: _Walk._bytes,  # noqa: SLF001
+    Enum: _Walk._enum,  # noqa: SLF001
+    BaseException: _Walk._exception,  # noqa: SLF001
 }

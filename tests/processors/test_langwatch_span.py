@@ -31,18 +31,18 @@ def test_attributes(given: dict[str, Any]) -> None:
     times = {keys.TIMESTAMPS: '{"started_at":0,"finished_at":0}'}
     expected = f'"attributes":[{",".join(key_values({keys.SPAN_TYPE: "span"} | given | times).values())}]'
     for _ in range(2):
-        assert expected in encode_span(IDS, {"attributes": given}, {}, bare=False)
+        assert expected in encode_span(IDS, {"attributes": given})
 
 
 @given(st.text(st.characters(), min_size=190, max_size=210))
 def test_long_texts(text: str) -> None:
     """A long text is quoted as a short one is."""
-    assert f'"name":{quote(text)},' in encode_span(IDS, {"name": text}, {}, bare=False)
-    assert f'{{"stringValue":{quote(text)}}}' in encode_span(IDS, {"model": text}, {}, bare=False)
+    assert f'"name":{quote(text)},' in encode_span(IDS, {"name": text})
+    assert f'{{"stringValue":{quote(text)}}}' in encode_span(IDS, {"model": text})
 
 
 def test_what_is_too_long() -> None:
     """Names and texts of attributes are cut, with a mark."""
-    text = encode_span(IDS, {"attributes": {"k" * (MAX_SHORT + 1): "v" * (MAX_TEXT + 1)}}, {}, bare=False)
+    text = encode_span(IDS, {"attributes": {"k" * (MAX_SHORT + 1): "v" * (MAX_TEXT + 1)}})
     assert f'"{"k" * MAX_SHORT}[cut: 1 more characters]"' in text
     assert f'"{"v" * MAX_TEXT}[cut: 1 more characters]"' in text
