@@ -5,13 +5,12 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import time
 import weakref
 from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from automagik_telemetry.delivery.chain import ChainFormatter, no_line
+from automagik_telemetry.delivery.chain import ChainFormatter
 from automagik_telemetry.delivery.envelope import SEPARATOR
 from automagik_telemetry.delivery.guard import guard
 from automagik_telemetry.delivery.importing import importing
@@ -19,9 +18,8 @@ from automagik_telemetry.delivery.ledger import Ledger
 from automagik_telemetry.settings import LEVELS, OFF
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
-    from automagik_telemetry.delivery.chain import UsualLine
     from automagik_telemetry.delivery.pipeline import Pipeline
 
 logger = logging.getLogger(__name__)
@@ -61,9 +59,6 @@ class BatchQueueHandler(logging.Handler):
         self._build = pipeline
         self._pipeline: Pipeline | None = None
         self._warned = False
-        self._encode: Callable[[logging.LogRecord], bytes] = self._encode_by_chain
-        self._usual_line: UsualLine = no_line
-        self._append: Callable[[bytes], None] = self._append_first
         self.chain_later: Callable[[], ChainFormatter] | None = None
         """Returns the chain when it is first needed, for a sink that was off when it was made."""
         self.setLevel(logging.NOTSET)
@@ -79,14 +74,6 @@ class BatchQueueHandler(logging.Handler):
         self.configured_level = self.level
         """The level that was set, whatever the user allows."""
         self.level = max(self.configured_level, self._strictest())
-
-    def setFormatter(self, fmt: logging.Formatter | None) -> None:  # noqa: N802 - logging's name
-        """Set the chain of processors."""
-        super().setFormatter(fmt)
-        if type(fmt) is ChainFormatter:
-            self._encode, self._usual_line = fmt.encode, fmt.usual_line
-        else:  # a host's own subclass is asked for every event
-            self._encode, self._usual_line = self._encode_by_chain, no_line
 
     def permitted(self) -> bool:
         """Ask anew how much may leave; whether what was queued until now still may."""
@@ -104,54 +91,40 @@ class BatchQueueHandler(logging.Handler):
             if not passed:
                 return False
             record = passed if isinstance(passed, logging.LogRecord) else record
+        self.take(record.msg, record.levelno, record.created, record.__dict__, record)
+        return True
+
+    def take(
+        self,
+        name: object,
+        level: int,
+        created: float,
+        fields: Mapping[str, Any],
+        record: logging.LogRecord | None = None,
+    ) -> None:
+        """Encode and queue an event, see `ChainFormatter.encode_event`. Level and filters are the caller's to ask.
+
+        Each event passes here, and no exception leaves.
+        """
         if guard.busy:
             self.ledger.refuse("reentrant")
-            return True
+            return
         try:
-            # What a record has beside its fields is no field, so that most need no dict of their own.
-            line = self._usual_line(record.msg, record.levelno, record.created, record.__dict__)
-            self._append(self._encode(record) + SEPARATOR if line is None else line)
+            chain = self.formatter
+            if type(chain) is ChainFormatter:
+                event = chain.encode_event(name, level, created, fields)
+            else:  # not made yet, or an application's own subclass, which takes records; what it logs is not sent
+                with guard:
+                    event = self.chain.encode(record or _record(name, level, created, fields))
+            pipeline = self._pipeline
+            if pipeline is None:
+                with guard:
+                    pipeline = self._start()
+            pipeline.append(event + SEPARATOR)
         except structlog.DropEvent as drop:
             self.ledger.refuse(getattr(drop, "reason", "processor"))
-        except Exception as error:  # noqa: BLE001 - nothing of ours reaches the host as an exception
+        except Exception as error:  # noqa: BLE001 - nothing of ours reaches the application as an exception
             self._fail(error)
-        return True
-
-    def take_event(self, event: str, level: int, fields: dict[str, Any]) -> bool:
-        """Encode and queue an event without a record, if it is usual; False if it needs one, and nothing was done.
-
-        `fields` are looked at as `Fused.encode` does it, and may hold others and None.
-        """
-        if self.filters or guard.busy or level < self.level:
-            return False
-        try:
-            return self._take(self._usual_line(event, level, time.time(), fields))
-        except structlog.DropEvent:
-            return False
-        except Exception as error:  # noqa: BLE001 - see `handle`
-            self._fail(error)
-            return True
-
-    def _take(self, line: bytes | None) -> bool:
-        """Queue an encoded event, if there is one; whether there was."""
-        if line is None:
-            return False
-        try:
-            self._append(line)
-        except Exception as error:  # noqa: BLE001 - see `handle`
-            self._fail(error)
-        return True
-
-    def _encode_by_chain(self, record: logging.LogRecord) -> bytes:
-        """Encode by whatever chain there is."""
-        with guard:
-            return self.chain.encode(record)
-
-    def _append_first(self, line: bytes) -> None:
-        """Stand in for the queue until it is made, which the first event does."""
-        with guard:
-            self._start()
-        self._append(line)
 
     def emit(self, record: logging.LogRecord) -> None:
         """See `handle`, which logging calls."""
@@ -211,7 +184,6 @@ class BatchQueueHandler(logging.Handler):
         with importing():
             built = self._build(self.chain, self.ledger, self.permitted)
         self._pipeline = self.__dict__.setdefault("_built", built)
-        self._append = self._pipeline.append
         return self._pipeline
 
     def _fail(self, error: Exception) -> None:
@@ -225,10 +197,13 @@ class BatchQueueHandler(logging.Handler):
     def after_fork_in_child(self) -> None:
         """Begin anew at the next event: whatever was built is the parent's, and so is its session."""
         self.__dict__.pop("_built", None)
-        self._append = self._append_first
         pipeline, self._pipeline = self._pipeline, None
         if pipeline is not None:
             pipeline.abandon()
+
+
+def _record(name: object, level: int, created: float, fields: Mapping[str, Any]) -> logging.LogRecord:
+    return logging.makeLogRecord({**fields, "msg": name, "levelno": level, "created": created})
 
 
 _handlers: weakref.WeakSet[BatchQueueHandler] = weakref.WeakSet()

@@ -58,7 +58,13 @@ class TraceHandler(BatchQueueHandler):
         if self._fused is None or self.filters or guard.busy:
             return False
         fragment = self._fused.encode(trace, spans, ended, decision)
-        return self._take(None if fragment is None else fragment + SEPARATOR)
+        if fragment is None:
+            return False
+        try:
+            (self._pipeline or self._start()).append(fragment + SEPARATOR)
+        except Exception as error:  # noqa: BLE001 - nothing of ours reaches the application as an exception
+            self._fail(error)
+        return True
 
     def setFormatter(self, fmt: logging.Formatter | None) -> None:  # noqa: N802 - logging's name
         """Set the chain of processors."""
