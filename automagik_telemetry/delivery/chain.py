@@ -8,13 +8,11 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 import structlog
 
 from automagik_telemetry.delivery.guard import guard
-from automagik_telemetry.empty_record import EMPTY_RECORD
+from automagik_telemetry.empty_record import NOT_FIELDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-# Attributes of a record that logging, structlog and others add themselves.
-_NOT_FIELDS = frozenset(EMPTY_RECORD) | {"message", "asctime", "taskName", "_logger", "_name"}
 _LEVEL_NAMES = {10: "debug", 20: "info", 30: "warning", 40: "error", 50: "critical"}
 
 
@@ -32,7 +30,7 @@ def _event_dict(name: Any, level: str, created: float, fields: Mapping[str, Any]
     if type(name) is dict:
         event = name | header
     else:
-        event = {key: value for key, value in fields.items() if key not in _NOT_FIELDS}
+        event = {key: value for key, value in fields.items() if key not in NOT_FIELDS}
         event["event"] = name
         event.update(header)
     exc_info = fields.get("exc_info")
@@ -55,7 +53,9 @@ class ChainFormatter(logging.Formatter):
 
     def __init__(self, processors: Sequence[Any]) -> None:
         super().__init__()
-        from automagik_processors.direct import direct  # noqa: PLC0415 - a process without a chain needs no processor
+        # A process without a chain needs no processor.
+        from automagik_processors.anonymize import Anonymize  # noqa: PLC0415 - see above
+        from automagik_processors.direct import direct  # noqa: PLC0415 - see above
 
         # By index, for only so does dictConfig resolve ext:// and cfg:// inside lists.
         built = [_build(processors[index], index) for index in range(len(processors))]
@@ -68,6 +68,9 @@ class ChainFormatter(logging.Formatter):
                 "the last processor must be OTLPSpan or OTLPLogRecord"
             )
         self.signal: Literal["traces", "logs"] = signal
+        for index, processor in enumerate(built):
+            if isinstance(processor, Anonymize):
+                _check_fields(processor.catalogue, f"processors[{index}]")
         self._processors = tuple(built)
         self._direct = direct(self._processors)
 
@@ -111,6 +114,16 @@ class ChainFormatter(logging.Formatter):
             return self.encode(record).decode()
         except structlog.DropEvent as drop:
             return f"(not sent: {getattr(drop, 'reason', 'processor')})"
+
+
+def _check_fields(catalogue: Mapping[str, Mapping[str, object]], place: str) -> None:
+    """Raise ValueError for a declared field that has the name of a record's own attribute, which would be sent."""
+    for event, fields in catalogue.items():
+        for field in fields:
+            if field in NOT_FIELDS:
+                raise ValueError(
+                    f"{place}: field {field!r} of {event!r}: logging uses this name itself; choose another"
+                )
 
 
 def _build(entry: Any, index: int) -> Callable[[Any, str, Any], Any]:  # noqa: ANN401 - what a configuration file holds

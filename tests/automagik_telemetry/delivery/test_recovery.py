@@ -63,7 +63,7 @@ def test_a_log_record_may_have_no_ids(read: Callable[..., AdoptedSegment], ids: 
     ]
     segment = read(LOGS.head + ",\n".join([whole, *damaged]).encode() + LOGS.tail, LOGS)
     assert (segment.events, segment.corrupt) == (1, len(damaged))
-    assert bytes(Batch([segment]).body(bytearray())) == LOGS.head + whole.encode() + LOGS.tail
+    assert bytes(Batch([segment]).body(bytearray())) == LOGS.head + whole.encode() + b"\n" + LOGS.tail
 
 
 @pytest.mark.parametrize(("envelope", "fragments"), BODIES)
