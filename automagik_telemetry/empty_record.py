@@ -18,3 +18,6 @@ EMPTY_RECORD: Final[dict[str, Any]] = vars(
     _Record("", logging.NOTSET, "(unknown file)", 0, "", (), None, "(unknown function)")
 )
 """The attributes of a record that says nothing, not even where it was made."""
+
+NOT_FIELDS: Final = frozenset(EMPTY_RECORD) | {"message", "asctime", "taskName", "_logger", "_name"}
+"""Attributes of a record that `logging`, structlog and others add themselves, so that no field may have their names."""

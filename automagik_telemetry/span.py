@@ -33,7 +33,7 @@ _TRACE, _SPAN, _PARENT = (
 
 def is_bound() -> bool:
     """Return whether the surroundings are part of a trace or a span."""
-    return _TRACE.get(None) is not None or _SPAN.get(None) is not None
+    return _bound(_TRACE) is not None or _bound(_SPAN) is not None
 
 
 class Span:

@@ -86,7 +86,8 @@ def _explain(request: dict[str, Any]) -> None:
         for scope in resource.get("scopeSpans") or resource.get("scopeLogs"):
             for event in scope.get("spans") or scope.get("logRecords"):
                 click.secho(event.get("name") or event.get("eventName"), bold=True)
-                click.echo(f"  {'trace and span id':<24} {event['traceId']} {event['spanId']}")
+                ids = [event[key] for key in ("traceId", "spanId") if key in event]
+                click.echo(f"  {'trace and span id':<24} {' '.join(ids) or 'none'}")
                 _attributes(event["attributes"])
 
 

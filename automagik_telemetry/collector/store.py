@@ -37,8 +37,8 @@ _STORED_SPANS: Final = """
     SELECT TraceId, SpanId FROM otel_traces WHERE SpanId IN (SELECT unnest(string_split(?, ',')))
 """
 _STORED_RECORDS: Final = """
-    SELECT TraceId, SpanId, EventName, epoch_ns(Timestamp) FROM otel_logs
-    WHERE SpanId IN (SELECT unnest(string_split(?, ',')))
+    SELECT TraceId, SpanId, EventName, epoch_ns(Timestamp), coalesce(LogAttributes['log.record.uid'], '')
+    FROM otel_logs WHERE Timestamp IN (SELECT make_timestamp_ns(unnest(string_split(?, ','))::BIGINT))
 """
 
 
@@ -70,7 +70,7 @@ class Store:
         Raises:
             StoreError: the rows may not be on the disk; to send them again is right, whether they are or not.
         """
-        return self._add(TRACES, rows, _span_key, _STORED_SPANS)
+        return self._add(TRACES, rows, _span_key, _STORED_SPANS, "SpanId")
 
     def add_records(self, rows: Iterable[Row]) -> int:
         """Store the rows of `otel_logs` but events (of an EventName, in a span) that are stored already.
@@ -81,7 +81,7 @@ class Store:
         Raises:
             StoreError: the rows may not be on the disk; to send them again is right, whether they are or not.
         """
-        return self._add(LOGS, rows, _record_key, _STORED_RECORDS)
+        return self._add(LOGS, rows, _record_key, _STORED_RECORDS, "Timestamp")
 
     def answers(self) -> Answers:
         """The answers to all questions, from one moment's state of the store.
@@ -112,9 +112,9 @@ class Store:
     ) -> None:
         self.close()
 
-    def _add(self, table: Table, rows: Iterable[Row], key: Callable[[Row], Hashable], stored: str) -> int:
-        # The ids are looked up by scanning their column: 50 ms in a million rows. A unique index is no quicker to
-        # write to, and makes the file seven times as large.
+    def _add(self, table: Table, rows: Iterable[Row], key: Callable[[Row], Hashable], stored: str, column: str) -> int:
+        # The values of `column` are looked up by scanning it: 50 ms in a million rows. A unique index is no quicker
+        # to write to, and makes the file seven times as large.
         anonymous: list[Row] = []
         keyed: dict[Hashable, Row] = {}
         for row in rows:
@@ -127,8 +127,8 @@ class Store:
         try:
             with self._writing, database.cursor() as cursor:
                 if keyed:
-                    span_ids = ",".join(row["SpanId"] for row in keyed.values())
-                    for identity in cursor.execute(stored, [span_ids]).fetchall():
+                    values = ",".join(str(row[column]) for row in keyed.values())
+                    for identity in cursor.execute(stored, [values]).fetchall():
                         keyed.pop(identity, None)
                 new = [*keyed.values(), *anonymous]
                 if new:
@@ -156,9 +156,10 @@ def _span_key(row: Row) -> Hashable:
 
 
 def _record_key(row: Row) -> Hashable:
-    """What tells a resent event; a plain log line has no identity, and is kept as often as it comes."""
+    """The identity of a record that has `log.record.uid`, or is an event in a span; any other is kept each time."""
+    uid = row["LogAttributes"].get("log.record.uid", "")
     key = row["TraceId"], row["SpanId"], row["EventName"], row["Timestamp"]
-    return key if all(key) else None
+    return (*key, uid) if uid or all(key) else None
 
 
 def _open(path: Path, *, read_only: bool) -> duckdb.DuckDBPyConnection:

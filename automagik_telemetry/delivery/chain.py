@@ -7,42 +7,40 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 import structlog
 
-from automagik_telemetry.delivery.envelope import SEPARATOR
 from automagik_telemetry.delivery.guard import guard
-from automagik_telemetry.empty_record import EMPTY_RECORD
+from automagik_telemetry.empty_record import NOT_FIELDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    UsualLine = Callable[[object, object, object, Mapping[str, object]], bytes | None]
-
-# What logging itself puts on a record, and what it and others add later.
-_NOT_FIELDS = frozenset(EMPTY_RECORD) | {"message", "asctime", "taskName", "_logger", "_name"}
 _LEVEL_NAMES = {10: "debug", 20: "info", 30: "warning", 40: "error", 50: "critical"}
 
 
 def event_dict(record: logging.LogRecord) -> dict[str, Any]:
-    """Return the event that a record stands for, as structlog's processors expect it.
+    """Return the event of a record, as structlog's processors expect it.
 
     The message is the event's name and `extra` its fields. A record made by structlog's
     `ProcessorFormatter.wrap_for_formatter` carries the whole event dict as its message; it is copied, never changed.
     """
-    header = {"level": _level_name(record.levelno), "timestamp": record.created}
-    message: Any = record.msg
-    if type(message) is dict:
-        return message | header
-    fields = {key: value for key, value in record.__dict__.items() if key not in _NOT_FIELDS}
-    fields["event"] = message
-    fields.update(header)
-    return fields
+    return _event_dict(record.msg, _nearest(record.levelno), record.created, record.__dict__)
 
 
-def _level_name(level: int) -> str:
-    return _LEVEL_NAMES.get(level) or _LEVEL_NAMES[min(max(level // 10 * 10, 10), 50)]
+def _event_dict(name: Any, level: str, created: float, fields: Mapping[str, Any]) -> dict[str, Any]:  # noqa: ANN401 - a message
+    header = {"level": level, "timestamp": created}
+    if type(name) is dict:
+        event = name | header
+    else:
+        event = {key: value for key, value in fields.items() if key not in NOT_FIELDS}
+        event["event"] = name
+        event.update(header)
+    exc_info = fields.get("exc_info")
+    if exc_info:
+        event["exc_info"] = exc_info
+    return event
 
 
-def no_line(_event: object, _level: object, _timestamp: object, _fields: Mapping[str, object]) -> None:
-    """Return None: to a chain that does something else, no event is usual."""
+def _nearest(level: int) -> str:
+    return _LEVEL_NAMES[min(max(level // 10 * 10, 10), 50)]
 
 
 class ChainFormatter(logging.Formatter):
@@ -56,7 +54,8 @@ class ChainFormatter(logging.Formatter):
     def __init__(self, processors: Sequence[Any]) -> None:
         super().__init__()
         # A process without a chain needs no processor.
-        from automagik_processors.fused import Fused, fuse  # noqa: PLC0415 - see above
+        from automagik_processors.anonymize import Anonymize  # noqa: PLC0415 - see above
+        from automagik_processors.direct import direct  # noqa: PLC0415 - see above
 
         # By index, for only so does dictConfig resolve ext:// and cfg:// inside lists.
         built = [_build(processors[index], index) for index in range(len(processors))]
@@ -69,27 +68,44 @@ class ChainFormatter(logging.Formatter):
                 "the last processor must be OTLPSpan or OTLPLogRecord"
             )
         self.signal: Literal["traces", "logs"] = signal
+        for index, processor in enumerate(built):
+            if isinstance(processor, Anonymize):
+                _check_fields(processor.catalogue, f"processors[{index}]")
         self._processors = tuple(built)
-        self._steps = fuse(self._processors, SEPARATOR)
-        whole = self._steps[0]
-        self.usual_line: UsualLine = whole.encode if isinstance(whole, Fused) else no_line
-        """See `Fused.encode`: returns a usual event and what separates it from the next; None if the chain is not."""
+        self._direct = direct(self._processors)
 
     @property
     def processors(self) -> tuple[Callable[[Any, str, Any], Any], ...]:
-        """The processors, in order. For others make another formatter: these are compiled."""
+        """The processors, in order. For others make another formatter."""
         return self._processors
 
     def encode(self, record: logging.LogRecord) -> bytes:
-        """Return the fragment that would be sent; raises structlog.DropEvent if the event does not leave.
+        """Return the encoded event of a record, as it would be sent.
 
-        `usual_line` is asked first by who is in haste.
+        Raises:
+            structlog.DropEvent: The event is not sent.
         """
-        with guard:  # what a processor logs goes no further
-            event: Any = event_dict(record)
-            method = event["level"]
-            for processor in self._steps:
-                event = processor(None, method, event)
+        return self.encode_event(record.msg, record.levelno, record.created, record.__dict__)
+
+    def encode_event(self, name: object, level: int, created: float, fields: Mapping[str, Any]) -> bytes:
+        """Return the encoded event, as it would be sent.
+
+        Args:
+            name: The event's name, or an event dict of structlog's.
+            level: A level of `logging`.
+            created: Unix time in seconds.
+            fields: The fields; attributes of a record that are not its `extra` are ignored.
+
+        Raises:
+            structlog.DropEvent: The event is not sent.
+        """
+        level_name = _LEVEL_NAMES.get(level) or _nearest(level)
+        if self._direct is not None and type(name) is str and self._direct.suffices():
+            return self._direct(name, level_name, created, fields)
+        with guard:  # what a processor logs is not sent
+            event: Any = _event_dict(name, level_name, created, fields)
+            for processor in self._processors:
+                event = processor(None, level_name, event)
             return cast("bytes", event)
 
     def format(self, record: logging.LogRecord) -> str:
@@ -98,6 +114,16 @@ class ChainFormatter(logging.Formatter):
             return self.encode(record).decode()
         except structlog.DropEvent as drop:
             return f"(not sent: {getattr(drop, 'reason', 'processor')})"
+
+
+def _check_fields(catalogue: Mapping[str, Mapping[str, object]], place: str) -> None:
+    """Raise ValueError for a declared field that has the name of a record's own attribute, which would be sent."""
+    for event, fields in catalogue.items():
+        for field in fields:
+            if field in NOT_FIELDS:
+                raise ValueError(
+                    f"{place}: field {field!r} of {event!r}: logging uses this name itself; choose another"
+                )
 
 
 def _build(entry: Any, index: int) -> Callable[[Any, str, Any], Any]:  # noqa: ANN401 - what a configuration file holds

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import os
-import time
 import weakref
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import structlog
 
-from automagik_telemetry.delivery.chain import ChainFormatter, no_line
+from automagik_telemetry.delivery import fork_lock
+from automagik_telemetry.delivery.chain import ChainFormatter
 from automagik_telemetry.delivery.envelope import SEPARATOR
 from automagik_telemetry.delivery.fork_lock import importing
 from automagik_telemetry.delivery.guard import guard
@@ -19,12 +20,29 @@ from automagik_telemetry.delivery.stats import DeliveryStats, Pending, delivery_
 from automagik_telemetry.settings import LEVELS, OFF
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
-    from automagik_telemetry.delivery.chain import UsualLine
     from automagik_telemetry.delivery.pipeline import Pipeline
 
 logger = logging.getLogger(__name__)
+
+_Method = TypeVar("_Method", bound="Callable[..., Any]")
+
+
+def _unwinding(method: _Method) -> _Method:
+    """Let go of all that the thread holds when a method is interrupted."""
+
+    @functools.wraps(method)
+    def unwinding(self: BatchQueueHandler, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - the method's
+        if guard.busy:  # it is called within our own work, which unwinds by itself
+            return method(self, *args, **kwargs)
+        try:
+            return method(self, *args, **kwargs)
+        except BaseException:
+            self._unwind()
+            raise
+
+    return cast("_Method", unwinding)
 
 
 class BatchQueueHandler(logging.Handler):
@@ -61,9 +79,6 @@ class BatchQueueHandler(logging.Handler):
         self._build = pipeline
         self._pipeline: Pipeline | None = None
         self._warned = False
-        self._encode: Callable[[logging.LogRecord], bytes] = self._encode_by_chain
-        self._usual_line: UsualLine = no_line
-        self._append: Callable[[bytes], None] = self._append_first
         self.chain_later: Callable[[], ChainFormatter] | None = None
         """Returns the chain when it is first needed, for a sink that was off when it was made."""
         self.setLevel(logging.NOTSET)
@@ -79,14 +94,6 @@ class BatchQueueHandler(logging.Handler):
         self.configured_level = self.level
         """The level that was set, whatever the user allows."""
         self.level = max(self.configured_level, self._strictest())
-
-    def setFormatter(self, fmt: logging.Formatter | None) -> None:  # noqa: N802 - logging's name
-        """Set the chain of processors."""
-        super().setFormatter(fmt)
-        if type(fmt) is ChainFormatter:
-            self._encode, self._usual_line = fmt.encode, fmt.usual_line
-        else:  # a host's own subclass is asked for every event
-            self._encode, self._usual_line = self._encode_by_chain, no_line
 
     def permitted(self) -> bool:
         """Ask anew how much may leave; whether what was queued until now still may."""
@@ -104,54 +111,54 @@ class BatchQueueHandler(logging.Handler):
             if not passed:
                 return False
             record = passed if isinstance(passed, logging.LogRecord) else record
+        self.take(record.msg, record.levelno, record.created, record.__dict__, record)
+        return True
+
+    def take(
+        self,
+        name: object,
+        level: int,
+        created: float,
+        fields: Mapping[str, Any],
+        record: logging.LogRecord | None = None,
+    ) -> None:
+        """Encode and queue an event, see `ChainFormatter.encode_event`; the caller has asked level and filters.
+
+        Each event passes here. No Exception leaves; a BaseException, of a signal handler, finds nothing left locked.
+        """
         if guard.busy:
             self.stats.drop("reentrant")
-            return True
+            return
+        line = None
         try:
-            # What a record has beside its fields is no field, so that most need no dict of their own.
-            line = self._usual_line(record.msg, record.levelno, record.created, record.__dict__)
-            self._append(self._encode(record) + SEPARATOR if line is None else line)
-        except structlog.DropEvent as drop:
-            self.stats.drop(getattr(drop, "reason", "processor"))
-        except Exception as error:  # noqa: BLE001 - nothing of ours reaches the host as an exception
-            self._fail(error)
-        return True
+            try:
+                chain = self.formatter
+                if type(chain) is ChainFormatter:
+                    event = chain.encode_event(name, level, created, fields)
+                else:  # not made yet, or an application's own subclass, which takes records; what it logs is not sent
+                    with guard:
+                        event = self.chain.encode(record or _record(name, level, created, fields))
+                pipeline = self._pipeline or self._start()
+                line = event + SEPARATOR
+                pipeline.append(line)
+            except structlog.DropEvent as drop:
+                reason = getattr(drop, "reason", "processor")
+                if reason != "unknown_event" and self._pipeline is None:
+                    self._start()  # so that the count outlives the process, as that of a queued event does
+                self.stats.drop(reason)
+            except Exception as error:  # noqa: BLE001 - nothing of ours reaches the application as an exception
+                self._unwind()
+                if line is None or self._pipeline is None or not self._pipeline.queue.holds(line):
+                    self._fail(error)
+        except BaseException:
+            self._unwind()
+            raise
 
-    def take_event(self, event: str, level: int, fields: dict[str, Any]) -> bool:
-        """Encode and queue an event without a record, if it is usual; False if it needs one, and nothing was done.
-
-        `fields` are looked at as `Fused.encode` does it, and may hold others and None.
-        """
-        if self.filters or guard.busy or level < self.level:
-            return False
-        try:
-            return self._take(self._usual_line(event, level, time.time(), fields))
-        except structlog.DropEvent:
-            return False
-        except Exception as error:  # noqa: BLE001 - see `handle`
-            self._fail(error)
-            return True
-
-    def _take(self, line: bytes | None) -> bool:
-        """Queue an encoded event, if there is one; whether there was."""
-        if line is None:
-            return False
-        try:
-            self._append(line)
-        except Exception as error:  # noqa: BLE001 - see `handle`
-            self._fail(error)
-        return True
-
-    def _encode_by_chain(self, record: logging.LogRecord) -> bytes:
-        """Encode by whatever chain there is."""
-        with guard:
-            return self.chain.encode(record)
-
-    def _append_first(self, line: bytes) -> None:
-        """Stand in for the queue until it is made, which the first event does."""
-        with guard:
-            self._start()
-        self._append(line)
+    def _unwind(self) -> None:
+        """Let go of all that this thread holds, because an exception can arrive between any two steps."""
+        guard.busy = 0
+        fork_lock.leave()
+        self.stats.unlock()
 
     def emit(self, record: logging.LogRecord) -> None:
         """See `handle`, which logging calls."""
@@ -160,12 +167,14 @@ class BatchQueueHandler(logging.Handler):
     def flush(self) -> None:
         """Do nothing: logging calls this while the process ends, which waits for nobody. See `force_flush`."""
 
+    @_unwinding
     def resume(self) -> None:
         """Ship in the background what earlier processes left, if anything. Raises nothing."""
         if self.level < OFF:
             with contextlib.suppress(Exception):
                 (self._pipeline or self._start()).resume()
 
+    @_unwinding
     def force_flush(self, timeout: float = 30.0) -> bool:
         """Ship all that is queued here, or was left by earlier processes; whether all was settled in `timeout` s."""
         if self.level >= OFF:
@@ -174,12 +183,14 @@ class BatchQueueHandler(logging.Handler):
             return False
         return (self._pipeline or self._start()).flush(timeout)
 
+    @_unwinding
     def close(self) -> None:
         """Drain: what is queued waits on disk. The next event starts the handler again."""
         if self._pipeline is not None:
             self._pipeline.close()
         super().close()
 
+    @_unwinding
     def metrics(self) -> dict[str, Any]:
         """Return the sink's account; see `Pipeline.metrics`."""
         if self._pipeline is not None:
@@ -207,13 +218,13 @@ class BatchQueueHandler(logging.Handler):
 
     def _start(self) -> Pipeline:
         # Several may build in turn, and the first wins: a child of a fork must find nothing half made.
-        with importing:
-            built = self._build(self.chain, self.stats, self.permitted)
-        self._pipeline = self.__dict__.setdefault("_built", built)
-        if self._pipeline is built:
-            self.stats.attach(built.spool)
-        self._append = self._pipeline.append
-        return self._pipeline
+        with guard:
+            with importing:
+                built = self._build(self.chain, self.stats, self.permitted)
+            self._pipeline = self.__dict__.setdefault("_built", built)
+            if self._pipeline is built:
+                self.stats.attach(built.spool)
+            return self._pipeline
 
     def _fail(self, error: Exception) -> None:
         """Count an event as lost and say so once, on our own logger; the class alone, for messages hold values."""
@@ -226,11 +237,14 @@ class BatchQueueHandler(logging.Handler):
     def after_fork_in_child(self) -> None:
         """Begin anew at the next event: whatever was built is the parent's, and so is its session."""
         self.__dict__.pop("_built", None)
-        self._append = self._append_first
         pipeline, self._pipeline = self._pipeline, None
         if pipeline is not None:
             pipeline.abandon()
         self.stats.abandon()
+
+
+def _record(name: object, level: int, created: float, fields: Mapping[str, Any]) -> logging.LogRecord:
+    return logging.makeLogRecord({**fields, "msg": name, "levelno": level, "created": created})
 
 
 _handlers: weakref.WeakSet[BatchQueueHandler] = weakref.WeakSet()

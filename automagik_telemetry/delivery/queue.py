@@ -128,11 +128,14 @@ class BatchQueue:
         small = len(self._segments) < _MAX_SMALL_SEGMENTS
         segment.max_events = min(room, self._limits.max_export_batch_size) if small else room
         segment.created, segment.due = now, now + self._limits.schedule_delay
-        if not segment.append(line):
-            segment.remove()
-            return "too_large"
+        # Before it has an event, which an interrupt must find counted.
         self._segments.append(segment)
         self._open = segment
+        if not segment.append(line):
+            self.close()
+            self._segments.remove(segment)
+            segment.remove()
+            return "too_large"
         self._is_full(segment)
         return None
 
@@ -338,12 +341,6 @@ class BatchQueue:
         with self._stats.lock:
             for path in self._released.keys() - paths:
                 del self._released[path]
-
-    def unlock(self) -> None:
-        """Let go of the lock if an interrupt has left it taken by this thread."""
-        with contextlib.suppress(RuntimeError):  # it is not this thread's
-            while True:
-                self._stats.lock.release()
 
     def abandon(self) -> None:
         """Forget everything without touching it, in the child of a fork: it belongs to the parent."""

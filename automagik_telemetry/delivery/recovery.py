@@ -17,6 +17,11 @@ if TYPE_CHECKING:
 
 _HEX = re.compile(r"[0-9a-f]+")
 _ID_LENGTHS = {"traceId": 32, "spanId": 16}
+_LOG_RECORD_KEYS = frozenset(
+    {"timeUnixNano", "observedTimeUnixNano", "severityNumber", "severityText", "eventName", "body", "attributes"}
+    | {"droppedAttributesCount", "flags", "traceId", "spanId"}
+)
+"""The fields of an OTLP log record."""
 _START = re.compile(rb'(?=\{"(?:traceId|timeUnixNano)":")')
 _READ_LIMIT = 16 * 1024 * 1024
 
@@ -24,9 +29,9 @@ _READ_LIMIT = 16 * 1024 * 1024
 class RecoveredSegment(Segment):
     """A segment that another process left, read back from its file: its whole events, and how many are corrupt.
 
-    A line is an event, and whole if it is a JSON object whose ids are ids. The last line may be torn, the closing
-    brackets may be there or not, and the unused rest of a preallocated file is zeros. A head that is not one is
-    replaced by ours, `envelope.head`.
+    A line is an event, and whole if it is a JSON object whose ids are ids; a log record may have none. The last line
+    may be torn, the closing brackets may be there or not, and the unused rest of a preallocated file is zeros. A head
+    that is not one is replaced by ours, `envelope.head`.
     """
 
     recovered = True
@@ -105,8 +110,11 @@ def _event(part: bytes) -> bytes | None:
         return None
     if not isinstance(event, dict) or not isinstance(event.get("attributes"), list):
         return None
-    if not isinstance(event.get("startTimeUnixNano") or event.get("timeUnixNano"), str):
+    is_span = "startTimeUnixNano" in event
+    if not isinstance(event.get("startTimeUnixNano" if is_span else "timeUnixNano"), str):
         return None
-    ids = ((event.get(key), length) for key, length in _ID_LENGTHS.items())
-    whole = all(isinstance(id_, str) and len(id_) == length and _HEX.fullmatch(id_) for id_, length in ids)
+    if not is_span and not event.keys() <= _LOG_RECORD_KEYS:  # where an id may be missing, its key may be damaged
+        return None
+    ids = {key: event.get(key) for key in _ID_LENGTHS if is_span or key in event}
+    whole = all(type(id_) is str and len(id_) == _ID_LENGTHS[key] and _HEX.fullmatch(id_) for key, id_ in ids.items())
     return fragment if whole else None

@@ -49,10 +49,10 @@ class HeldFile:
     def __init__(self, path: str, descriptor: int, held: set[str]) -> None:
         """Take over an open, locked file; `held` are the paths of all files that the process holds."""
         self.path = path
-        self._descriptor = descriptor
         self._identity = Identity.of(descriptor)
         self._owner = os.getpid()
         self._held = held
+        self._descriptor = descriptor
         held.add(path)
 
     @property
@@ -161,7 +161,7 @@ class HeldFile:
 
     def __del__(self) -> None:
         """Let go of a file that nobody closed."""
-        with contextlib.suppress(Exception):
+        if getattr(self, "_descriptor", -1) >= 0:
             self.close()
 
 

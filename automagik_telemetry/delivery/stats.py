@@ -115,6 +115,8 @@ class Page:
         for pair in _PAIRS:
             self.words[pair] = 0
         self._index = dict(_named(self._bytes))
+        self.before = self.counters()
+        """The counters when this process took the page over."""
 
     def word(self, name: str) -> int:
         """Return the word of the counter with this name; of one for the rest if there are too many."""
@@ -212,14 +214,9 @@ class DeliveryStats:
     def reset(self) -> None:
         """Begin at zero, in memory: at first, and in the child of a fork, where a lost thread may hold the lock."""
         self.lock = threading.RLock()
-        self._start_on(Page())
-
-    def _start_on(self, page: Page) -> None:
-        self._page = page
-        self._before = page.counters()
-        """Counters of the page when this process took it over."""
+        self._page = Page()
         self._recovered = Counts(0, {})
-        """What of its counts concerns events of other processes."""
+        """What of the counts concerns events of other processes."""
 
     def attach(self, spool: Spool | None) -> None:
         """Go on counting on a page of the destination's folder, once; in memory if there is none, or no room."""
@@ -230,16 +227,16 @@ class DeliveryStats:
         except OSError:
             return
         with self.lock:
-            before, memory, moved = page.counters(), self._page, Counter[str]()
+            memory, moved = self._page, Counter[str]()
             try:
                 self._move(memory, page, moved)
+                self._page = page
             except BaseException:
-                for name in moved:
-                    page.words[page.word(name)] = before.get(name, 0)
-                page.close()
+                if self._page is memory:
+                    for name in moved:
+                        page.words[page.word(name)] = page.before.get(name, 0)
+                    page.close()
                 raise
-            self._before = before
-            self._page = page
             self._move(memory, page, moved)  # what a signal handler has counted meanwhile
 
     @staticmethod
@@ -285,7 +282,7 @@ class DeliveryStats:
         with self.lock:
             for reason, count in counts.items():
                 name = _RECORDED + reason
-                self._page.words[self._page.word(name)] = self._before.get(name, 0) + count
+                self._page.words[self._page.word(name)] = self._page.before.get(name, 0) + count
 
     def own(self) -> Counts:
         """Return the counts of this process's own events."""
@@ -300,9 +297,15 @@ class DeliveryStats:
         return self._recovered
 
     def _counted(self) -> Counts:
-        now = {name: count - self._before.get(name, 0) for name, count in self._page.counters().items()}
+        now = {name: count - self._page.before.get(name, 0) for name, count in self._page.counters().items()}
         dropped = {name.removeprefix(_DROPPED): count for name, count in now.items() if name.startswith(_DROPPED)}
         return Counts(now.get(DELIVERED, 0), dropped)
+
+    def unlock(self) -> None:
+        """Let go of the lock if an interrupt has left it taken by this thread."""
+        with contextlib.suppress(RuntimeError):  # it is not this thread's
+            while True:
+                self.lock.release()
 
     def write_state(self, state: WorkerState) -> None:
         """Write the state of the worker, for other processes."""

@@ -103,10 +103,6 @@ class _Socket(socket.socket):
         else:
             self.detach()
 
-    def __del__(self) -> None:
-        """Do the same when nobody has closed it."""
-        self.close()
-
 
 class _SocketStream(httpcore.NetworkStream):
     """Reads and writes a socket, until the transport's deadline.

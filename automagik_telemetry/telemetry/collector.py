@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from automagik_telemetry import identity
+from automagik_telemetry.delivery.chain import ChainFormatter
 from automagik_telemetry.host import EVENT_LOGGER
 from automagik_telemetry.settings import Settings
 from automagik_telemetry.telemetry.events import (
@@ -67,19 +69,25 @@ class TelemetryCollector:
         events.disabled = False
         if not events.isEnabledFor(level):
             return
-        own = ids or ({} if span_id is None else {"span_id": span_id})
-        if not own and self._is_heard_by(sink) and sink.take_event(event.name, level, vars(event)):
-            return
-        fields = event.as_fields() | dict(own)
-        events.handle(event_record(events, level, event.name, fields))
+        fields = event.as_fields()
+        if ids:
+            fields.update(ids)
+        elif span_id is not None:
+            fields["span_id"] = span_id
+        if self._needs_record(sink):
+            events.handle(event_record(events, level, event.name, fields))
+        elif level >= sink.level:
+            sink.take(event.name, level, time.time(), fields)
 
-    def _is_heard_by(self, sink: BatchQueueHandler) -> bool:
-        """Return whether nobody but the sink has a look at the records of our logger, so that none need be made."""
+    def _needs_record(self, sink: BatchQueueHandler) -> bool:
+        """Return whether anything but the sink and its own chain would see a record of our logger."""
         events = self._events
         return (
-            events.handlers == [sink]
-            and not (events.propagate or events.filters)
-            and logging.getLogRecordFactory() is logging.LogRecord
+            events.handlers != [sink]
+            or events.propagate
+            or bool(events.filters or sink.filters)
+            or type(sink.formatter) is not ChainFormatter
+            or logging.getLogRecordFactory() is not logging.LogRecord
         )
 
     def log(self, event_dict: dict[str, Any], level: int) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, dataclass_transform
 
+from automagik_telemetry.empty_record import NOT_FIELDS
+
 if TYPE_CHECKING:
     from automagik_processors import Kind
 
@@ -33,6 +35,8 @@ class Declared:
         super().__init_subclass__()
         own = {name: value for name, value in vars(cls).items() if isinstance(value, Field)}
         for name, declared in own.items():
+            if name in NOT_FIELDS:
+                raise ValueError(f"{cls.__name__}.{name}: logging uses this name; choose another")
             if declared.default is ...:
                 delattr(cls, name)
             else:

@@ -12,12 +12,11 @@ from automagik_processors.hashing import KeyedHash
 from automagik_processors.kinds import Kind, Word, three_digits
 from automagik_processors.levels import SEVERITIES
 from automagik_processors.plain import plain_dict
+from automagik_processors.timestamps import EARLIEST, LATEST, seconds
 
 if TYPE_CHECKING:
     from structlog.typing import EventDict, WrappedLogger
 
-EARLIEST: Final = 946_684_800  # the year 2000
-LATEST: Final = 4_102_444_800  # the year 2100
 _random_key: Final = partial(os.urandom, 32)
 _word: Final = Word().take
 
@@ -130,13 +129,12 @@ class Anonymize:
 
     def _word(self, kind: Word) -> Take:
         """Return how a word is taken: as it is if it is known, else as a hash."""
-        vocabulary, hashed = self.vocabulary, self._hash.word
+        vocabulary, hashed = self.vocabulary, self._hash.words
+        is_plain = type(kind) is Word  # a subclass may take something else
 
         def take(value: object) -> str | None:
-            if type(value) is str and value in vocabulary:
-                return value
-            text = kind.take(value)
-            return text if text is None or text in vocabulary else f"custom-{hashed(text)}"
+            text = value if is_plain and type(value) is str else kind.take(value)
+            return text if text is None or text in vocabulary else f"custom-{hashed[text]}"
 
         return take
 
@@ -146,9 +144,8 @@ def _level(value: object) -> str | None:
     return name if name in SEVERITIES else None
 
 
-def _timestamp(value: Any) -> float | int | None:  # noqa: ANN401  # whatever a host puts there
-    kind = type(value)
-    return value if (kind is float or kind is int) and EARLIEST <= value < LATEST else None
+def _timestamp(value: object) -> float | int | None:
+    return seconds(value, EARLIEST, LATEST)
 
 
 def _sample_rate(value: object) -> float | None:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_MOST_CACHED: Final = 1024
-_LONGEST_CACHED: Final = 128  # characters, so that the cache is bounded in bytes too
+_MAX_CACHED: Final = 1024
+_MAX_TEXT_CACHED: Final = 128  # characters, so that the cache is bounded in bytes too
 
 
 class KeyedHash:
@@ -24,12 +23,12 @@ class KeyedHash:
         self._make_key = key if callable(key) else None
         self._key = b"" if callable(key) else _checked(key)
         self._keyed: dict[bytes, blake2b] = {}
-        self._cached = lru_cache(_MOST_CACHED)(self._digest)
+        self.words = _Words(self)
+        """See `word`: `words[text]` is `word(text)`, and remembers a bounded number of them."""
 
     def word(self, text: str) -> str:
-        """Return 16 hex digits that stand for a word."""
-        hashed = self._cached if len(text) <= _LONGEST_CACHED else self._digest
-        return hashed(text, 8, b"")
+        """Return 16 hex digits that replace a word."""
+        return self._digest(text, 8, b"")
 
     def trace_id(self, text: str) -> str:
         """Return a trace id, 32 hex digits, that stands for another."""
@@ -55,6 +54,18 @@ class KeyedHash:
             made = _checked(self._make_key())
             self._key = self.__dict__.setdefault("_made", made)
         return self._key
+
+
+class _Words(dict[str, str]):
+    def __init__(self, keyed: KeyedHash) -> None:
+        super().__init__()
+        self._keyed = keyed
+
+    def __missing__(self, text: str) -> str:
+        hashed = self._keyed.word(text)
+        if len(self) < _MAX_CACHED and len(text) <= _MAX_TEXT_CACHED:
+            self[text] = hashed
+        return hashed
 
 
 def _checked(key: object) -> bytes:

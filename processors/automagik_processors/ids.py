@@ -60,12 +60,12 @@ class FreshIds:
         return next(ready)
 
     def new_span(self) -> str:
-        """Return the id of a span. The compiled encoders do the same in their place."""
+        """Return the id of a span. The encoders of events do the same in place."""
         return next(self.ready, None) or self.more()
 
     def new(self) -> tuple[str, str]:
         """Return the ids of a trace and its first span."""
-        span_id = self.new_span()
+        span_id = next(self.ready, None) or self.more()
         return self.process + span_id, span_id
 
 

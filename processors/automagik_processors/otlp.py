@@ -1,40 +1,57 @@
-"""Turns an event dict into one encoded OTLP/JSON span or log record: the last step of a chain."""
+"""Turns an event into one encoded OTLP/JSON span or log record: the last step of a chain."""
 
 from __future__ import annotations
 
-import datetime as dt
 import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
+from automagik_processors.exceptions import exception_attributes
 from automagik_processors.ids import FreshIds, is_id
 from automagik_processors.levels import SEVERITIES, is_error_level
-from automagik_processors.otlp_attributes import Attributes
+from automagik_processors.otlp_attributes import Attributes, key_values
 from automagik_processors.otlp_values import quote, text_of, utf8
 from automagik_processors.plain import plain_dict
+from automagik_processors.timestamps import MAX_SECONDS, seconds
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
     from structlog.typing import EventDict, WrappedLogger
 
-_TRACE_ID: Final = 32
-_SPAN_ID: Final = 16
-_LAST_SECOND: Final = 2**64 // 1_000_000_000  # a fixed64 of nanoseconds ends there, in the year 2554
+Ids = tuple[str | None, str | None, str | None]
+"""The ids of trace, span and parent that an event has, None for each that it does not have."""
+
+Select = Callable[[Any], tuple[str, object, object, Ids | None, str]]
+"""From an event's fields to what is sent of them.
+
+Returns the attributes as JSON text, the `success`, the `duration_ms`, the event's own ids (None if it has none), and
+the attributes of its exception as JSON text ("" if it has none).
+"""
+
+Encode = Callable[[object, object, Any], bytes]
+"""From an event's level, timestamp and fields to the encoded event: UTF-8 without a newline."""
+
 _NOTHING: Final[Mapping[str, object]] = MappingProxyType({})
+_NO_IDS: Final[Ids] = (None, None, None)
+_MAX_CACHED: Final = 1024  # encoders; names are made up by some applications
+_MAX_NAME_CACHED: Final = 128  # characters, so that the cache is bounded in bytes too
 
 
-class _OTLP:
-    """What a span and a log record have in common.
+class _OTLP(ABC):
+    """The common part of a span and a log record.
 
-    `prefix` goes before each field's key; `attributes` are constant ones, after the fields. `ids` returns 64 random
-    bits for the ids that an event doesn't bring, see `FreshIds`, and `clock` the Unix time in seconds for an event
-    without a `timestamp` that can be read (seconds, a datetime, or ISO 8601). Whatever it holds, nothing is raised.
+    Whatever an event holds, nothing is raised.
+
+    Args:
+        prefix: Goes before each field's key.
+        attributes: Constant attributes, after the fields.
+        ids: Returns 64 random bits for an id that an event does not bring, see `FreshIds`.
+        clock: Returns the Unix time in seconds, for an event without a valid `timestamp` (Unix seconds, a datetime, or
+            ISO 8601; without an offset it is local time).
     """
 
     signal: ClassVar[str]
-    template: ClassVar[str]
-    """The JSON text of an event, as `str.format` takes it: all that is not in braces is the same for every event."""
 
     def __init__(
         self,
@@ -44,140 +61,145 @@ class _OTLP:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.attributes = Attributes(prefix, attributes)
-        self.fresh_ids = FreshIds(ids)
-        """Gives the ids of trace and span to an event that brings none, and so is a trace's only span."""
         self._clock = clock
+        self._ids = FreshIds(ids)
+        self._encoders: dict[str, Encode] = {}
 
     def __call__(self, _logger: WrappedLogger, _method_name: str, event_dict: EventDict) -> bytes:
         """Return the encoded event: UTF-8 without a newline."""
         try:
-            return utf8(self._encode(event_dict))
-        except Exception:  # noqa: BLE001  # a key that is no str, a mapping or a key with methods that raise
-            return utf8(self._encode(plain_dict(event_dict, text_of)))
+            return self._encode(event_dict)
+        except Exception:  # noqa: BLE001  # a key that is not a str, a mapping or a key with methods that raise
+            return self._encode(plain_dict(event_dict, text_of))
 
-    def _encode(self, event_dict: EventDict) -> str:
-        return self.frame(
-            _name_of(event_dict),
-            event_dict.get("level"),
-            self._moment_of(event_dict),
-            self.ids_of(event_dict),
-            event_dict.get("success"),
-            _duration(event_dict.get("duration_ms")),
-            self.attributes.encode(event_dict),
-        )
+    @abstractmethod
+    def encoder(self, name: str, select: Select, earliest: int, latest: int) -> Encode:
+        """Return the encoder of the events of one name. This is all that turns an event into bytes.
 
-    def frame(  # noqa: PLR0913, PLR0917  # what there is to say of an event beside its attributes
-        self,
-        name: str,
-        level: object,
-        moment: int,
-        ids: tuple[str, str, str | None],
-        success: object,
-        duration: int,
-        attributes: str,
-    ) -> str:
-        """Return the JSON text of an event; `moment` and `duration` are in microseconds, `attributes` KeyValues."""
-        trace_id, span_id, parent = ids
-        return self.template.format(
-            name=quote(name),
-            mark=self.mark(name, level, success),
-            start=max(0, moment - duration) * 1_000,
-            moment=moment * 1_000,
-            trace_id=trace_id,
-            span_id=span_id,
-            above=self.above(parent, attributes),
-            attributes=attributes,
-        )
+        Args:
+            name: The name.
+            select: Decides what is sent of an event's fields.
+            earliest: Seconds since 1970; where a timestamp is earlier, or not valid, the clock's time is sent.
+            latest: Seconds since 1970, likewise.
+        """
 
-    @staticmethod
-    def mark(name: str, level: object, success: object) -> str:
-        """Return what an event's level and success come to, as JSON text."""
-        raise NotImplementedError
+    def _encode(self, event_dict: EventDict) -> bytes:
+        name = _name_of(event_dict)
+        encode = self._encoders.get(name)
+        if encode is None:
+            encode = self.encoder(name, self._everything, 0, MAX_SECONDS)
+            if len(self._encoders) < _MAX_CACHED and len(name) <= _MAX_NAME_CACHED:
+                self._encoders[name] = encode
+        return encode(event_dict.get("level"), event_dict.get("timestamp"), event_dict)
 
-    @staticmethod
-    def above(parent: str | None, attributes: str) -> str:
-        """Return what is said of the span above, as JSON text; `attributes` are those that stand before it."""
-        raise NotImplementedError
+    def _seconds(self, timestamp: object, earliest: int, latest: int) -> float:
+        valid = seconds(timestamp, earliest, latest)
+        return self._clock() if valid is None else valid
 
-    def ids_of(self, event_dict: EventDict) -> tuple[str, str, str | None]:
-        """Return the ids of trace, span and parent: the event's own where they are valid, else fresh ones, and None."""
-        trace_id: object = event_dict.get("trace_id")
-        span_id: object = event_dict.get("span_id")
-        parent: object = event_dict.get("parent_span_id")
-        above = parent if is_id(parent, _SPAN_ID) else None
-        if is_id(trace_id, _TRACE_ID) and is_id(span_id, _SPAN_ID):
-            return trace_id, span_id, above
-        fresh_trace_id, fresh_span_id = self.fresh_ids.new()
+    def _everything(self, event_dict: EventDict) -> tuple[str, object, object, Ids, str]:
+        """Select all fields."""
+        get = event_dict.get
+        exception = exception_attributes(exc_info) if (exc_info := get("exc_info")) else {}
         return (
-            trace_id if is_id(trace_id, _TRACE_ID) else fresh_trace_id,
-            span_id if is_id(span_id, _SPAN_ID) else fresh_span_id,
-            above,
+            self.attributes.encode(event_dict),
+            get("success"),
+            get("duration_ms"),
+            valid_ids(get("trace_id"), get("span_id"), get("parent_span_id")),
+            ",".join(key_values(self.attributes.without(event_dict, exception)).values()) if exception else "",
         )
-
-    def _moment_of(self, event_dict: EventDict) -> int:
-        """Return the event's time in microseconds since 1970, or the clock's: a float of seconds holds no more."""
-        moment = event_dict.get("timestamp")
-        if type(moment) is not float or not 0.0 <= moment < _LAST_SECOND:
-            moment = _seconds(moment)
-            if moment is None:
-                moment = self._clock()
-        return int(moment * 1_000_000 + 0.5)
 
 
 class OTLPSpan(_OTLP):
     """Return the event as one span, named by it, that ends at its timestamp and lasted its `duration_ms`.
 
     The status is ok (1) for `success=True`; error (2) for `success=False`, for a level of error or critical and for
-    an event whose name ends in ".error"; else unset (0).
+    an event whose name ends in ".error"; else unset (0). The exception of `exc_info` is an event of the span.
     """
 
     signal = "traces"
-    template = (
-        '{{"traceId":"{trace_id}","spanId":"{span_id}",{above}"name":{name},"kind":1,'
-        '"startTimeUnixNano":"{start}","endTimeUnixNano":"{moment}",'
-        '"attributes":[{attributes}],"status":{{"code":{mark}}}}}'
-    )
 
-    @staticmethod
-    def mark(name: str, level: object, success: object) -> str:
-        """Return the code of the status."""
-        if success is True:
-            return "1"
-        return "2" if success is False or name.endswith(".error") or is_error_level(level) else "0"
+    def encoder(self, name: str, select: Select, earliest: int, latest: int) -> Encode:
+        """Return the encoder of the events of one name."""
+        quoted, is_error, fresh = quote(name), name.endswith(".error"), self._ids
 
-    @staticmethod
-    def above(parent: str | None, attributes: str) -> str:  # noqa: ARG004  # of a log record
-        """Return the parent."""
-        return f'"parentSpanId":"{parent}",' if parent else ""
+        def encode(level: object, timestamp: object, fields: Any) -> bytes:  # noqa: ANN401  # as `select` takes them
+            attributes, success, duration, ids, exception = select(fields)
+            if type(timestamp) is not float or not earliest <= timestamp < latest:
+                timestamp = self._seconds(timestamp, earliest, latest)
+            end = int(timestamp * 1_000_000 + 0.5) * 1_000  # a float holds microseconds, and no more
+            start = max(0, end - _nanoseconds(duration))
+            span_id = next(fresh.ready, None) or fresh.more()
+            trace_id = fresh.process + span_id
+            above = events = ""
+            if ids is not None:
+                trace_id, span_id, parent = ids[0] or trace_id, ids[1] or span_id, ids[2]
+                above = f'"parentSpanId":"{parent}",' if parent else ""
+            if exception:
+                events = f'"events":[{{"timeUnixNano":"{end}","name":"exception","attributes":[{exception}]}}],'
+            failed = success is False or (success is not True and (is_error or is_error_level(level)))
+            status = 2 if failed else 1 if success is True else 0
+            return utf8(
+                f'{{"traceId":"{trace_id}","spanId":"{span_id}",{above}"name":{quoted},"kind":1,'
+                f'"startTimeUnixNano":"{start}","endTimeUnixNano":"{end}",'
+                f'"attributes":[{attributes}],{events}"status":{{"code":{status}}}}}'
+            )
+
+        return encode
 
 
 class OTLPLogRecord(_OTLP):
     """Return the event as one log record: the name as `eventName` and body, the level as severity.
 
-    Each record has a span id of its own, by which a store can tell a repetition; the span that it was logged
-    in, `parent_span_id`, becomes an attribute of that name.
+    It has the ids of trace and span that the event brings, and no others; the span that it was logged in,
+    `parent_span_id`, becomes an attribute of that name. By the attribute `log.record.uid` a store recognizes a record
+    that is sent again. The exception of `exc_info` becomes three attributes.
     """
 
     signal = "logs"
-    template = (
-        '{{"timeUnixNano":"{moment}","observedTimeUnixNano":"{moment}",{mark}'
-        '"eventName":{name},"body":{{"stringValue":{name}}},"attributes":[{attributes}{above}],'
-        '"traceId":"{trace_id}","spanId":"{span_id}"}}'
+
+    def encoder(self, name: str, select: Select, earliest: int, latest: int) -> Encode:
+        """Return the encoder of the events of one name."""
+        quoted, fresh = quote(name), self._ids
+
+        def encode(level: object, timestamp: object, fields: Any) -> bytes:  # noqa: ANN401  # as `select` takes them
+            attributes, _, _, ids, exception = select(fields)
+            trace_id, span_id, parent = ids or _NO_IDS
+            if type(timestamp) is not float or not earliest <= timestamp < latest:
+                timestamp = self._seconds(timestamp, earliest, latest)
+            time = int(timestamp * 1_000_000 + 0.5) * 1_000  # a float holds microseconds, and no more
+            uid, _ = fresh.new()
+            return utf8(
+                f'{{"timeUnixNano":"{time}","observedTimeUnixNano":"{time}",{_severity(level)}'
+                f'"eventName":{quoted},"body":{{"stringValue":{quoted}}},"attributes":['
+                f"{attributes}{',' if attributes else ''}{f'{exception},' if exception else ''}"
+                f"{_string('parent_span_id', parent) + ',' if parent else ''}{_string('log.record.uid', uid)}]"
+                f"{_id('traceId', trace_id)}{_id('spanId', span_id)}}}"
+            )
+
+        return encode
+
+
+def valid_ids(trace_id: object, span_id: object, parent: object) -> Ids:
+    """Return the ids of trace, span and parent, None in place of each that is not valid."""
+    return (
+        trace_id if is_id(trace_id, 32) else None,
+        span_id if is_id(span_id, 16) else None,
+        parent if is_id(parent, 16) else None,
     )
 
-    @staticmethod
-    def mark(name: str, level: object, success: object) -> str:  # noqa: ARG004  # told by the attributes
-        """Return the severity."""
-        if type(level) is not str:
-            return ""
-        return f'"severityNumber":{SEVERITIES.get(level, 0)},"severityText":{quote(level)},'
 
-    @staticmethod
-    def above(parent: str | None, attributes: str) -> str:
-        """Return the attribute that names the span."""
-        if not parent:
-            return ""
-        return f'{"," if attributes else ""}{{"key":"parent_span_id","value":{{"stringValue":"{parent}"}}}}'
+def _severity(level: object) -> str:
+    if type(level) is not str:
+        return ""
+    return f'"severityNumber":{SEVERITIES.get(level, 0)},"severityText":{quote(level)},'
+
+
+def _string(key: str, value: str) -> str:
+    return f'{{"key":"{key}","value":{{"stringValue":"{value}"}}}}'
+
+
+def _id(key: str, value: str | None) -> str:
+    return f',"{key}":"{value}"' if value else ""
 
 
 def _name_of(event_dict: EventDict) -> str:
@@ -185,20 +207,8 @@ def _name_of(event_dict: EventDict) -> str:
     return name if type(name) is str else "event" if name is None else text_of(name)
 
 
-def _duration(milliseconds: Any) -> int:  # noqa: ANN401  # whatever a host puts there
-    """Return a duration in microseconds; 0 if there is none that makes sense."""
+def _nanoseconds(milliseconds: Any) -> int:  # noqa: ANN401  # from the application
+    """Return a duration in nanoseconds, whole microseconds; 0 if it is not valid."""
     kind = type(milliseconds)
-    readable = (kind is float or kind is int) and 0 <= milliseconds < _LAST_SECOND
-    return int(milliseconds * 1_000) if readable else 0
-
-
-def _seconds(moment: Any) -> float | None:  # noqa: ANN401  # whatever a host puts there
-    """Return a time in seconds since 1970 if it can be read and fits the format, else None."""
-    try:
-        if type(moment) is str:
-            moment = dt.datetime.fromisoformat(moment)
-        if issubclass(type(moment), dt.datetime):
-            moment = moment.timestamp()
-    except Exception:  # a text that is no date, a tzinfo that raises  # noqa: BLE001
-        return None
-    return moment if type(moment) in (float, int) and 0 <= moment < _LAST_SECOND else None
+    valid = (kind is float or kind is int) and 0 <= milliseconds < MAX_SECONDS
+    return int(milliseconds * 1_000) * 1_000 if valid else 0

@@ -54,7 +54,7 @@ def text_of(value: object) -> str:
             return str.__str__(value)
         return str.__str__(repr(value) if type(value).__str__ is object.__str__ else str(value))
     except Exception:  # noqa: BLE001  # the object's own methods may raise anything
-        return _type_name(value)
+        return type_name(value)
 
 
 class _Encoding:
@@ -74,7 +74,7 @@ class _Encoding:
         try:
             return by_type(_ENCODERS, type(value), _other)(self, value)
         except Exception:  # noqa: BLE001  # the object's own methods may raise anything
-            return _string(_type_name(value))
+            return _string(type_name(value))
         finally:
             self._path.discard(identity)
 
@@ -121,7 +121,7 @@ def _bytes(_encoding: _Encoding, value: bytes | bytearray | memoryview) -> str:
 
 def _exception(_encoding: _Encoding, value: BaseException) -> str:
     message = text_of(value)
-    return _string(f"{_type_name(value)}: {message}" if message else _type_name(value))
+    return _string(f"{type_name(value)}: {message}" if message else type_name(value))
 
 
 def _other(encoding: _Encoding, value: Any) -> str:  # noqa: ANN401  # whatever a host puts there
@@ -135,7 +135,8 @@ def _other(encoding: _Encoding, value: Any) -> str:  # noqa: ANN401  # whatever 
     return _string(text_of(value))
 
 
-def _type_name(value: object) -> str:
+def type_name(value: object) -> str:
+    """Return the name of the class of `value`; never raises."""
     name: str = type.__dict__["__name__"].__get__(type(value))  # past a metaclass that overrides it
     return name
 

@@ -87,10 +87,8 @@ def test_any_event_dict_becomes_valid_otlp(
     """Whatever an event holds, what comes out is valid, with valid ids and unique keys."""
     for processor in (OTLPSpan, OTLPLogRecord):
         item = fragment(processor.signal, processor("", {"system.os": "Linux"})(None, "info", event))
-        assert len(item.trace_id) == 16
-        assert any(item.trace_id)
-        assert len(item.span_id) == 8
-        assert any(item.span_id)
+        for found, length in ((item.trace_id, 16), (item.span_id, 8)):
+            assert (len(found) == length and any(found)) or (processor is OTLPLogRecord and not found)
         assert "system.os" in attributes(item)
 
 
@@ -104,6 +102,7 @@ def test_values_read_back_equal_those_put_in(
     expected = {f"event.{key}": value for key, value in fields.items()}
     for processor in (OTLPSpan, OTLPLogRecord):
         read = attributes(fragment(processor.signal, processor("event.")(None, "info", {"event": "e", **fields})))
+        read.pop("log.record.uid", None)
         assert read == expected
         assert repr(read) == repr({key: expected[key] for key in read})
 
@@ -124,7 +123,7 @@ def test_a_span_is_the_event(
         "parent_span_id": PARENT,
         "sample_rate": 0.25,
     }
-    span = fragment("traces", OTLPSpan("event.", {"system.os": "Linux"}, ids=iter([1]).__next__)(None, "", event))
+    span = fragment("traces", OTLPSpan("event.", {"system.os": "Linux"})(None, "", event))
     assert (span.name, span.kind, span.status.code) == ("agent.run", 1, 1)
     assert (span.trace_id.hex(), span.span_id.hex(), span.parent_span_id.hex()) == (TRACE, SPAN, PARENT)
     assert (span.start_time_unix_nano, span.end_time_unix_nano) == (
@@ -154,7 +153,7 @@ def test_a_log_record_is_the_event(
         "parent_span_id": PARENT,
         "sample_rate": 0.25,
     }
-    record = fragment("logs", OTLPLogRecord("event.", {"system.os": "Linux"})(None, "", event))
+    record = fragment("logs", OTLPLogRecord("event.", {"system.os": "Linux"}, ids=bits)(None, "", event))
     assert (record.event_name, record.body.string_value) == ("agent.run", "agent.run")
     assert (record.severity_number, record.severity_text) == (17, "error")
     assert (record.trace_id.hex(), record.span_id.hex()) == (TRACE, SPAN)
@@ -164,6 +163,7 @@ def test_a_log_record_is_the_event(
         "sample_rate": 0.25,
         "system.os": "Linux",
         "parent_span_id": PARENT,
+        "log.record.uid": FRESH,
     }
 
 
@@ -197,8 +197,7 @@ def test_severities(level: str, number: int, fragment: Callable[[str, bytes], An
     assert (record.severity_number, record.severity_text) == (number, level)
 
 
-@BOTH
-def test_fresh_ids_take_one_draw_each(processor: type[OTLPSpan | OTLPLogRecord]) -> None:
+def test_a_span_takes_the_ids_it_lacks_from_one_draw() -> None:
     """Both ids come from a single call; a valid one that the event brings is kept."""
     drawn: list[int] = []
 
@@ -206,7 +205,7 @@ def test_fresh_ids_take_one_draw_each(processor: type[OTLPSpan | OTLPLogRecord])
         drawn.append(1)
         return bits()
 
-    encode = processor(ids=draw)
+    encode = OTLPSpan(ids=draw)
     drawn.clear()
     assert ids_of(encode(None, "", {"event": "e"})) == (FRESH, FRESH[16:])
     assert ids_of(encode(None, "", {"event": "e", "trace_id": TRACE})) == (TRACE, FRESH[16:])
@@ -214,18 +213,90 @@ def test_fresh_ids_take_one_draw_each(processor: type[OTLPSpan | OTLPLogRecord])
     assert len(drawn) == 3
 
 
-@BOTH
-@pytest.mark.parametrize(
+INVALID_IDS = pytest.mark.parametrize(
     "bad",
     ["", "0" * 32, "0" * 16, TRACE.upper(), TRACE + "\n", SPAN[:-1], f"0x{SPAN[2:]}", 17, b"x", None, [TRACE]],
     ids=repr,
 )
-def test_invalid_ids_are_replaced(processor: type[OTLPSpan | OTLPLogRecord], bad: object) -> None:
+
+
+@INVALID_IDS
+def test_a_spans_invalid_ids_are_replaced(bad: object) -> None:
     """An id that is not lower-case hex of the right length, or is zero, does not get through."""
-    event = {"event": "e", "trace_id": bad, "span_id": bad, "parent_span_id": bad}
-    fragment = processor(ids=bits)(None, "", event)
+    fragment = OTLPSpan(ids=bits)(None, "", {"event": "e", "trace_id": bad, "span_id": bad, "parent_span_id": bad})
     assert ids_of(fragment) == (FRESH, FRESH[16:])
     assert b"arent" not in fragment
+
+
+@INVALID_IDS
+def test_a_log_record_outside_of_a_trace_has_no_ids(bad: object) -> None:
+    """Neither id is invented; each record has another uid, by which a store recognizes it when it is sent again."""
+    encode = OTLPLogRecord()
+    event = {"event": "e", "trace_id": bad, "span_id": bad, "parent_span_id": bad}
+    records = [json.loads(encode(None, "", event)) for _ in range(2)]
+    assert not {"traceId", "spanId"} & records[0].keys()
+    (first,), (second,) = [record["attributes"] for record in records]
+    assert first["key"] == second["key"] == "log.record.uid"
+    assert first != second
+
+
+def test_a_log_record_has_the_ids_that_it_brings() -> None:
+    """Each of the two is kept without the other."""
+    assert json.loads(OTLPLogRecord()(None, "", {"trace_id": TRACE}))["traceId"] == TRACE
+    assert json.loads(OTLPLogRecord()(None, "", {"span_id": SPAN}))["spanId"] == SPAN
+
+
+@BOTH
+@pytest.mark.parametrize("form", ["exception", "tuple", "true"])
+def test_an_exception_is_sent_by_the_conventions(
+    processor: type[OTLPSpan | OTLPLogRecord],
+    form: str,
+    fragment: Callable[[str, bytes], Any],
+    attributes: Callable[[Any], dict[str, Any]],
+) -> None:
+    """A span has it as an event, a log record as attributes, in each form that logging and structlog know."""
+    try:
+        json.loads("")
+    except ValueError as error:
+        exc_info: object = {"exception": error, "tuple": (type(error), error, error.__traceback__), "true": True}[form]
+        item = fragment(processor.signal, processor("x.", ids=bits)(None, "", {"event": "e", "exc_info": exc_info}))
+    (event,) = item.events if processor is OTLPSpan else [item]
+    read = attributes(event)
+    assert read["exception.type"] == "json.decoder.JSONDecodeError"
+    assert read["exception.message"] == "Expecting value: line 1 column 1 (char 0)"
+    assert read["exception.stacktrace"].startswith("Traceback (most recent call last):")
+    assert read["exception.stacktrace"].endswith("JSONDecodeError: Expecting value: line 1 column 1 (char 0)\n")
+    if processor is OTLPSpan:
+        assert (event.name, event.time_unix_nano) == ("exception", item.end_time_unix_nano)
+        assert not item.attributes
+
+
+@BOTH
+@pytest.mark.parametrize("exc_info", [None, False, (None, None, None), (), "text", True, 0], ids=repr)
+def test_without_an_exception_nothing_is_sent_of_it(
+    processor: type[OTLPSpan | OTLPLogRecord], exc_info: object
+) -> None:
+    """A flag outside of a handler, and what is not an exception, leave no trace."""
+    assert b"exc" not in processor()(None, "", {"event": "e", "exc_info": exc_info})
+
+
+@BOTH
+def test_an_exception_that_raises_is_sent_by_its_class(processor: type[OTLPSpan | OTLPLogRecord]) -> None:
+    """Whatever the methods of an exception do, its type is there, without a module if it is a built-in one."""
+
+    class HostileError(ValueError):
+        def __str__(self) -> str:
+            raise RuntimeError
+
+    assert b'test_otlp.HostileError"' in processor()(None, "", {"event": "e", "exc_info": HostileError()})
+    assert b'{"stringValue":"ValueError"}' in processor()(None, "", {"event": "e", "exc_info": ValueError()})
+
+
+def test_a_field_takes_the_place_of_an_exceptions_attribute(attributes: Any, fragment: Any) -> None:
+    """Keys are unique: where both have a value, the event's own counts."""
+    event = {"event": "e", "exception.type": "mine", "exc_info": ValueError("no")}
+    read = attributes(fragment("logs", OTLPLogRecord()(None, "", event)))
+    assert (read["exception.type"], read["exception.message"]) == ("mine", "no")
 
 
 @pytest.mark.parametrize("drawn", [0, 1, (1 << 64) - 1])
@@ -301,20 +372,19 @@ def test_a_field_takes_a_constants_place(
 ) -> None:
     """Keys are unique: where both have a value, the event's counts."""
     encode = processor("system.", {"system.os": "Linux", "system.level": 1})
-    assert attributes(fragment(processor.signal, encode(None, "", {"os": "Plan 9"}))) == {
+    assert own(attributes(fragment(processor.signal, encode(None, "", {"os": "Plan 9"})))) == {
         "system.os": "Plan 9",
         "system.level": 1,
     }
-    assert attributes(fragment(processor.signal, encode(None, "", {"level": "info"}))) == {
+    assert own(attributes(fragment(processor.signal, encode(None, "", {"level": "info"})))) == {
         "system.os": "Linux",
         "system.level": 1,
     }
 
 
-@BOTH
-def test_attributes_are_there_even_if_empty(processor: type[OTLPSpan | OTLPLogRecord]) -> None:
+def test_attributes_are_there_even_if_empty() -> None:
     """Some receivers refuse a span without the key."""
-    assert json.loads(processor()(None, "", {"event": "e"}))["attributes"] == []
+    assert json.loads(OTLPSpan()(None, "", {"event": "e"}))["attributes"] == []
 
 
 @BOTH
@@ -335,8 +405,19 @@ def test_many_different_keys_are_all_encoded(
     event = {f"key{number}": number for number in range(6000)}
     encode = processor()
     encode(None, "", event)
-    assert attributes(fragment(processor.signal, encode(None, "", event))) == event
+    assert own(attributes(fragment(processor.signal, encode(None, "", event)))) == event
     assert len(encode.attributes._heads) < 6000
+
+
+@BOTH
+def test_encoders_of_many_names_are_not_all_kept(processor: Any) -> None:
+    """The cache of encoders is bounded, whatever names an application makes up."""
+    encode = processor()
+    for number in range(3000):
+        encode(None, "", {"event": f"e{number}"})
+    encode(None, "", {"event": "e" * 10_000})
+    assert 500 < len(encode._encoders) < 3000
+    assert max(map(len, encode._encoders)) < 1000
 
 
 @pytest.mark.parametrize("processor", [OTLPSpan, OTLPLogRecord])
@@ -379,6 +460,11 @@ def test_the_global_random_neither_matters_nor_changes() -> None:
         seen.add(ids_of(OTLPSpan()(None, "", {"event": "e"})))
         assert random.getstate() == before
     assert len(seen) == 6
+
+
+def own(attributes: dict[str, Any]) -> dict[str, Any]:
+    """Return attributes without the id that each log record has."""
+    return {key: value for key, value in attributes.items() if key != "log.record.uid"}
 
 
 def ids_of(fragment: bytes) -> tuple[str, str]:

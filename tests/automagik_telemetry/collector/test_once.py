@@ -61,6 +61,21 @@ def test_plain_log_lines_are_all_kept(client: httpx.Client, record: Make, logs: 
     assert len(stored("otel_logs")) == 6
 
 
+def test_a_resent_record_outside_of_a_trace_is_stored_once(
+    client: httpx.Client, record: Make, logs: Make, stored: Stored
+) -> None:
+    """A record is recognized by its `log.record.uid`, also where it has no ids; another uid makes another record."""
+
+    def loose(uid: str, **fields: str) -> dict[str, Any]:
+        attributes = [{"key": "log.record.uid", "value": {"stringValue": uid}}]
+        return record("agent.run") | {"traceId": "", "spanId": "", "attributes": attributes, **fields}
+
+    first = loose("a", timeUnixNano="5", eventName="")
+    client.post("/v1/logs", json=logs(first, first)).raise_for_status()
+    client.post("/v1/logs", json=logs(first, loose("b", timeUnixNano="5", eventName=""))).raise_for_status()
+    assert sorted(row["LogAttributes"]["log.record.uid"] for row in stored("otel_logs")) == ["a", "b"]
+
+
 def test_concurrent_senders_of_the_same_spans(collector: Collector, span: Make, traces: Make, stored: Stored) -> None:
     """Eight senders at once, each with its own spans and all with the same ones: each span is stored once."""
     shared = [span("shared") for _ in range(20)]

@@ -52,6 +52,20 @@ def read(tmp_path: Path) -> Read:
     return read_back
 
 
+@pytest.mark.parametrize("ids", ["", f',"traceId":"{1:032x}"', f',"spanId":"{1:016x}"'], ids=["none", "trace", "span"])
+def test_a_log_record_may_have_no_ids(read: Callable[..., RecoveredSegment], ids: str) -> None:
+    """A record outside of a trace is whole; one whose id, or the name of it, is damaged is not."""
+    whole = f'{{"timeUnixNano":"1","eventName":"e","body":{{"stringValue":"e"}},"attributes":[]{ids}}}'
+    damaged = [
+        whole.replace('"e"},', '"e"},"traceXd":"1",'),
+        whole[:-1] + ',"traceId":"1"}',
+        whole[:-1] + ',"spanId":7}',
+    ]
+    segment = read(LOGS.head + ",\n".join([whole, *damaged]).encode() + LOGS.tail, LOGS)
+    assert (segment.events, segment.corrupt) == (1, len(damaged))
+    assert body_of([segment]) == LOGS.head + whole.encode() + b"\n" + LOGS.tail
+
+
 @pytest.mark.parametrize(("envelope", "fragments"), BODIES)
 def test_a_closed_segment_is_read_back_unchanged(
     read: Callable[..., RecoveredSegment], envelope: Envelope, fragments: list[bytes]

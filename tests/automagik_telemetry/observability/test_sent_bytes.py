@@ -203,7 +203,7 @@ CASES: list[Callable[[], None]] = [
 def fragments(case: Callable[[], None], monkeypatch: pytest.MonkeyPatch, chain: ChainFormatter) -> list[str]:
     """Return what is appended to the queue while a case runs, with fixed ids and times."""
     appended: list[bytes] = []
-    pipeline: Any = SimpleNamespace(append=appended.append, close=lambda: None)
+    pipeline: Any = SimpleNamespace(append=appended.append, close=lambda: None, spool=None)
     handler = TraceHandler(
         "langwatch", strictest=lambda: logging.NOTSET, verify=lambda _: None, pipeline=lambda *_: pipeline
     )

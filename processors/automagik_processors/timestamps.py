@@ -1,0 +1,31 @@
+"""Read the `timestamp` of an event: Unix seconds, a datetime or ISO 8601."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Any, Final
+
+EARLIEST: Final = 946_684_800
+"""The year 2000: earlier times are not sent by `Anonymize`."""
+
+LATEST: Final = 4_102_444_800
+"""The year 2100: later times are not sent by `Anonymize`."""
+
+MAX_SECONDS: Final = 2**64 // 1_000_000_000
+"""The year 2554, where a fixed64 of nanoseconds ends."""
+
+
+def seconds(timestamp: Any, earliest: int, latest: int) -> float | int | None:  # noqa: ANN401  # from the application
+    """Return the Unix time in seconds if it can be read and is in [earliest, latest), else None.
+
+    A datetime or text without an offset is in local time, as Python's `datetime.timestamp` and structlog's
+    `TimeStamper(fmt="iso", utc=False)` have it.
+    """
+    try:
+        if type(timestamp) is str:
+            timestamp = dt.datetime.fromisoformat(timestamp)
+        if issubclass(type(timestamp), dt.datetime):
+            timestamp = dt.datetime.timestamp(timestamp)
+    except Exception:  # noqa: BLE001  # text that is not a date, a tzinfo that raises
+        return None
+    return timestamp if type(timestamp) in {float, int} and earliest <= timestamp < latest else None

@@ -1,0 +1,237 @@
+"""In one pass a chain sends the bytes that its processors make one after the other, and raises what they raise."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Any
+
+import pytest
+import structlog
+from hypothesis import given
+from hypothesis import strategies as st
+
+from automagik_processors import (
+    Anonymize,
+    Count,
+    Dropped,
+    Duration,
+    Flag,
+    Kind,
+    Measure,
+    OTLPLogRecord,
+    OTLPSpan,
+    Sample,
+    Word,
+    merge_context,
+)
+from automagik_processors.direct import Direct, direct
+from automagik_processors.otlp_attributes import Texts
+
+
+class Loud(Word):
+    """A kind of an application's own, which takes less than the one that it extends."""
+
+    def take(self, value: object) -> str | None:
+        """Return a text of capitals only."""
+        return value if type(value) is str and value.isupper() else None
+
+
+CATALOGUE: dict[str, dict[str, Kind]] = {
+    "agent.run": {
+        "agent_name": Word(),
+        "success": Flag(),
+        "duration_ms": Duration(),
+        "multimodal": Flag(),
+        "tokens": Count(10**30),
+        "score": Measure(-1.0, 1.0),
+        "loud": Loud(),
+    },
+    "agent.error": {"error_type": Word()},
+    "odd": {"success": Count(), "duration_ms": Count()},
+    "empty": {},
+}
+VOCABULARY = {"simple", "SIMPLE", "\ud800"}
+ENCODERS = pytest.mark.parametrize("encoder", [OTLPSpan, OTLPLogRecord])
+
+
+class Agent(Enum):
+    """Words as applications have them."""
+
+    SIMPLE = "simple"
+    SECRET = "hunter2"  # noqa: S105 - it is planted
+
+
+class Text(str):  # noqa: SLOT000 - as applications have it
+    """A str that equals everything."""
+
+    def __eq__(self, other: object) -> bool:
+        return True
+
+    __hash__ = str.__hash__
+
+
+class Dict(dict[str, Any]):
+    """A dict that claims to hold what it does not."""
+
+    def get(self, _key: str, _default: object = None) -> object:
+        """Return a lie."""
+        return "simple"
+
+
+class Rival:
+    """A key that has the hash of another, and raises when it is compared with it."""
+
+    def __hash__(self) -> int:
+        return hash("agent_name")
+
+    def __eq__(self, other: object) -> bool:
+        raise RuntimeError
+
+
+WORDS = ["simple", "SIMPLE", "hunter2", "\ud800", "x" * 300, Agent.SIMPLE, Agent.SECRET, Text("hunter2")]
+VALUES = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(-(10**20), 10**20),
+    st.floats(),
+    st.floats(0, 200_000),
+    st.text(max_size=5),
+    st.sampled_from([*WORDS, b"x", [1], 1, 0, 1.0]),
+)
+FIELDS = st.fixed_dictionaries(
+    {},
+    optional={
+        "sample_rate": st.sampled_from([0.5, 1.0, 2.0, None]),
+        **dict.fromkeys(
+            ["trace_id", "span_id", "parent_span_id"], st.sampled_from(["a" * 32, "a" * 16, "A" * 16, "", 7, None])
+        ),
+        **dict.fromkeys([field for fields in CATALOGUE.values() for field in fields] + ["password"], VALUES),
+    },
+)
+TIMES = st.sampled_from([1.7e9, 1_700_000_000.123456, 946_684_799.0, 4_102_444_800.0, 0.0, float("nan")])
+
+
+def chain(encoder: type[OTLPSpan | OTLPLogRecord], *first: Any, **options: Any) -> tuple[list[Any], Direct]:
+    """Return a chain whose every id and time is known, and what does its work in one pass."""
+    options = {"prefix": "event.", "attributes": {"system.os": "Linux"}, **options}
+    otlp = encoder(ids=lambda: 2, clock=lambda: 1e9, **options)
+    processors = [*first, Anonymize(CATALOGUE, VOCABULARY, key=b"k"), Sample(), otlp]
+    made = direct(processors)
+    assert made is not None
+    return processors, made
+
+
+def run(processors: list[Any], event: Any) -> Any:
+    """Return what processors make of an event one after the other, or why they drop it."""
+    try:
+        for processor in processors:
+            event = processor(None, "info", event)
+    except Dropped as dropped:
+        return dropped.reason
+    return event
+
+
+def run_direct(made: Direct, name: str, level: str, timestamp: float, fields: Any) -> Any:
+    """Return what one pass makes of it, or why it is dropped."""
+    try:
+        return made(name, level, timestamp, fields)
+    except Dropped as dropped:
+        return dropped.reason
+
+
+@ENCODERS
+@pytest.mark.parametrize("options", [{}, {"prefix": "", "attributes": {}}], ids=str)
+@given(
+    name=st.sampled_from([*CATALOGUE, "unknown"]),
+    level=st.sampled_from(["debug", "info", "warning", "error", "critical"]),
+    timestamp=TIMES,
+    fields=FIELDS,
+)
+def test_both_ways_send_the_same_bytes(  # noqa: PLR0913, PLR0917 - what an event is made of
+    encoder: Any, options: Any, name: str, level: str, timestamp: float, fields: dict[str, Any]
+) -> None:
+    """Whatever an event holds, nothing differs, the second time neither, when words are remembered."""
+    processors, made = chain(encoder, **options)
+    before = dict(fields)
+    expected = run(processors, {**fields, "event": name, "level": level, "timestamp": timestamp})
+    for _ in range(2):
+        assert run_direct(made, name, level, timestamp, fields) == expected
+    assert fields == before
+
+
+@ENCODERS
+@pytest.mark.parametrize(
+    "fields",
+    [Dict(agent_name="hunter2"), {Rival(): "hunter2", "success": True}],
+    ids=["a dict that lies", "a key that raises"],
+)
+def test_a_mapping_that_misbehaves_is_encoded_as_what_it_holds(encoder: Any, fields: Any) -> None:
+    """It is copied once, and the copy goes to the same encoder."""
+    processors, made = chain(encoder)
+    event = type(fields)({**fields, "event": "agent.run", "level": "info", "timestamp": 1.7e9})
+    sent = made("agent.run", "info", 1.7e9, fields)
+    assert sent == run(processors, event)
+    assert b"hunter2" not in sent
+
+
+def test_the_vocabulary_is_asked_each_time() -> None:
+    """A word that is no longer allowed is sent as a hash, although its text is remembered."""
+    vocabulary = {"simple"}
+    made = direct([Anonymize(CATALOGUE, vocabulary, key=b"k"), Sample(), OTLPSpan()])
+    assert made is not None
+    assert b'"simple"' in made("agent.run", "info", 1.7e9, {"agent_name": "simple"})
+    vocabulary.clear()
+    assert b'"simple"' not in made("agent.run", "info", 1.7e9, {"agent_name": "simple"})
+
+
+def test_a_bound_context_needs_the_steps() -> None:
+    """Structlog's own variables count, another library's do not, and none for a chain that does not merge."""
+    _, merging = chain(OTLPSpan, merge_context)
+    _, plain = chain(OTLPSpan)
+    assert merging.suffices()
+    with structlog.contextvars.bound_contextvars(agent_name="simple"):
+        assert not merging.suffices()
+        assert plain.suffices()
+    assert merging.suffices()
+
+
+def test_reports_of_dropped_fields_need_the_steps() -> None:
+    """As long as they are asked for, and from the next event on."""
+    listens = [True]
+    anonymize = Anonymize(CATALOGUE, on_withheld=lambda *_: None, hears=lambda: listens[0])
+    made = direct([anonymize, Sample(), OTLPSpan()])
+    assert made is not None
+    assert not made.suffices()
+    listens[0] = False
+    assert made.suffices()
+
+
+def test_any_other_chain_needs_the_steps() -> None:
+    """A step or subclass of the application's own, another order, a rate, or a constant in a field's place."""
+
+    class Other(Anonymize):
+        """An application's own."""
+
+    (anonymize, sample, otlp), _ = chain(OTLPSpan)
+    for processors in (
+        [Other(CATALOGUE, key=b"k"), sample, otlp],
+        [anonymize, Sample(0.5), otlp],
+        [sample, anonymize, otlp],
+        [merge_context, print, anonymize, sample, otlp],
+        [print, merge_context, anonymize, sample, otlp],
+        [anonymize, sample, OTLPSpan("event.", {"event.tokens": 1})],
+        [otlp],
+        [],
+    ):
+        assert direct(processors) is None
+
+
+def test_no_text_fills_the_memory() -> None:
+    """What is remembered of words is bounded in their number and in their length."""
+    texts = Texts("")
+    for number in range(6000):
+        assert texts[f"a{number}"] == f'{{"stringValue":"a{number}"}}}},'
+    assert 1000 < len(texts) < 5000
+    texts.clear()
+    assert len(texts["x" * 1000]) > 1000
+    assert not texts
