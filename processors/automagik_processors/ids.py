@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import random
-import re
 import weakref
 from functools import cache
 from typing import TYPE_CHECKING, Final, TypeGuard
@@ -13,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 _AT_ONCE: Final = 64
-_hex_of: Final = {16: re.compile("[0-9a-f]{16}").fullmatch, 32: re.compile("[0-9a-f]{32}").fullmatch}
+_HEX: Final = "0123456789abcdef"
 
 
 class ForkSafeRandom(random.Random):
@@ -71,7 +70,7 @@ class FreshIds:
 
 def is_id(value: object, length: int) -> TypeGuard[str]:
     """Say whether `value` is an id of OTLP: exactly a str of `length` (16, 32) lower-case hex digits, not all zero."""
-    return type(value) is str and _hex_of[length](value) is not None and value.strip("0") != ""
+    return type(value) is str and len(value) == length and not value.strip(_HEX) and value.strip("0") != ""
 
 
 _generators: Final[weakref.WeakSet[ForkSafeRandom]] = weakref.WeakSet()

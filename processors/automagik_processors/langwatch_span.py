@@ -118,7 +118,9 @@ def _add_attributes(attributes: Attributes, given: object) -> None:
     for key, value in islice(given.items(), _MAX_ATTRIBUTES):
         name = key if type(key) is str and len(key) <= MAX_SHORT else _short(key)
         kind = type(value)
-        if kind is bool or kind is int or kind is float:
+        if kind is str and len(value) <= _LONG:  # most are, and need no further call
+            attributes[name] = f'{_head(name)}{{"stringValue":{quote(value)}}}}}'
+        elif kind is bool or kind is int or kind is float:
             attributes[name] = _key_value(name, value)
         else:
             attributes[name] = _text(name, _cut(value))

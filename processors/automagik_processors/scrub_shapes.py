@@ -111,7 +111,7 @@ _SHORTEST: Final = 15
 _LENGTHS: Final = {".": 58, ":": 44, "AC": 34, "SK": 34}
 """How long a word must be for a literal to mean something that many words hold."""
 
-_is_hex: Final = re.compile("[0-9a-f]+").fullmatch
+_HEX: Final = "0123456789abcdef"
 _COMMON: Final = "-0123456789abcdef_.:etaoinshrlumwgypvkjxqz"
 """Characters from common to rare in long words: most of these are ids."""
 
@@ -154,7 +154,7 @@ class Shapes:
 
     def scrub_word(self, text: str) -> str:
         """Return the same for a text that is of letters and digits alone."""
-        if not self._always and _is_hex(text):  # most of these are ids, and no literal is of hex digits alone
+        if not self._always and not text.strip(_HEX):  # most of these are ids, and no literal is of hex digits alone
             return text
         called = self._called_by(text, len(text)) + self._always
         return self._without(called, text) if called else text
