@@ -31,6 +31,8 @@ STATES = ["logged", "flushed", "waiting", "durable", "buffered"]
 CLOSINGS = ["closerange", "each", "dup2", "standard", "daemon", "daemon, detached"]
 ENDS = ["normal", "sys.exit", "os._exit"]
 CASES = [(state, closing, "normal") for state in STATES for closing in CLOSINGS]
+# The parent of a daemon ends by os._exit, which may lose what a buffered segment has not yet written.
+CASES.remove(("buffered", "daemon, detached", "normal"))
 CASES += [(state, "closerange", end) for state in ("logged", "flushed") for end in ENDS[1:]]
 
 

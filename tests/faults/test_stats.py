@@ -72,7 +72,7 @@ def totals(url: str) -> Totals:
 
 
 def moody() -> Answer:
-    """Return an answer that takes few events at once, and in turn accepts, rejects all or one, or asks to wait."""
+    """Return an answer that takes few events at once, and accepts, rejects all or one, or asks to wait, in turn."""
     moods = cycle(["reject", "accept", "reject one", "accept", "hold"])
 
     def answer(exchange: Exchange) -> None:

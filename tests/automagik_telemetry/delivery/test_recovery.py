@@ -130,3 +130,44 @@ def test_a_head_of_another_kind_is_replaced(read: Read) -> None:
 def test_what_is_no_segment_has_no_events(read: Read, content: bytes) -> None:
     """Nothing is sent of it and nothing raised."""
     assert read(content).events == 0
+
+
+@pytest.mark.fault(29)
+@pytest.mark.parametrize("length", [-1, 1])
+@pytest.mark.parametrize("key", ["traceId", "spanId"])
+def test_an_id_of_another_length_is_damage(read: Read, key: str, length: int) -> None:
+    """An id with a digit too few or too many would make a receiver refuse the whole request."""
+    digits = {"traceId": 32, "spanId": 16}[key]
+    whole = f'"{key}":"{1:0{digits}x}"'.encode()
+    assert whole in fragment(0)
+    damaged = fragment(0).replace(whole, f'"{key}":"{1:0{digits + length}x}"'.encode())
+    segment = read(join(ENVELOPE, [damaged, fragment(1)]))
+    assert (segment.events, segment.corrupt) == (1, 1)
+
+
+TORN = fragment(9)[:-20]
+REST = b"x" * len(ENVELOPE.tail)  # with the comma after it, one byte longer than the closing brackets
+
+
+@pytest.mark.fault(29)
+@pytest.mark.parametrize(
+    ("lines", "corrupt"),
+    [
+        ([TORN], 1),
+        ([TORN, TORN], 2),
+        ([TORN, REST], 1),
+        ([TORN, REST, REST], 1),
+        ([REST], 1),
+        ([REST[:-1]], 0),
+        ([REST, fragment(0), REST], 2),
+        ([TORN, fragment(0), REST], 2),
+        ([fragment(0), REST, TORN], 2),
+        ([b"{"], 1),
+        ([b"}"], 0),
+    ],
+)
+def test_damage_is_counted_by_events(read: Read, lines: list[bytes], corrupt: int) -> None:
+    """What begins like an event is one; what does not is the rest of one, and counted if none before it was."""
+    whole = sum(line == fragment(0) for line in lines)
+    segment = read(ENVELOPE.head + b",\n".join(lines) + b",\n")
+    assert (segment.events, segment.corrupt) == (whole, corrupt)

@@ -8,6 +8,7 @@ from statistics import fmean, stdev
 from typing import TYPE_CHECKING
 
 import pytest
+import structlog
 
 from automagik_telemetry.observability import sampler as module
 from automagik_telemetry.observability.manager import ObservabilityManager, sampler_of
@@ -165,8 +166,70 @@ def test_settings_decide() -> None:
     assert (given.base_rate, given.error_rate, given.slow_threshold_ms, given.max_per_minute) == (0.25, 0.5, 1_000, 7)
 
 
+def test_defaults_are_those_of_the_settings() -> None:
+    """A sampler that an application makes itself decides like ours."""
+    mine, ours = AdaptiveSampler(), sampler_of(Settings.from_environ({}))
+    for name in ("base_rate", "error_rate", "slow_threshold_ms", "max_per_minute"):
+        assert getattr(mine, name) == getattr(ours, name)
+
+
 @pytest.mark.parametrize("options", [{"base_rate": 1.5}, {"error_rate": -1}, {"max_per_minute": 0}])
 def test_bad_option_is_said(options: dict[str, float]) -> None:
     """A rate outside [0, 1] and a limit below 1 are errors of the caller's."""
     with pytest.raises(ValueError, match=next(iter(options))):
         AdaptiveSampler(**options)  # type: ignore[arg-type] # they are numbers all
+
+
+@pytest.mark.parametrize("rate", [0, 1])
+def test_the_limits_of_an_option_are_allowed(rate: float) -> None:
+    """All or nothing are rates, and one trace a minute is a limit."""
+    sampler = AdaptiveSampler(rate, rate, max_per_minute=1)
+    assert (sampler.base_rate, sampler.error_rate, sampler.max_per_minute) == (rate, rate, 1)
+
+
+def test_a_run_of_exactly_the_threshold_is_slow() -> None:
+    """A millisecond less is not."""
+    sampler = AdaptiveSampler(0.0, slow_threshold_ms=1_000)
+    assert sampler.decide("agent", "f" * 32, duration_ms=1_000).reason == "slow"
+    assert sampler.decide("agent", "f" * 32, duration_ms=999).reason == "not_sampled"
+
+
+@pytest.mark.parametrize("joined", [True, False])
+def test_a_share_ends_exactly_at_its_bound(*, joined: bool) -> None:
+    """Of half the ids, the last that is kept is the one below the middle; the first 8 bytes don't matter."""
+    sampler = AdaptiveSampler(0.5)
+    sampler.decide("agent", "0" * 32)
+    for start in ("0" * 16, "f" * 16):
+        assert sampler.decide("agent", start + "7" + "f" * 15, joined=joined).should_sample
+        assert not sampler.decide("agent", start + "8" + "0" * 15, joined=joined).should_sample
+
+
+def test_a_rate_shrinks_below_half_of_the_budget() -> None:
+    """With at least half of it left the rate is whole; with less, it is the share of that half that is left."""
+    sampler = AdaptiveSampler(1.0, max_per_minute=4, clock=Clock())
+    rates = [sampler.decide("agent", "0" * 32).sample_rate for _ in range(5)]
+    assert rates == [1.0, 1.0, 1.0, 1.0, 0.5]
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_a_bound_trace_id_decides(*, kept: bool) -> None:
+    """The trace that an application has bound is kept by its own id, and the next trace gets it."""
+    trace_id = "0" * 16 + ("7" if kept else "8") + "f" * 15
+    sampler = AdaptiveSampler(0.5, random=lambda _bits: 2**63 if kept else 0)
+    sampler.decide("agent", "0" * 32)
+    with structlog.contextvars.bound_contextvars(trace_id=trace_id):
+        decision = sampler.should_sample("agent")
+    assert decision.should_sample == kept
+    assert module.take_decision() == ((decision, trace_id) if kept else None)
+
+
+@pytest.mark.parametrize("recorded", [True, False])
+def test_a_part_of_an_open_trace_shares_its_fate(logged: Logged, *, recorded: bool) -> None:
+    """What is asked inside a trace that is recorded is kept with it; where none is recorded, it decides by itself."""
+    if recorded:
+        ObservabilityManager(sampler=AdaptiveSampler(0.0))
+    outer = open_span("outer", "agent")
+    with outer.within():
+        decision = AdaptiveSampler(0.0).should_sample("agent")
+    outer.end()
+    assert decision == ((True, "parent", 1.0) if recorded else (False, "not_sampled", 0.0))
