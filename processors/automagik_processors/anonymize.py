@@ -32,8 +32,10 @@ class Anonymize:
     word leaves as `custom-` and 16 hex digits of a hash keyed with `key` (1 to 64 bytes, or a callable that
     returns them, called at the first need; by default random bytes of this object's own).
 
-    `level`, `timestamp` and `sample_rate` are carried if they are what they should be; `trace_id`, `span_id` and
-    `parent_span_id` as keyed hashes, which still join. `on_withheld(event, field, reason)` hears of what does not
+    `level`, `timestamp` and `sample_rate` are carried if they are what they should be: a timestamp in the years 2000 to
+    2099, as Unix seconds, a datetime or ISO 8601 (without an offset it is local time, as structlog writes it);
+    `trace_id`, `span_id` and `parent_span_id` as keyed hashes, which still join.
+    `on_withheld(event, field, reason)` hears of what does not
     leave, never of the value; the reasons are `unknown_field`, `wrong_kind` and `unknown_word`. It is called while
     `hears()` is true, so that nobody works out what nobody wants to know.
 

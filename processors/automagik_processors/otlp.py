@@ -73,7 +73,7 @@ class _OTLP(ABC):
             return self._encode(plain_dict(event_dict, text_of))
 
     @abstractmethod
-    def encoder(self, name: str, select: Select, earliest: int, latest: int) -> Encode:
+    def encoder(self, name: str, select: Select, earliest: float, latest: float) -> Encode:
         """Return the encoder of the events of one name. This is all that turns an event into bytes.
 
         Args:
@@ -87,12 +87,12 @@ class _OTLP(ABC):
         name = _name_of(event_dict)
         encode = self._encoders.get(name)
         if encode is None:
-            encode = self.encoder(name, self._everything, 0, MAX_SECONDS)
+            encode = self.encoder(name, self._everything, 0.0, MAX_SECONDS)
             if len(self._encoders) < _MAX_CACHED and len(name) <= _MAX_NAME_CACHED:
                 self._encoders[name] = encode
         return encode(event_dict.get("level"), event_dict.get("timestamp"), event_dict)
 
-    def _seconds(self, timestamp: object, earliest: int, latest: int) -> float:
+    def _seconds(self, timestamp: object, earliest: float, latest: float) -> float:
         valid = seconds(timestamp, earliest, latest)
         return self._clock() if valid is None else valid
 
@@ -118,7 +118,7 @@ class OTLPSpan(_OTLP):
 
     signal = "traces"
 
-    def encoder(self, name: str, select: Select, earliest: int, latest: int) -> Encode:
+    def encoder(self, name: str, select: Select, earliest: float, latest: float) -> Encode:
         """Return the encoder of the events of one name."""
         quoted, is_error, fresh = quote(name), name.endswith(".error"), self._ids
 
@@ -157,7 +157,7 @@ class OTLPLogRecord(_OTLP):
 
     signal = "logs"
 
-    def encoder(self, name: str, select: Select, earliest: int, latest: int) -> Encode:
+    def encoder(self, name: str, select: Select, earliest: float, latest: float) -> Encode:
         """Return the encoder of the events of one name."""
         quoted, fresh = quote(name), self._ids
 
