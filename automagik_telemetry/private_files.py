@@ -6,6 +6,8 @@ import contextlib
 import os
 import stat
 
+from automagik_telemetry.descriptors import standard_descriptors_kept
+
 
 class UnsafeDirectoryError(OSError):
     """A directory that is not ours alone: someone else's, a link, or open to others."""
@@ -31,7 +33,8 @@ def private_directory(path: str) -> str:
 def open_private(path: str, flags: int) -> int:
     """Open a file of ours with `flags` and return its descriptor; a new one gets 0600. Raises OSError if not ours."""
     flags |= getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
-    descriptor = os.open(path, flags, 0o600)
+    with standard_descriptors_kept():
+        descriptor = os.open(path, flags, 0o600)
     status = os.fstat(descriptor)
     if not stat.S_ISREG(status.st_mode) or (os.name == "posix" and not _ours_alone(status)):
         os.close(descriptor)

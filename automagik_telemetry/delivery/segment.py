@@ -7,8 +7,9 @@ and *memory*.
 
 Constraints: a signal handler may raise between any two steps of an append, or log by itself. So the map's own position
 is what counts: `write` copies the bytes and moves it in one step of the interpreter. `events` and `size` follow it, in
-this order. Where `size` is not the position when the segment is closed, an append was interrupted, and the lines are
-counted. Methods that change a segment are called with the queue's lock held.
+this order. Where `size` is not the end of what was written when the segment is closed, an append was interrupted, and
+the lines are counted. Closing can be interrupted, too, and is done again then. Methods that change a segment are called
+with the queue's lock held.
 """
 
 from __future__ import annotations
@@ -18,8 +19,8 @@ import mmap
 import os
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from automagik_telemetry.delivery.descriptors import FileMap
 from automagik_telemetry.delivery.envelope import SEPARATOR, join
+from automagik_telemetry.descriptors import FileMap
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -63,7 +64,7 @@ class Segment:
         self.size = len(envelope.head)
         self._room = capacity - len(envelope.tail)
         self._written = 0
-        self._is_trimmed = False
+        self._is_closed = self._is_trimmed = False
 
     @property
     def id(self) -> int:
@@ -97,16 +98,17 @@ class Segment:
 
     def close(self) -> None:
         """Take no more events, and end the request."""
-        if not self.is_open:
+        if self._is_closed:
             return
         self._room = 0
-        end = self._map.tell()
-        self._map.seek(0, os.SEEK_END)
-        # A signal handler may have written between these steps. What is free is zeros, and no event has a zero byte.
-        free = self._map.find(b"\0", end)
+        self._map.seek(0, os.SEEK_END)  # a write that has begun in a frame below finds no room either
+        # What is free is zeros, and no event has a zero byte.
+        free = self._map.find(b"\0", self.size)
         end = free if free >= 0 else len(self._map)
         if self.size != end:
-            self.size, self.events = end, self._map[len(self.envelope.head) : end].count(b"\n")
+            self.events = self._map[len(self.envelope.head) : end].count(b"\n")
+            self.size = end
+        self._is_closed = True
         closing = self.envelope.closing
         if self.closed_size <= len(self._map):
             self._map[end - len(SEPARATOR) : self.closed_size] = closing

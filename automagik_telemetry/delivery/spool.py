@@ -15,8 +15,8 @@ import re
 import time
 from typing import TYPE_CHECKING
 
-from automagik_telemetry.delivery.descriptors import Identity
 from automagik_telemetry.delivery.stats import Page, Totals, settling_id, totals_of
+from automagik_telemetry.descriptors import Identity, standard_descriptors_kept
 from automagik_telemetry.private_files import open_private, private_directory
 
 if TYPE_CHECKING:
@@ -215,14 +215,11 @@ class Spool:
 
     def names(self) -> list[str]:
         """Return the names of all segments, oldest first, and delete drafts that a crash left."""
-        found = []
-        with contextlib.suppress(OSError), os.scandir(self.directory) as entries:
-            for entry in entries:
-                if _SEGMENT.fullmatch(entry.name):
-                    found.append(entry.name)
-                elif entry.name.startswith("."):
-                    self._delete_stale(entry)
-        return sorted(found)
+        names = self._listed()
+        for name in names:
+            if name.startswith("."):
+                self._delete_stale(name)
+        return sorted(filter(_SEGMENT.fullmatch, names))
 
     def usage(self) -> int:
         """Return the bytes on disk of all segments, live ones of other processes included."""
@@ -289,8 +286,11 @@ class Spool:
         return None
 
     def _page_names(self) -> list[str]:
-        with contextlib.suppress(OSError):
-            return sorted(filter(_PAGE.fullmatch, os.listdir(self.directory)))
+        return sorted(filter(_PAGE.fullmatch, self._listed()))
+
+    def _listed(self) -> list[str]:
+        with contextlib.suppress(OSError), standard_descriptors_kept():
+            return os.listdir(self.directory)
         return []
 
     def _contents(self, names: Iterable[str]) -> Iterator[bytes]:
@@ -308,11 +308,10 @@ class Spool:
             with contextlib.suppress(OSError):
                 yield os.lstat(self.path(name))
 
-    @staticmethod
-    def _delete_stale(entry: os.DirEntry[str]) -> None:
+    def _delete_stale(self, name: str) -> None:
         with contextlib.suppress(OSError):
-            if time.time() - entry.stat(follow_symlinks=False).st_mtime > _MAX_DRAFT_AGE:
-                os.unlink(entry.path)
+            if time.time() - os.lstat(self.path(name)).st_mtime > _MAX_DRAFT_AGE:
+                os.unlink(self.path(name))
 
 
 def open_spool(state_directory: str, *destination: str) -> Spool | None:
@@ -340,7 +339,10 @@ def _filesystem(path: str) -> str:
     best, kind = "", ""
     path = os.path.realpath(path)
     try:
-        with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as mounts:
+        with (
+            standard_descriptors_kept(),
+            open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as mounts,
+        ):
             for line in mounts:
                 fields, _, source = line.partition(" - ")
                 point = fields.split(" ")[4].replace("\\040", " ")

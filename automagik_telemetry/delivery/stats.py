@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypedDict, cast
 
 import orjson
 
-from automagik_telemetry.delivery.descriptors import FileMap
+from automagik_telemetry.descriptors import FileMap
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -42,6 +42,8 @@ _SCAN_INTERVAL = 60.0
 """Seconds between looks for segments that other processes left, and the longest sleep."""
 _CONSENT_INTERVAL = 1.0
 """Seconds between checks of consent, at most."""
+_POLL_INTERVAL = 0.001
+"""Seconds between looks whether the thread has ended."""
 _MAX_DEFERRAL = 86_400.0
 """Seconds that a server, or a clock that jumped, may delay a batch at most."""
 
@@ -90,9 +92,9 @@ class Worker:
         """Begin without a thread: at first, and in the child of a fork."""
         self.active: object | None = None
         """Token of the active worker thread, or None."""
-        self._thread: threading.Thread | None = None
+        self._thread_id = 0
         self._running = threading.Lock()
-        """Held by the one thread that works."""
+        """Held by the one thread that works, `_thread_id`."""
         self._wake: SimpleQueue[None] = SimpleQueue()
         self._asked: deque[_Flush] = deque()
         self._flushing: list[_Flush] = []
@@ -128,12 +130,17 @@ class Worker:
         self.wake()
 
     def join(self, timeout: float) -> bool:
-        """Wait for the thread to end, at most `timeout` seconds; return whether it did."""
-        thread = self._thread
-        if thread is None or thread is threading.current_thread():
-            return True
-        thread.join(timeout)
-        return not thread.is_alive()
+        """Wait for the thread to end, at most `timeout` seconds; return whether it did.
+
+        `Thread.join` is of no use: before Python 3.13, one that is interrupted takes a running thread for stopped.
+        """
+        left = timeout
+        while self._running.locked() and self._thread_id != threading.get_ident():
+            if left <= 0:
+                return False
+            time.sleep(_POLL_INTERVAL)
+            left -= _POLL_INTERVAL
+        return True
 
     def flush(self, timeout: float) -> bool:
         """Send all that is queued here, or was left by other processes.
@@ -150,7 +157,7 @@ class Worker:
     def _run(self, token: object) -> None:
         guard.busy = 1  # what this thread logs never feeds our own handlers
         with self._running:  # the one before may still wait for an answer
-            self._thread = threading.current_thread()
+            self._thread_id = threading.get_ident()
             if self._spool is None:
                 self.exporter.prepare()
             while self.active is token:
@@ -176,6 +183,9 @@ class Worker:
                     self._send(batch)
         self.queue.release()
         self._write_state()
+        asked = len(self._asked)
+        if self.active is None:  # else the next thread has the rest
+            self._flushing += [self._asked.popleft() for _ in range(asked)]
         self._end_flushes(settled=False)
 
     def _sleep(self, delay: float) -> None:
@@ -219,8 +229,6 @@ class Worker:
     def _end_flushes(self, *, settled: bool) -> None:
         while self._flushing:
             self._flushing.pop().answer.put(settled)
-        while not settled and self._asked:
-            self._asked.popleft().answer.put(settled)
 
     def _end_late_flushes(self) -> None:
         """Answer those that would end before the next attempt."""

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 import httpcore
 import httpx
 
-from automagik_telemetry.delivery.descriptors import Identity, standard_descriptors_kept
+from automagik_telemetry.descriptors import Identity, standard_descriptors_kept
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

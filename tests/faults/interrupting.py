@@ -51,6 +51,7 @@ NOT_REACHED = 3
 FAILED = 4
 LETS_IN = ("RESUME", "CALL", "JUMP_BACKWARD")
 """Beginnings of the names of instructions after which CPython looks for signals and asynchronous exceptions."""
+_DIGITS = ("input_tokens", "output_tokens", "request_count")
 LETS_NOTHING_IN = ("CALL_INTRINSIC", "JUMP_BACKWARD_NO_INTERRUPT")
 
 
@@ -165,18 +166,20 @@ def _cleanup_lines(filename: str) -> tuple[frozenset[int], frozenset[int]]:
 
 
 def fields(number: int) -> dict[str, Any]:
-    """Return the fields of an event that carries a number below 810,000, always in as many bytes.
+    """Return the fields of an event that carries a number below 900 ** 3, always in as many bytes.
 
-    Two counts of three digits each, because larger ones would be rounded.
+    Three counts of three digits each, because larger ones would be rounded.
     """
-    return {"input_tokens": 100 + number // 900, "output_tokens": 100 + number % 900}
+    return {name: 100 + number // 900**place % 900 for place, name in enumerate(_DIGITS)}
 
 
 def numbers_in(body: bytes) -> list[int]:
     """Return the numbers of the events in a request."""
     spans = json.loads(body)["resourceSpans"][0]["scopeSpans"][0]["spans"]
     found = ({each["key"]: each["value"].get("intValue") for each in span["attributes"]} for span in spans)
-    return [(int(each["event.input_tokens"]) - 100) * 900 + int(each["event.output_tokens"]) - 100 for each in found]
+    return [
+        sum((int(each[f"event.{name}"]) - 100) * 900**place for place, name in enumerate(_DIGITS)) for each in found
+    ]
 
 
 def _drop(_logger: object, _method: str, _event_dict: object) -> str:
@@ -491,7 +494,10 @@ def _quiet() -> None:
 
 
 def alarms(seed: int, seconds: float) -> None:
-    """Let a signal handler raise at random moments of random calls."""
+    """Let a signal handler raise at random moments of random calls.
+
+    Not of the first call, which imports: an interrupt in CPython's import system may leave its global lock taken.
+    """
     _quiet()
     source = random.Random(seed)
     armed: list[bool] = []
@@ -504,6 +510,7 @@ def alarms(seed: int, seconds: float) -> None:
     with Endpoint() as endpoint:
         os.environ["AUTOMAGIK_TELEMETRY_ENDPOINT"] = endpoint.url
         application = Application(automagik_telemetry.configure(), endpoint)
+        application.check()
         signal.signal(signal.SIGALRM, interrupt)
         points, until = 0, time.monotonic() + seconds
         for call in _random_calls(application, source):

@@ -170,7 +170,7 @@ def test_a_logging_call_makes_no_system_call() -> None:
             while not done.is_set():
                 sum(range(1000))
 
-        mapped = "automagik_telemetry.delivery.descriptors"
+        mapped = "automagik_telemetry.descriptors"
         done = threading.Event()
         threads = [threading.Thread(target=compute) for _ in range(2)]
         for thread in threads:

@@ -12,7 +12,6 @@ import sys
 import time
 from contextlib import ExitStack
 from itertools import cycle
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
@@ -21,6 +20,8 @@ from tests.faults.process import deliver, environ, many, run, start
 from tests.faults.server import PATIENCE, Endpoint, reply
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.faults.server import Answer, Exchange
 
 PROCESSES = 3

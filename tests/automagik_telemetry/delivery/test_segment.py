@@ -155,7 +155,7 @@ def test_an_empty_segment_that_a_killed_process_left_holds_nothing(spool: Spool)
     assert (found.events, found.corrupt) == (0, 0)
 
 
-@pytest.mark.parametrize("step", ["tell", "seek", "find"])
+@pytest.mark.parametrize("step", ["seek", "find"])
 def test_an_event_that_comes_while_a_segment_is_closed_is_in_it_or_refused(segment: Segment, step: str) -> None:
     """A signal handler may log between the steps of closing."""
     real: Any = segment._map

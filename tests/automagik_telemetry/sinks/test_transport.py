@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import httpcore
 import pytest
 
-from automagik_telemetry.delivery.descriptors import Identity
+from automagik_telemetry.descriptors import Identity
 from automagik_telemetry.sinks.transport import DeadlineTransport, _Socket, _SocketStream
 
 if TYPE_CHECKING:
