@@ -8,18 +8,17 @@ an application that was started without them would print into our files.
 from __future__ import annotations
 
 import contextlib
-import mmap
+import errno
 import os
-import sys
-from itertools import chain
-from typing import TYPE_CHECKING, Any, NamedTuple
+import time
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from typing import Self
 
 _STANDARD = 3  # descriptors: standard input, output and error
-_kept_forever: list[mmap.mmap] = []
+_QUICK = 0.000_05  # seconds
+_MAX_CHECKS = 5
 
 
 class Identity(NamedTuple):
@@ -29,13 +28,57 @@ class Identity(NamedTuple):
     inode: int
 
     @classmethod
-    def of(cls, descriptor: int) -> Identity | None:
+    def of(cls, number: int) -> Identity | None:
         """Return the identity of what a descriptor refers to, or None if it is closed."""
         try:
-            status = os.fstat(descriptor)
+            status = os.fstat(number)
         except OSError:
             return None
         return cls(status.st_dev, status.st_ino)
+
+    def is_of(self, number: int) -> bool:
+        """Return whether a descriptor refers to this.
+
+        It is asked again if it took so long that another thread may have had its turn meanwhile.
+        """
+        for _ in range(_MAX_CHECKS):
+            begin = time.perf_counter()
+            is_same = Identity.of(number) == self
+            if not is_same or time.perf_counter() - begin < _QUICK:
+                break
+        return is_same
+
+
+class Descriptor:
+    """Open file of ours: its number, for as long as that refers to the file."""
+
+    __slots__ = ("_identity", "_number")
+
+    def __init__(self, number: int) -> None:
+        """Take over an open descriptor."""
+        self._identity = Identity.of(number)
+        self._number = number
+
+    def is_ours(self) -> bool:
+        """Return whether the number still refers to the file."""
+        return self._number >= 0 and self._identity is not None and self._identity.is_of(self._number)
+
+    def is_same_file(self, other: Descriptor) -> bool:
+        """Return whether another descriptor was opened for the same file."""
+        return self._identity == other._identity
+
+    @property
+    def number(self) -> int:
+        """The number. Raises OSError if it is not ours any more."""
+        if not self.is_ours():
+            raise OSError(errno.EBADF, "the descriptor was closed by the application")
+        return self._number
+
+    def close(self) -> None:
+        """Close the file, or forget the number if it is not ours any more."""
+        if self.is_ours():
+            os.close(self._number)
+        self._number = -1
 
 
 @contextlib.contextmanager
@@ -50,63 +93,3 @@ def standard_descriptors_kept() -> Iterator[None]:
     finally:
         for filler in fillers:
             os.close(filler)
-
-
-class FileMap(mmap.mmap):
-    """Shared map of the first `length` bytes of a file.
-
-    Before Python 3.13 a map keeps a duplicate of the descriptor, and closes it by number when it is closed or
-    collected. Where that number belongs to the application by then, the map is never freed.
-    """
-
-    _duplicate: tuple[int, Identity | None] | None = None
-
-    def __new__(cls, descriptor: int, length: int) -> Self:
-        """Map the file.
-
-        Raises OSError if the file can't be mapped.
-        """
-        if sys.version_info >= (3, 13):
-            return super().__new__(cls, descriptor, length, trackfd=False)
-        identity = Identity.of(descriptor)
-        with standard_descriptors_kept():
-            os.close(likely := os.dup(descriptor))  # the map's duplicate gets the lowest free number, too
-            made = super().__new__(cls, descriptor, length)
-        made._duplicate = next(
-            (
-                (number, identity)
-                for number in chain([likely], _open_descriptors())
-                if number != descriptor and Identity.of(number) == identity
-            ),
-            None,
-        )
-        return made
-
-    def close(self) -> None:
-        """Unmap the file, and leave a number alone that is not ours any more."""
-        if self._may_close():
-            super().close()
-        else:
-            _keep_forever(self)
-
-    def _may_close(self) -> bool:
-        return self._duplicate is None or self.closed or Identity.of(self._duplicate[0]) == self._duplicate[1]
-
-    def __del__(self) -> None:
-        """Keep a map that can't be freed."""
-        if not self._may_close():
-            _keep_forever(self)
-
-
-def _open_descriptors() -> Iterator[int]:
-    """Yield the open descriptors of the process, on Linux."""
-    yield from map(int, os.listdir("/proc/self/fd"))
-
-
-def _keep_forever(map_: Any) -> None:  # noqa: ANN401 - ctypes takes any object
-    """Never free a map, not even at the end of the interpreter."""
-    _kept_forever.append(map_)
-    with contextlib.suppress(ImportError):
-        import ctypes  # noqa: PLC0415 - only here
-
-        ctypes.pythonapi.Py_IncRef(ctypes.py_object(map_))

@@ -6,7 +6,7 @@ import contextlib
 import os
 import stat
 
-from automagik_telemetry.descriptors import standard_descriptors_kept
+from automagik_telemetry.descriptors import Descriptor, standard_descriptors_kept
 
 
 class UnsafeDirectoryError(OSError):
@@ -30,14 +30,14 @@ def private_directory(path: str) -> str:
     return path
 
 
-def open_private(path: str, flags: int) -> int:
+def open_private(path: str, flags: int) -> Descriptor:
     """Open a file of ours with `flags` and return its descriptor; a new one gets 0600. Raises OSError if not ours."""
     flags |= getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
     with standard_descriptors_kept():
-        descriptor = os.open(path, flags, 0o600)
-    status = os.fstat(descriptor)
+        descriptor = Descriptor(os.open(path, flags, 0o600))
+    status = os.fstat(descriptor.number)
     if not stat.S_ISREG(status.st_mode) or (os.name == "posix" and not _ours_alone(status)):
-        os.close(descriptor)
+        descriptor.close()
         raise UnsafeDirectoryError(f"{path!r} must be a file of your own with mode 0600")
     return descriptor
 
@@ -46,9 +46,9 @@ def read_private(path: str, limit: int = 4096) -> str:
     """Return the text of a small file of ours. Raises FileNotFoundError, or OSError if it isn't ours."""
     descriptor = open_private(path, os.O_RDONLY)
     try:
-        return os.read(descriptor, limit).decode("utf-8", "replace").strip()
+        return os.read(descriptor.number, limit).decode("utf-8", "replace").strip()
     finally:
-        os.close(descriptor)
+        descriptor.close()
 
 
 def create_private(path: str, text: str) -> bool:
@@ -56,12 +56,12 @@ def create_private(path: str, text: str) -> bool:
     draft = f"{path}.{os.urandom(8).hex()}"
     descriptor = open_private(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
     try:
-        os.write(descriptor, text.encode())
+        os.write(descriptor.number, text.encode())
         os.link(draft, path)
     except FileExistsError:
         return False
     finally:
-        os.close(descriptor)
+        descriptor.close()
         os.unlink(draft)
     return True
 

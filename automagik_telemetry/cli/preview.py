@@ -52,9 +52,10 @@ def _body(path: Path) -> bytes | None:
     from automagik_telemetry.delivery.recovery import RecoveredSegment
     from automagik_telemetry.delivery.segment import body_of
     from automagik_telemetry.delivery.spool import HeldFile
+    from automagik_telemetry.private_files import open_private
 
     try:
-        file = HeldFile(str(path), os.open(path, os.O_RDONLY), set())
+        file = HeldFile(str(path), open_private(str(path), os.O_RDONLY), set())
     except OSError:
         return None
     try:

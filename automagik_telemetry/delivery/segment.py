@@ -20,7 +20,7 @@ import os
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from automagik_telemetry.delivery.envelope import SEPARATOR, join
-from automagik_telemetry.descriptors import FileMap
+from automagik_telemetry.delivery.file_map import FileMap
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

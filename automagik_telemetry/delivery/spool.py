@@ -16,7 +16,7 @@ import time
 from typing import TYPE_CHECKING
 
 from automagik_telemetry.delivery.stats import Page, Totals, settling_id, totals_of
-from automagik_telemetry.descriptors import Identity, standard_descriptors_kept
+from automagik_telemetry.descriptors import Descriptor, standard_descriptors_kept
 from automagik_telemetry.private_files import open_private, private_directory
 
 if TYPE_CHECKING:
@@ -46,10 +46,9 @@ class HeldFile:
     is needed; a mapped one stays locked by its map.
     """
 
-    def __init__(self, path: str, descriptor: int, held: set[str]) -> None:
+    def __init__(self, path: str, descriptor: Descriptor, held: set[str]) -> None:
         """Take over an open, locked file; `held` are the paths of all files that the process holds."""
         self.path = path
-        self._identity = Identity.of(descriptor)
         self._owner = os.getpid()
         self._held = held
         self._descriptor = descriptor
@@ -58,18 +57,20 @@ class HeldFile:
     @property
     def descriptor(self) -> int:
         """The descriptor; a new one if the application closed it. Raises OSError if there can't be one."""
-        if self._is_open():
-            return self._descriptor
+        if not self._descriptor.is_ours():
+            self._descriptor = self._opened_again()
+        return self._descriptor.number
+
+    def _opened_again(self) -> Descriptor:
         descriptor = open_private(self.path, os.O_RDWR)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(descriptor.number, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            os.close(descriptor)
+            descriptor.close()
             raise
-        if Identity.of(descriptor) != self._identity:
-            os.close(descriptor)
+        if not descriptor.is_same_file(self._descriptor):
+            descriptor.close()
             raise OSError(errno.ESTALE, "another file has this name")
-        self._descriptor = descriptor
         return descriptor
 
     @property
@@ -142,26 +143,20 @@ class HeldFile:
 
     def close(self) -> None:
         """Let go of the file."""
-        if self._owner == os.getpid() and self._is_open():
+        if self._owner == os.getpid() and self._descriptor.is_ours():
             # Closing alone would leave it locked while a child that was forked meanwhile has the descriptor too.
             with contextlib.suppress(OSError):
-                fcntl.flock(self._descriptor, fcntl.LOCK_UN)
+                fcntl.flock(self._descriptor.number, fcntl.LOCK_UN)
         self.abandon()
 
     def abandon(self) -> None:
         """Close the file without ending the lock: in the child of a fork it is the parent's."""
         self._held.discard(self.path)
-        if self._is_open():
-            os.close(self._descriptor)
-        self._descriptor = -1
-
-    def _is_open(self) -> bool:
-        """Return whether the descriptor is still ours."""
-        return self._descriptor >= 0 and Identity.of(self._descriptor) == self._identity
+        self._descriptor.close()
 
     def __del__(self) -> None:
         """Let go of a file that nobody closed."""
-        if getattr(self, "_descriptor", -1) >= 0:
+        if hasattr(self, "_descriptor"):
             self.close()
 
 
@@ -204,11 +199,11 @@ class Spool:
         descriptor = open_private(draft, os.O_RDWR | os.O_CREAT | os.O_EXCL)
         try:
             # Locked before it has the name under which others look for it.
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(descriptor.number, fcntl.LOCK_EX | fcntl.LOCK_NB)
             os.rename(draft, path)
             return HeldFile(path, descriptor, self._held)
         except BaseException:
-            os.close(descriptor)
+            descriptor.close()
             with contextlib.suppress(OSError):
                 os.unlink(draft)
             raise
@@ -278,11 +273,11 @@ class Spool:
         except OSError:
             return None
         with contextlib.suppress(OSError):
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(descriptor.number, fcntl.LOCK_EX | fcntl.LOCK_NB)
             # No link is left if who held it has delivered it between our open and our lock; two are an attack.
-            if os.fstat(descriptor).st_nlink == 1:
+            if os.fstat(descriptor.number).st_nlink == 1:
                 return HeldFile(path, descriptor, self._held)
-        os.close(descriptor)
+        descriptor.close()
         return None
 
     def _page_names(self) -> list[str]:
@@ -299,9 +294,9 @@ class Spool:
             with contextlib.suppress(OSError):
                 descriptor = open_private(self.path(name), os.O_RDONLY)
                 try:
-                    yield os.pread(descriptor, _MAX_READ, 0)
+                    yield os.pread(descriptor.number, _MAX_READ, 0)
                 finally:
-                    os.close(descriptor)
+                    descriptor.close()
 
     def _statuses(self, names: Iterable[str]) -> Iterator[os.stat_result]:
         for name in names:

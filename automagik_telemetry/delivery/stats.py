@@ -21,13 +21,10 @@ counts as settled. After a kill, whoever takes over the page completes what the 
 from __future__ import annotations
 
 import contextlib
+import json
 import threading
 from collections import Counter
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypedDict, cast
-
-import orjson
-
-from automagik_telemetry.descriptors import FileMap
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -101,9 +98,7 @@ class Page:
         content = b"" if file is None else file.read(PAGE_BYTES)
         if file is not None and len(content) < PAGE_BYTES:
             file.preallocate(PAGE_BYTES)
-        self._buffer: Any = (
-            bytearray(PAGE_BYTES) if file is None or not mapped else FileMap(file.descriptor, PAGE_BYTES)
-        )
+        self._buffer: Any = bytearray(PAGE_BYTES) if file is None or not mapped else _mapped(file)
         self._bytes = memoryview(self._buffer)
         self.words = self._bytes.cast("q")
         if file is not None and not mapped and len(content) == PAGE_BYTES:
@@ -139,7 +134,7 @@ class Page:
 
     def write_state(self, state: WorkerState) -> None:
         """Write the state of the worker; one that has no room is left as it was."""
-        text = orjson.dumps(state)
+        text = json.dumps(state).encode()
         if len(text) <= PAGE_BYTES - _STATE:
             self._bytes[_STATE:] = text.ljust(PAGE_BYTES - _STATE)
 
@@ -177,6 +172,12 @@ class Page:
         self._bytes.release()
         if self._mapped:
             self._buffer.close()
+
+
+def _mapped(file: HeldFile) -> Any:  # noqa: ANN401 - a buffer, which typeshed has no name for before Python 3.12
+    from automagik_telemetry.delivery.file_map import FileMap  # noqa: PLC0415 - only a process that counts on disk
+
+    return FileMap(file.descriptor, PAGE_BYTES)
 
 
 def _counter_words() -> slice:
@@ -367,8 +368,8 @@ def _without_prefix(prefix: str, counters: Mapping[str, int]) -> dict[str, int]:
 def _state_of(page: bytes) -> WorkerState:
     """Return the state of the worker that a page holds; an empty one if it is torn or malformed."""
     try:
-        found: Any = orjson.loads(page[_STATE:].rstrip(b" \0"))
-    except orjson.JSONDecodeError:
+        found: Any = json.loads(page[_STATE:].rstrip(b" \0"))
+    except ValueError:
         return _NO_STATE
     if not isinstance(found, dict) or not all(isinstance(found.get(key), kind) for key, kind in _STATE_KINDS.items()):
         return _NO_STATE

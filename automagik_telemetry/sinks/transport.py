@@ -69,13 +69,14 @@ class _DeadlineBackend(httpcore.NetworkBackend):
         # Each address has a fair share of the time, so that one that never answers does not take the others' too.
         for waiting, (family, kind, protocol, _, address) in zip(range(len(found), 0, -1), found, strict=True):
             share = self._transport.remaining(httpcore.ConnectTimeout) / waiting
+            with standard_descriptors_kept():
+                connection = _Socket(family, kind, protocol)
             try:
-                with standard_descriptors_kept():
-                    connection = _Socket(family, kind, protocol)
                 connection.settimeout(share)
                 connection.connect(address)
                 connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             except OSError as error:
+                connection.close()
                 if waiting == 1:
                     late = isinstance(error, TimeoutError)
                     raise (httpcore.ConnectTimeout if late else httpcore.ConnectError)(str(error)) from error
@@ -94,7 +95,7 @@ class _Socket(socket.socket):
 
     def is_ours(self) -> bool:
         """Return whether the descriptor still refers to this socket."""
-        return self.fileno() >= 0 and Identity.of(self.fileno()) == self._identity
+        return self.fileno() >= 0 and self._identity is not None and self._identity.is_of(self.fileno())
 
     def close(self) -> None:
         """Close the socket, or forget the number."""

@@ -73,6 +73,7 @@ program.run({closing!r}, {end!r}, before)
             if state == "waiting":
                 endpoint.wait_for(lambda: endpoint.requests)
             output, errors = process.communicate("\n", timeout=2 * PATIENCE)
+            assert process.returncode == 0, errors
         endpoint.answers = [reply()]
         if closing.startswith("daemon"):
             os.set_blocking(daemon_output.fileno(), True)

@@ -165,7 +165,7 @@ def test_a_finalizer_or_a_signal_handler_logs_while_an_event_is_queued() -> None
         gc.set_threshold(1, 1, 1)
         calls = []
         signal.signal(signal.SIGALRM, handle)
-        signal.setitimer(signal.ITIMER_REAL, 0.0002, 0.0002)
+        signal.setitimer(signal.ITIMER_REAL, 0.0005, 0.0005)
         for number in range(3000):
             Noisy()
             log(number)

@@ -54,7 +54,7 @@ def test_a_call_that_completes_a_batch_is_interrupted(record_property: Record) -
 @pytest.mark.fault(68)
 def test_a_call_that_finds_the_segment_full_is_interrupted(record_property: Record) -> None:
     """At each point of the calls before, at and after the end of a segment."""
-    interrupted(record_property, f"everywhere('segment', stride={many(2, 1)})", AUTOMAGIK_TRACE_SCHEDULE_DELAY="60")
+    interrupted(record_property, f"everywhere('segment', stride={many(8, 1)})", AUTOMAGIK_TRACE_SCHEDULE_DELAY="60")
 
 
 @pytest.mark.fault(68)

@@ -128,6 +128,7 @@ def normal(row: tuple[Any, ...]) -> str:
     """Return a row as text, without what differs from one process to the next."""
     event, attributes, resource, service = row
     resource = {key: value for key, value in resource.items() if key != "session.id"}
+    attributes = {key: value for key, value in attributes.items() if key != "log.record.uid"}
     return json.dumps([event, attributes, resource, service], sort_keys=True)
 
 
