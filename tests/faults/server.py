@@ -63,7 +63,8 @@ class Exchange(BaseHTTPRequestHandler):
             return
         try:
             body = gzip.decompress(sent) if self.headers["Content-Encoding"] == "gzip" else sent
-            json.loads(body)
+            if self.headers["Content-Type"] == "application/json":  # else it is another client's
+                json.loads(body)
         except (ValueError, EOFError, OSError, zlib.error):
             self.server.malformed.append(sent)
             raise
