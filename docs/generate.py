@@ -104,7 +104,7 @@ def faults() -> str:
         "was logged; no id is twice in a store that knows the ids; and the host's stderr stays empty. How long the\n"
         "end of a process takes is measured and printed. As a whole: [what is promised](delivery.md).\n"
     )
-    return "\n".join(["# Sixty faults\n", NOTE + text, matrix.table()]) + "\n"
+    return "\n".join(["# Sixty-six faults\n", NOTE + text, matrix.table()]) + "\n"
 
 
 def models() -> str:

@@ -1,1 +1,1 @@
-"""From an encoded event to a delivered batch: queue, segments on disk, listener, retry and account."""
+"""From an encoded event to a delivered batch: queue, segments on disk, worker, retry and stats."""

@@ -28,7 +28,7 @@ class ExportResult(NamedTuple):
 
 
 class Exporter(Protocol):
-    """Delivers request bodies to one destination. Called by one listener thread only."""
+    """Delivers request bodies to one destination. Called by the worker thread only."""
 
     url: str
     under_way: bool

@@ -17,7 +17,7 @@ class _Guard(threading.local):
 
 
 guard = _Guard()
-"""`with guard` is where one of our handlers calls what may log, or holds a lock; a listener's thread is always there.
+"""`with guard` is where one of our handlers calls what may log, or holds a lock; a worker's thread is always there.
 
 A record logged while `guard.busy` (by httpx, by a finalizer that the garbage collector runs) is counted and goes no
 further: no feedback loop, and no half-made thing that is made twice.

@@ -1,6 +1,6 @@
 """Delivers request bodies as OTLP over HTTP: JSON, compressed with gzip, one POST at a time on a kept connection.
 
-httpx is imported at the first request, on the listener's thread. Its transport is used without its client, which would
+httpx is imported at the first request, on the worker's thread. Its transport is used without its client, which would
 follow the host's netrc, log every request at INFO and read proxies for itself.
 """
 

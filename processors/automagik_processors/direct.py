@@ -77,30 +77,28 @@ class Direct:
         attributes = self._otlp.attributes
         constants = attributes.constants
         carried = dict(self._anonymize.carried)
-        takes = [*self._anonymize.plans[event], ("sample_rate", carried["sample_rate"])]
-        steps = [(field, take, head, Texts(head)) for field, take in takes for head in [attributes.head(field)]]
+        steps = [(field, take, Texts(attributes.head(field))) for field, take in self._anonymize.plans[event]]
+        head_of_rate = attributes.head("sample_rate")
 
         def select(fields: Mapping[str, Any]) -> tuple[str, object, object, Ids | None, str]:
-            get = fields.get
             text, success, duration, ids = "", None, None, None
-            for field, take, head, texts in steps:
-                value = get(field)
-                if value is None:
+            for field, take, texts in steps:
+                if field not in fields or (value := fields[field]) is None:
                     continue
                 value = take(value)
                 kind = type(value)
-                if kind is str:
-                    text += texts[value]
-                elif kind is bool:
+                if kind is str or kind is bool:
                     text += texts[value]
                     if field == "success":
                         success = value
-                elif value is not None:
-                    text += key_value(head, value)
+                elif value is not None:  # a number: too many different ones to remember
+                    text += key_value(texts.head, value)
                     if field == "duration_ms":
                         duration = value
+            if "sample_rate" in fields and (rate := carried["sample_rate"](fields["sample_rate"])) is not None:
+                text += key_value(head_of_rate, rate)
             if "trace_id" in fields or "span_id" in fields or "parent_span_id" in fields:
-                ids = valid_ids(*[carried[key](get(key)) for key in ("trace_id", "span_id", "parent_span_id")])
+                ids = valid_ids(*[carried[key](fields.get(key)) for key in ("trace_id", "span_id", "parent_span_id")])
             return text + constants if constants else text[:-1], success, duration, ids, ""
 
         return select
