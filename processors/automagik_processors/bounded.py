@@ -97,11 +97,25 @@ class Bounded:
         """Return the pairs of a dict, until there were too many."""
         kept: dict[str, Any] = {}
         for key, value in islice(pairs, max(1, self._nodes + 1)):
-            name = self.text(key if type(key) is str else text_of(key))
-            # Without a call for each, which are most values there are.
-            if self._nodes > 0 and (type(value) is str or value is None or value is True or value is False):
+            # Most keys and values are short texts and numbers, which need no call.
+            if type(key) is str and len(key) <= self._text and len(key) <= self._total and key.isascii():
+                self._total -= len(key)
+                name = key
+            else:
+                name = self.text(key if type(key) is str else text_of(key))
+            kind = type(value)
+            if self._nodes <= 0:
+                kept[name] = self.value(value)
+            elif kind is str:
                 self._nodes -= 1
-                kept[name] = self.text(value) if type(value) is str else value
+                if len(value) <= self._text and len(value) <= self._total and value.isascii():
+                    self._total -= len(value)
+                    kept[name] = value
+                else:
+                    kept[name] = self.text(value)
+            elif kind is bool or value is None or (kind is float and value - value == 0.0):
+                self._nodes -= 1
+                kept[name] = value
             else:
                 kept[name] = self.value(value)
         return kept

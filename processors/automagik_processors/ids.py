@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 _AT_ONCE: Final = 64
 _HEX: Final = "0123456789abcdef"
+_ZEROS: Final = "0" * 32
 
 
 class ForkSafeRandom(random.Random):
@@ -70,7 +71,7 @@ class FreshIds:
 
 def is_id(value: object, length: int) -> TypeGuard[str]:
     """Say whether `value` is an id of OTLP: exactly a str of `length` (16, 32) lower-case hex digits, not all zero."""
-    return type(value) is str and len(value) == length and not value.strip(_HEX) and value.strip("0") != ""
+    return type(value) is str and len(value) == length and value != _ZEROS[:length] and not value.strip(_HEX)
 
 
 _generators: Final[weakref.WeakSet[ForkSafeRandom]] = weakref.WeakSet()

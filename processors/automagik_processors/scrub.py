@@ -115,6 +115,7 @@ class _Walk:
         self._texts = text
         self._harmless = harmless
         self._known = text.harmless
+        self._is_hex = text.is_harmless_hex
         self._seen: set[str] = set()
         self._mark = mark
         self._left = MAX_NODES
@@ -123,10 +124,13 @@ class _Walk:
         """Return the event, or a copy without secrets."""
         changes: dict[Any, tuple[Any, Any]] = {}
         for key, value in event.items():
-            self._left = MAX_NODES
-            if self._harmless[key] and (type(value) in _NUMBERS or (type(value) is str and hash(value) in self._known)):
+            kind = type(value)
+            if self._harmless[key] and (
+                kind in _NUMBERS or (kind is str and (hash(value) in self._known or self._is_hex(value)))
+            ):
                 continue
-            if type(value) is list and type(key) is str and key == "spans":
+            self._left = MAX_NODES
+            if kind is list and type(key) is str and key == "spans":
                 new_key, new = key, self._spans(value)
             else:
                 new_key, new = self._pair(key, value, 0)
@@ -208,7 +212,7 @@ class _Walk:
                 kind = type(item)
                 if kind in _NUMBERS:
                     continue
-                if kind is str and shallow and self._left > 0 and hash(item) in known:
+                if kind is str and shallow and self._left > 0 and (hash(item) in known or self._is_hex(item)):
                     self._left -= 1
                     continue
                 new_key, new = key, self.value(item, depth + 1)

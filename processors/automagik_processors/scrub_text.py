@@ -21,6 +21,7 @@ _ELEMENT: Final = re.compile(r"<([\w:.-]{1,64})(?:\s[^<>]{0,256})?>(?=[^<])")
 _USERINFO: Final = re.compile(r"(://)(?!git@)[^\s/?#\"'<>]{1,1024}@")
 _PARAMETER: Final = re.compile(r"([?&;](?:sig|signature|key|code|sid|hmac)=)[^\s&;#\"'<>]+", re.IGNORECASE)
 
+_HEX: Final = "0123456789abcdef"
 _SHORT: Final = 64  # characters of a text that is remembered, if it is harmless: names, words, types, roles
 _WORD: Final = 15  # characters from which on a word is no word
 _MOST_REMEMBERED: Final = 4_096
@@ -51,8 +52,13 @@ class TextScrubber:
         self._keys = keys
         self._shapes = shapes
         self._mark = mark
+        self._hex = "" if shapes.has_own else _HEX
         self.harmless: set[int] = set()
         """Hashes of short texts that were found to hold no secret, some of the last; never the texts themselves."""
+
+    def is_harmless_hex(self, text: str) -> bool:
+        """Return whether `text` is an id of hex digits: most ids are new, and no shape of ours is of these alone."""
+        return len(text) <= _SHORT and not text.strip(self._hex)
 
     def may_hold_key(self, text: str) -> bool:
         """Return False if `text` holds no name of a secret, whatever surrounds it."""
@@ -61,7 +67,7 @@ class TextScrubber:
 
     def scrub(self, text: str) -> str:
         """Return `text`, or a copy without secrets."""
-        if hash(text) in self.harmless:
+        if hash(text) in self.harmless or self.is_harmless_hex(text):
             return text
         if _WORD <= len(text) <= _SHORT and text.isalnum():  # an id, of which each is another, or a secret
             return self._shapes.scrub_word(text)
