@@ -27,6 +27,8 @@ _KINDS: Final = {"server": 2, "client": 3, "producer": 4, "consumer": 5}
 _INTERNAL: Final = 1
 _MOST_TOKENS: Final = 2**53  # beyond it JSON's numbers are not exact; and no cost comes near it
 _LONG: Final = 200
+_STR: Final = frozenset({str})
+_NUMBERS: Final = frozenset({bool, int, float})
 _heads: Final = Heads()
 _WORDS: Final = (
     ("model", keys.MODEL),
@@ -117,16 +119,19 @@ def _add_attributes(attributes: Attributes, given: object) -> None:
     """Add what the application added."""
     if type(given) is not dict:
         return
-    heads = _heads
-    for key, value in islice(given.items(), _MAX_ATTRIBUTES):
-        name = key if type(key) is str and len(key) <= MAX_SHORT else _short(key)
-        kind = type(value)
-        if kind is str and len(value) <= _LONG:  # most are, and need no further call
-            attributes[name] = f'{heads[name]}{{"stringValue":{quote(value)}}}}},'
-        elif kind is bool or kind is int or kind is float:
-            attributes[name] = key_value(heads[name], value)
-        else:
-            attributes[name] = _text(name, _cut(value))
+    if len(given) > _MAX_ATTRIBUTES:
+        given = dict(islice(given.items(), _MAX_ATTRIBUTES))
+    short = _STR.issuperset(map(type, given)) and max(map(len, given), default=0) <= MAX_SHORT
+    names = given if short else [_short(key) for key in given]
+    texts = [
+        f'{head}{{"stringValue":{quote(value)}}}}},'  # most are, and need no further call
+        if type(value) is str and len(value) <= _LONG
+        else key_value(head, value)
+        if type(value) in _NUMBERS
+        else _string(head, _cut(value))
+        for head, value in zip(map(_heads.__getitem__, names), given.values(), strict=True)
+    ]
+    attributes.update(zip(names, texts, strict=True))
 
 
 def _add_measures(attributes: Attributes, span: Mapping[str, Any], start: int, end: int) -> None:
@@ -202,7 +207,11 @@ def _nanoseconds(moment: Any) -> int | None:  # noqa: ANN401  # whatever a host 
 
 def _text(key: str, text: str) -> str:
     """Return the attribute that a text is, and a comma."""
-    return f'{_heads[key]}{{"stringValue":{quote(text) if len(text) <= _LONG else _quoted(text)}}}}},'
+    return _string(_heads[key], text)
+
+
+def _string(head: str, text: str) -> str:
+    return f'{head}{{"stringValue":{quote(text) if len(text) <= _LONG else _quoted(text)}}}}},'
 
 
 def _quoted(text: str) -> str:

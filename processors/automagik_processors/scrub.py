@@ -149,7 +149,7 @@ class _Walk:
     def value(self, value: Any, depth: int) -> object:  # noqa: ANN401  # whatever a host puts there
         """Return `value`, or a copy without secrets; the mark if it can't be read."""
         kind = type(value)
-        if kind is int or kind is float or kind is bool or value is None:
+        if kind in _NUMBERS:
             return value
         self._left -= 1
         if self._left < 0 or depth > MAX_DEPTH:
@@ -157,6 +157,8 @@ class _Walk:
         try:
             if kind is str:
                 return self._text(value, depth)
+            if kind is dict:
+                return self._dict(value, depth)
             walker = _WALKERS.get(kind) or by_type(_WALKERS, kind, _Walk._other)
             return walker(self, value, depth)
         except Exception:  # noqa: BLE001  # the object's own methods may raise anything

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
+from automagik_processors.ids import is_hex
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -21,7 +23,6 @@ _ELEMENT: Final = re.compile(r"<([\w:.-]{1,64})(?:\s[^<>]{0,256})?>(?=[^<])")
 _USERINFO: Final = re.compile(r"(://)(?!git@)[^\s/?#\"'<>]{1,1024}@")
 _PARAMETER: Final = re.compile(r"([?&;](?:sig|signature|key|code|sid|hmac)=)[^\s&;#\"'<>]+", re.IGNORECASE)
 
-_HEX: Final = "0123456789abcdef"
 _SHORT: Final = 64  # characters of a text that is remembered, if it is harmless: names, words, types, roles
 _WORD: Final = 15  # characters from which on a word is no word
 _MOST_REMEMBERED: Final = 4_096
@@ -52,13 +53,13 @@ class TextScrubber:
         self._keys = keys
         self._shapes = shapes
         self._mark = mark
-        self._hex = "" if shapes.has_own else _HEX
+        self._hex_is_harmless = not shapes.has_own
         self.harmless: set[int] = set()
         """Hashes of short texts that were found to hold no secret, some of the last; never the texts themselves."""
 
     def is_harmless_hex(self, text: str) -> bool:
         """Return whether `text` is an id of hex digits: most ids are new, and no shape of ours is of these alone."""
-        return len(text) <= _SHORT and not text.strip(self._hex)
+        return self._hex_is_harmless and len(text) <= _SHORT and is_hex(text) is not None
 
     def may_hold_key(self, text: str) -> bool:
         """Return False if `text` holds no name of a secret, whatever surrounds it."""
