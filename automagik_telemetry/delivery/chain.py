@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from itertools import filterfalse
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 import structlog
@@ -31,7 +30,7 @@ def _event_dict(name: Any, level: str, created: float, fields: Mapping[str, Any]
     if type(name) is dict:
         event = name | header
     else:
-        event = {key: fields[key] for key in filterfalse(NOT_FIELDS.__contains__, fields)}
+        event = {key: value for key, value in fields.items() if key not in NOT_FIELDS}
         event["event"] = name
         event.update(header)
     exc_info = fields.get("exc_info")

@@ -78,12 +78,14 @@ class LangWatchTrace:
         given: Any = event.get("spans")
         listed = given if type(given) in (list, tuple) else []
         spans = [self._read(trace_id, span, event) for span in listed if type(span) is dict]
+        if len(spans) > 1:
+            spans.insert(0, spans.pop(_root_place(spans)))
         if spans:
-            place = _root_place(spans) if len(spans) > 1 else 0
-            spans.insert(0, _with_metadata(spans.pop(place), event.get("metadata")))
-        truncated: Any = event.get("truncated_spans")
-        before = truncated if type(truncated) is int and 0 < truncated < 2**31 else 0
-        return spans, before + len(listed) - len(spans)
+            spans[0] = _with_metadata(spans[0], event.get("metadata"))
+        cut = len(listed) - len(spans)
+        if truncated := event.get("truncated_spans"):
+            cut += truncated if type(truncated) is int and 0 < truncated < 2**31 else 0
+        return spans, cut
 
     def _read(self, trace_id: str, span: dict[str, Any], event: EventDict) -> _Span:
         span_id, parent = span.get("span_id"), span.get("parent_span_id")
@@ -99,6 +101,8 @@ class LangWatchTrace:
     def _fragment(self, spans: Sequence[_Span], sampling: _Sampling, cut: int) -> bytes:
         root, *others = spans
         encoded = [self._root(root, trace_info(*sampling, cut))]
+        if not others:
+            return encoded[0]
         left = self.max_bytes - len(encoded[0]) - _RESERVE
         # A part is kept for spans without content, so that the shape of the trace outlasts its longest messages.
         shapes = self.max_bytes // 4

@@ -22,12 +22,12 @@ MAX_SHORT: Final = 1_000
 """How many characters are kept of a name, a model, an id, a type or an attribute's key."""
 
 _MAX_ATTRIBUTES: Final = 128
-_LAST_SECOND: Final = 2**64 // 1_000_000_000  # a fixed64 of nanoseconds ends there, in the year 2554
+_LAST_SECOND: Final = float(2**64 // 1_000_000_000)  # a fixed64 of nanoseconds ends there, in the year 2554
 _KINDS: Final = {"server": 2, "client": 3, "producer": 4, "consumer": 5}
 _INTERNAL: Final = 1
 _MOST_TOKENS: Final = 2**53  # beyond it JSON's numbers are not exact; and no cost comes near it
 _LONG: Final = 200
-_STR: Final = frozenset({str})
+_TIMES: Final = frozenset({int, float})
 _NUMBERS: Final = frozenset({bool, int, float})
 _heads: Final = Heads()
 _WORDS: Final = (
@@ -119,19 +119,16 @@ def _add_attributes(attributes: Attributes, given: object) -> None:
     """Add what the application added."""
     if type(given) is not dict:
         return
-    if len(given) > _MAX_ATTRIBUTES:
-        given = dict(islice(given.items(), _MAX_ATTRIBUTES))
-    short = _STR.issuperset(map(type, given)) and max(map(len, given), default=0) <= MAX_SHORT
-    names = given if short else [_short(key) for key in given]
-    texts = [
-        f'{head}{{"stringValue":{quote(value)}}}}},'  # most are, and need no further call
-        if type(value) is str and len(value) <= _LONG
-        else key_value(head, value)
-        if type(value) in _NUMBERS
-        else _string(head, _cut(value))
-        for head, value in zip(map(_heads.__getitem__, names), given.values(), strict=True)
-    ]
-    attributes.update(zip(names, texts, strict=True))
+    heads = _heads
+    for key, value in islice(given.items(), _MAX_ATTRIBUTES):
+        name = key if type(key) is str and len(key) <= MAX_SHORT else _short(key)
+        kind = type(value)
+        if kind is str and len(value) <= _LONG:  # most are, and need no further call
+            attributes[name] = f'{heads[name]}{{"stringValue":{quote(value)}}}}},'
+        elif kind in _NUMBERS:
+            attributes[name] = key_value(heads[name], value)
+        else:
+            attributes[name] = _text(name, _cut(value))
 
 
 def _add_measures(attributes: Attributes, span: Mapping[str, Any], start: int, end: int) -> None:
@@ -196,22 +193,19 @@ def _exception(failure: Mapping[str, Any]) -> dict[str, str]:
 def _times(started: object, ended: object) -> tuple[int, int]:
     """Return begin and end in nanoseconds since 1970; of a span that lacks one, the other."""
     start, end = _nanoseconds(started), _nanoseconds(ended)
-    start = (end or 0) if start is None else start
-    return start, start if end is None else max(start, end)
+    if start is None:
+        start = end or 0
+    return start, start if end is None or end < start else end
 
 
 def _nanoseconds(moment: Any) -> int | None:  # noqa: ANN401  # whatever a host puts there
-    readable = (type(moment) is float or type(moment) is int) and 0 <= moment < _LAST_SECOND
-    return round(moment * 1_000_000) * 1_000 if readable else None  # a float of seconds tells microseconds, no more
+    # A float of seconds tells microseconds, no more.
+    return round(moment * 1_000_000) * 1_000 if type(moment) in _TIMES and 0 <= moment < _LAST_SECOND else None
 
 
 def _text(key: str, text: str) -> str:
     """Return the attribute that a text is, and a comma."""
-    return _string(_heads[key], text)
-
-
-def _string(head: str, text: str) -> str:
-    return f'{head}{{"stringValue":{quote(text) if len(text) <= _LONG else _quoted(text)}}}}},'
+    return f'{_heads[key]}{{"stringValue":{quote(text) if len(text) <= _LONG else _quoted(text)}}}}},'
 
 
 def _quoted(text: str) -> str:

@@ -115,7 +115,7 @@ class _Walk:
         self._texts = text
         self._harmless = harmless
         self._known = text.harmless
-        self._is_hex = text.is_harmless_hex
+        self._is_id = text.is_harmless_id
         self._seen: set[str] = set()
         self._mark = mark
         self._left = MAX_NODES
@@ -123,11 +123,10 @@ class _Walk:
     def fields(self, event: EventDict) -> EventDict:
         """Return the event, or a copy without secrets."""
         changes: dict[Any, tuple[Any, Any]] = {}
+        harmless, known, is_id = self._harmless, self._known, self._is_id
         for key, value in event.items():
             kind = type(value)
-            if self._harmless[key] and (
-                kind in _NUMBERS or (kind is str and (hash(value) in self._known or self._is_hex(value)))
-            ):
+            if harmless[key] and (kind in _NUMBERS or (kind is str and (hash(value) in known or is_id(value)))):
                 continue
             self._left = MAX_NODES
             if kind is list and type(key) is str and key == "spans":
@@ -208,13 +207,13 @@ class _Walk:
 
     def _dict(self, value: dict[Any, Any], depth: int) -> object:
         changes: dict[Any, tuple[Any, Any]] = {}
-        harmless, known, shallow = self._harmless, self._known, depth < MAX_DEPTH
+        harmless, known, is_id, shallow = self._harmless, self._known, self._is_id, depth < MAX_DEPTH
         for key, item in dict.items(value):
             if harmless[key]:
                 kind = type(item)
                 if kind in _NUMBERS:
                     continue
-                if kind is str and shallow and self._left > 0 and (hash(item) in known or self._is_hex(item)):
+                if kind is str and shallow and self._left > 0 and (hash(item) in known or is_id(item)):
                     self._left -= 1
                     continue
                 new_key, new = key, self.value(item, depth + 1)
