@@ -256,14 +256,15 @@ class Recorder:
         self, trace: OpenTrace, spans: list[OpenSpan], ended: float, decision: SamplingDecision
     ) -> dict[str, Any]:
         bounds = plain_trace()
-        event = {
+        event: dict[str, Any] = {
             "trace_id": trace.trace_id,
             "sample_rate": decision.sample_rate,
             "sample_reason": decision.reason,
             "truncated_spans": trace.truncated,
-            "metadata": bounds.value(trace.metadata),
-            "spans": [span.rendered(bounds, ended) for span in spans],
         }
+        if trace.metadata:
+            event["metadata"] = bounds.value(trace.metadata)
+        event["spans"] = [span.rendered(bounds, ended) for span in spans]
         for reason, number in bounds.bad.items():
             self.count(reason, number)
         return event

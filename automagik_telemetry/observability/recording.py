@@ -9,6 +9,7 @@ import contextlib
 import time
 import traceback
 from contextvars import ContextVar
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 _MAX_NAME = 256
 _FIELDS = ("input", "output", "model", "provider", "usage", "cost", "first_token_at", "thread_id", "user_id")
 _RENDERED = ("error", "metadata", "attributes", *_FIELDS)
+_rendered = attrgetter(*_RENDERED)
 _CONTENT = frozenset({*_FIELDS, "cost_estimated", "metadata", "attributes"})
 
 _current: ContextVar[OpenSpan | None] = ContextVar("automagik_telemetry_open_span", default=None)
@@ -160,8 +162,7 @@ class OpenSpan:
             "start": self.start,
             "end": max(self.start, ended if self.ended is None else self.ended),
         }
-        for field in _RENDERED:
-            value = getattr(self, field)
+        for field, value in zip(_RENDERED, _rendered(self), strict=True):
             if value is not None:
                 fields[field] = bounds.value(value)
         if self.cost_estimated:

@@ -19,6 +19,7 @@ from automagik_processors.plain import pairs_of
 CUT: Final = "[cut]"
 
 _LARGEST: Final = 2**63
+_STR: Final = frozenset({str})
 _MOST_BITS: Final = 10_000  # of an int that is written in decimal, for Python refuses to write more than 4,300 digits
 
 
@@ -69,7 +70,7 @@ class Bounded:
         self._path.add(identity)
         try:
             if kind is dict:
-                return self.mapping(value.items())
+                return value.copy() if self._fits(value) else self.mapping(value.items())
             return self.items(value) if kind is list else by_type(_CONVERTERS, kind, _other)(self, value)
         except Exception:  # noqa: BLE001  # the object's own methods may raise anything
             return self.unknown(value)
@@ -105,6 +106,29 @@ class Bounded:
             else:
                 kept[name] = self.value(value)
         return kept
+
+    def _fits(self, held: dict[Any, Any]) -> bool:
+        """Count a dict of ASCII texts and numbers that all fit, as most do, and return whether it is one."""
+        if len(held) > self._nodes or not _STR.issuperset(map(type, held)):
+            return False
+        texts = "".join(held)
+        for value in held.values():
+            kind = type(value)
+            if kind is str:
+                texts += value
+            elif not (
+                kind is bool
+                or (kind is float and value - value == 0.0)
+                or (kind is int and -_LARGEST <= value < _LARGEST)
+                or value is None
+            ):
+                return False
+        size = len(texts)
+        if size > self._text or size > self._total or not texts.isascii():
+            return False
+        self._nodes -= len(held)
+        self._total -= size
+        return True
 
     def unknown(self, value: object) -> str:
         """Return what stands for an object that is no data."""

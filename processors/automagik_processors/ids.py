@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import weakref
 from functools import cache
 from typing import TYPE_CHECKING, Final, TypeGuard
@@ -12,7 +13,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 _AT_ONCE: Final = 64
-_HEX: Final = "0123456789abcdef"
+_ZEROS: Final = "0" * 32
+
+_is_hex: Final = re.compile("[0-9a-f]+").fullmatch
 
 
 class ForkSafeRandom(random.Random):
@@ -70,7 +73,7 @@ class FreshIds:
 
 def is_id(value: object, length: int) -> TypeGuard[str]:
     """Say whether `value` is an id of OTLP: exactly a str of `length` (16, 32) lower-case hex digits, not all zero."""
-    return type(value) is str and len(value) == length and not value.strip(_HEX) and value.strip("0") != ""
+    return type(value) is str and len(value) == length and value != _ZEROS[:length] and _is_hex(value) is not None
 
 
 _generators: Final[weakref.WeakSet[ForkSafeRandom]] = weakref.WeakSet()

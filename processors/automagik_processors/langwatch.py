@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from automagik_processors.dropped import Dropped
 from automagik_processors.ids import ForkSafeRandom, is_id
@@ -16,8 +16,9 @@ if TYPE_CHECKING:
 
     from structlog.typing import EventDict, WrappedLogger
 
-    from automagik_processors.langwatch_span import TraceInfo
+    from automagik_processors.langwatch_span import Ids, TraceInfo
 
+    _Span = tuple[Ids, dict[str, Any]]
     _Sampling = tuple[float | None, str | None]
 
 MAX_TRACE: Final = 4_000_000
@@ -25,14 +26,6 @@ MAX_TRACE: Final = 4_000_000
 
 _RESERVE: Final = 256  # bytes for saying, on the root, what was cut
 _SHAPE: Final = ("name", "type", "start", "end")
-
-
-class _Span(NamedTuple):
-    """A span that can be read, with the id that it goes by."""
-
-    span_id: str
-    parent: str | None
-    fields: dict[str, Any]
 
 
 class LangWatchTrace:
@@ -75,57 +68,63 @@ class LangWatchTrace:
         if not spans:
             reason = "not_a_trace"
             raise Dropped(reason)
-        trace_id = event.get("trace_id")
-        known = trace_id if is_id(trace_id, 32) else self._id() + self._id()
-        return self._fragment(known, spans, sampling, cut)
+        return self._fragment(spans, sampling, cut)
 
     def _spans(self, event: EventDict) -> tuple[list[_Span], int]:
-        """Return the trace's spans, its root first, and how many others there were."""
+        """Return the trace's spans that can be read, its root first, and how many others there were."""
+        trace_id = event.get("trace_id")
+        if not is_id(trace_id, 32):
+            trace_id = self._id() + self._id()
         given: Any = event.get("spans")
-        listed = list(given) if type(given) in (list, tuple) else []
-        spans = [self._read(span, event) for span in listed if type(span) is dict]
+        listed = given if type(given) in (list, tuple) else []
+        spans = [self._read(trace_id, span, event) for span in listed if type(span) is dict]
+        if len(spans) > 1:
+            spans.insert(0, spans.pop(_root_place(spans)))
         if spans:
-            ids = {span.span_id for span in spans}
-            place = next((number for number, span in enumerate(spans) if span.parent not in ids), 0)
-            spans.insert(0, _with_metadata(spans.pop(place), event.get("metadata")))
-        truncated: Any = event.get("truncated_spans")
-        before = truncated if type(truncated) is int and 0 < truncated < 2**31 else 0
-        return spans, before + len(listed) - len(spans)
+            spans[0] = _with_metadata(spans[0], event.get("metadata"))
+        cut = len(listed) - len(spans)
+        if truncated := event.get("truncated_spans"):
+            cut += truncated if type(truncated) is int and 0 < truncated < 2**31 else 0
+        return spans, cut
 
-    def _read(self, span: dict[str, Any], event: EventDict) -> _Span:
-        span_id = span.get("span_id")
-        known = span_id if is_id(span_id, 16) else self._id()
+    def _read(self, trace_id: str, span: dict[str, Any], event: EventDict) -> _Span:
+        span_id, parent = span.get("span_id"), span.get("parent_span_id")
+        if not is_id(span_id, 16):
+            span_id = self._id()
+        if parent is not None and not is_id(parent, 16):
+            parent = None
         if span.get("start") is None and span.get("end") is None:
             moment = event.get("timestamp")
             span = {**span, "end": moment if type(moment) is float else self._clock()}
-        parent = span.get("parent_span_id")
-        return _Span(known, parent if is_id(parent, 16) else None, span)
+        return (trace_id, span_id, parent), span
 
-    def _fragment(self, trace_id: str, spans: Sequence[_Span], sampling: _Sampling, cut: int) -> bytes:
+    def _fragment(self, spans: Sequence[_Span], sampling: _Sampling, cut: int) -> bytes:
         root, *others = spans
-        encoded = [self._root(trace_id, root, trace_info(*sampling, cut))]
+        encoded = [self._root(root, trace_info(*sampling, cut))]
+        if not others:
+            return encoded[0]
         left = self.max_bytes - len(encoded[0]) - _RESERVE
         # A part is kept for spans without content, so that the shape of the trace outlasts its longest messages.
         shapes = self.max_bytes // 4
         bare = False
         for number, span in enumerate(others):
-            text = b"" if bare else _encoded(trace_id, span, left - shapes)
+            text = b"" if bare else _encoded(span, left - shapes)
             if not text:
                 bare = True
-                text = _encoded(trace_id, span, left, bare=True)
+                text = _encoded(span, left, bare=True)
             if not text:
-                encoded[0] = self._root(trace_id, root, trace_info(*sampling, cut + len(others) - number))
+                encoded[0] = self._root(root, trace_info(*sampling, cut + len(others) - number))
                 break
             encoded.append(text)
             left -= len(text) + 1
         return b",".join(encoded)
 
-    def _root(self, trace_id: str, root: _Span, info: TraceInfo) -> bytes:
+    def _root(self, root: _Span, info: TraceInfo) -> bytes:
         room = self.max_bytes - _RESERVE
-        if text := _encoded(trace_id, root, room, info):
+        if text := _encoded(root, room, info):
             return text
-        shape = root._replace(fields={key: root.fields.get(key) for key in _SHAPE})
-        return _encoded(trace_id, shape, room, info, bare=True)
+        ids, fields = root
+        return _encoded((ids, {key: fields.get(key) for key in _SHAPE}), room, info, bare=True)
 
     def _id(self) -> str:
         return f"{self._ids() & (1 << 64) - 1 or 1:016x}"
@@ -141,19 +140,26 @@ def _sampling(event: EventDict) -> _Sampling:
     )
 
 
+def _root_place(spans: Sequence[_Span]) -> int:
+    """Return the place of the first span whose parent is not in the trace."""
+    known = {span_id for (_, span_id, _), _ in spans}
+    return next((place for place, ((_, _, parent), _) in enumerate(spans) if parent not in known), 0)
+
+
 def _with_metadata(root: _Span, of_trace: object) -> _Span:
     """Return the root with its trace's metadata, over which its own takes precedence."""
-    own = root.fields.get("metadata")
+    ids, fields = root
+    own = fields.get("metadata")
     if not own and not of_trace:
         return root
     merged = {**(of_trace if type(of_trace) is dict else {}), **(own if type(own) is dict else {})}
-    return root._replace(fields={**root.fields, "metadata": merged})
+    return ids, {**fields, "metadata": merged}
 
 
-def _encoded(trace_id: str, span: _Span, room: int, info: TraceInfo | None = None, *, bare: bool = False) -> bytes:
+def _encoded(span: _Span, room: int, info: TraceInfo | None = None, *, bare: bool = False) -> bytes:
     """Return the span, `bare` of its content or whole; nothing if it has no room, or can't be read."""
     try:
-        text = utf8(encode_span((trace_id, span.span_id, span.parent), span.fields, info, bare=bare))
+        text = utf8(encode_span(*span, info, bare=bare))
     except Exception:  # noqa: BLE001  # methods of what it holds that raise
         return b""
     return text if len(text) < room else b""

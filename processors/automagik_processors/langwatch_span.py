@@ -12,7 +12,8 @@ from automagik_processors import langwatch_keys as keys
 from automagik_processors.bounded import cut
 from automagik_processors.bounded_json import MAX_TEXT, dumps
 from automagik_processors.langwatch_values import typed_value
-from automagik_processors.otlp_values import any_value, quote, text_of
+from automagik_processors.otlp_attributes import Heads, key_value
+from automagik_processors.otlp_values import quote, text_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,12 +22,14 @@ MAX_SHORT: Final = 1_000
 """How many characters are kept of a name, a model, an id, a type or an attribute's key."""
 
 _MAX_ATTRIBUTES: Final = 128
-_LAST_SECOND: Final = 2**64 // 1_000_000_000  # a fixed64 of nanoseconds ends there, in the year 2554
+_LAST_SECOND: Final = float(2**64 // 1_000_000_000)  # a fixed64 of nanoseconds ends there, in the year 2554
 _KINDS: Final = {"server": 2, "client": 3, "producer": 4, "consumer": 5}
 _INTERNAL: Final = 1
 _MOST_TOKENS: Final = 2**53  # beyond it JSON's numbers are not exact; and no cost comes near it
-_LARGEST: Final = 2**63
 _LONG: Final = 200
+_TIMES: Final = frozenset({int, float})
+_NUMBERS: Final = frozenset({bool, int, float})
+_heads: Final = Heads()
 _WORDS: Final = (
     ("model", keys.MODEL),
     ("provider", keys.SYSTEM),
@@ -39,7 +42,7 @@ Ids = tuple[str, str, str | None]
 """Of the trace, the span and its parent."""
 
 Attributes = dict[str, str]
-"""The JSON text of each attribute's KeyValue, by its key."""
+"""The JSON text of each attribute's KeyValue and a comma, by its key."""
 
 
 class TraceInfo(NamedTuple):
@@ -58,12 +61,12 @@ def trace_info(sample_rate: float | None, sample_reason: str | None, truncated_s
     said: dict[str, Any] = {}
     if sample_rate is not None:
         said["sample_rate"] = sample_rate
-        attributes[keys.SAMPLE_RATE] = _key_value(keys.SAMPLE_RATE, sample_rate)
+        attributes[keys.SAMPLE_RATE] = key_value(_heads[keys.SAMPLE_RATE], sample_rate)
     if sample_reason is not None:
         said["sample_reason"] = sample_reason
         attributes[keys.SAMPLE_REASON] = _text(keys.SAMPLE_REASON, sample_reason)
     if truncated_spans:
-        attributes[keys.TRUNCATED_SPANS] = _key_value(keys.TRUNCATED_SPANS, truncated_spans)
+        attributes[keys.TRUNCATED_SPANS] = key_value(_heads[keys.TRUNCATED_SPANS], truncated_spans)
     return TraceInfo(attributes, said, _text(keys.METADATA, dumps(said)))
 
 
@@ -78,8 +81,9 @@ def encode_span(ids: Ids, span: Mapping[str, Any], info: TraceInfo | None = None
     start, end = _times(get("start"), get("end"))
     kind = get("type")
     kind = kind if type(kind) is str and kind in keys.SPAN_TYPES else "span"
-    attributes = {keys.SPAN_TYPE: _text(keys.SPAN_TYPE, kind)}
-    _add_attributes(attributes, get("attributes"))
+    attributes = {keys.SPAN_TYPE: _SPAN_TYPES[kind]}
+    if given := get("attributes"):
+        _add_attributes(attributes, given)
     for field, key in _WORDS:
         if (value := get(field)) is not None:
             attributes[key] = _text(key, _short(value))
@@ -87,7 +91,7 @@ def encode_span(ids: Ids, span: Mapping[str, Any], info: TraceInfo | None = None
     if info is not None:
         attributes |= info.attributes
     if bare:
-        attributes[keys.TRUNCATED] = _key_value(keys.TRUNCATED, value=True)
+        attributes[keys.TRUNCATED] = key_value(_heads[keys.TRUNCATED], value=True)
     else:
         _add_content(attributes, span, info)
     error = get("error")
@@ -95,7 +99,7 @@ def encode_span(ids: Ids, span: Mapping[str, Any], info: TraceInfo | None = None
     return (
         f'{{"traceId":"{trace_id}","spanId":"{span_id}",{within}"name":{quote(_short(get("name") or kind))},'
         f'"kind":{_KINDS.get(kind, _INTERNAL)},"startTimeUnixNano":"{start}","endTimeUnixNano":"{end}",'
-        f'"attributes":[{",".join(attributes.values())}],{events_and_status}}}'
+        f'"attributes":[{"".join(attributes.values())[:-1]}],{events_and_status}}}'
     )
 
 
@@ -104,7 +108,7 @@ def _add_error(attributes: Attributes, error: object, end: int) -> str:
     exception = _exception(error if type(error) is dict else {"type": "error", "message": error})
     if name := exception.get(keys.EXCEPTION[0]):
         attributes[keys.ERROR_TYPE] = _text(keys.ERROR_TYPE, name)
-    described = ",".join(_text(key, text) for key, text in exception.items())
+    described = "".join(_text(key, text) for key, text in exception.items())[:-1]
     return (
         f'"events":[{{"timeUnixNano":"{end}","name":"exception","attributes":[{described}]}}],'
         f'"status":{{"code":2,"message":{quote(exception[keys.EXCEPTION[1]])}}}'
@@ -112,16 +116,17 @@ def _add_error(attributes: Attributes, error: object, end: int) -> str:
 
 
 def _add_attributes(attributes: Attributes, given: object) -> None:
-    """Add what the host added."""
+    """Add what the application added."""
     if type(given) is not dict:
         return
+    heads = _heads
     for key, value in islice(given.items(), _MAX_ATTRIBUTES):
         name = key if type(key) is str and len(key) <= MAX_SHORT else _short(key)
         kind = type(value)
         if kind is str and len(value) <= _LONG:  # most are, and need no further call
-            attributes[name] = f'{_head(name)}{{"stringValue":{quote(value)}}}}}'
-        elif kind is bool or kind is int or kind is float:
-            attributes[name] = _key_value(name, value)
+            attributes[name] = f'{heads[name]}{{"stringValue":{quote(value)}}}}},'
+        elif kind in _NUMBERS:
+            attributes[name] = key_value(heads[name], value)
         else:
             attributes[name] = _text(name, _cut(value))
 
@@ -129,16 +134,16 @@ def _add_attributes(attributes: Attributes, given: object) -> None:
 def _add_measures(attributes: Attributes, span: Mapping[str, Any], start: int, end: int) -> None:
     """Add times, counts and cost."""
     times = f'{{"started_at":{start // 1_000_000},"finished_at":{end // 1_000_000}'
-    metrics = _metrics(span)
-    first = _nanoseconds(span.get("first_token_at"))
-    if first is not None and first >= start:
+    usage, cost, first = span.get("usage"), span.get("cost"), span.get("first_token_at")
+    metrics = _metrics(usage, cost) if usage or cost is not None else {}
+    if first is not None and (first := _nanoseconds(first)) is not None and first >= start:
         times += f',"first_token_at":{first // 1_000_000}'
         metrics["first_token_ms"] = (first - start) // 1_000_000
     attributes[keys.TIMESTAMPS] = _text(keys.TIMESTAMPS, times + "}")
     if metrics:
         _add_metrics(attributes, metrics)
         if "cost" in metrics and span.get("cost_estimated") is True:
-            attributes[keys.COST_ESTIMATED] = _key_value(keys.COST_ESTIMATED, value=True)
+            attributes[keys.COST_ESTIMATED] = key_value(_heads[keys.COST_ESTIMATED], value=True)
 
 
 def _add_metrics(attributes: Attributes, metrics: dict[str, float]) -> None:
@@ -146,23 +151,21 @@ def _add_metrics(attributes: Attributes, metrics: dict[str, float]) -> None:
     for field, key, metric in keys.TOKENS:
         if field in metrics:
             count = metrics.pop(field)
-            attributes[key] = _key_value(key, count)
+            attributes[key] = key_value(_heads[key], count)
             if metric is not None:
                 metrics[metric] = count
     if metrics:
         attributes[keys.METRICS] = _text(keys.METRICS, orjson.dumps(metrics).decode())
 
 
-def _metrics(span: Mapping[str, Any]) -> dict[str, float]:
+def _metrics(usage: Any, cost: Any) -> dict[str, float]:  # noqa: ANN401  # whatever a host puts there
     """Return the counts of tokens, and the cost, that make sense."""
     metrics: dict[str, float] = {}
-    usage: Any = span.get("usage")
-    if usage and type(usage) is dict:
+    if type(usage) is dict:
         for field, _, _ in keys.TOKENS:
             count = usage.get(field)
             if type(count) is int and 0 <= count < _MOST_TOKENS:
                 metrics[field] = count
-    cost: Any = span.get("cost")
     if type(cost) in (int, float) and 0 <= cost < _MOST_TOKENS:
         metrics["cost"] = float(cost)
     return metrics
@@ -190,30 +193,19 @@ def _exception(failure: Mapping[str, Any]) -> dict[str, str]:
 def _times(started: object, ended: object) -> tuple[int, int]:
     """Return begin and end in nanoseconds since 1970; of a span that lacks one, the other."""
     start, end = _nanoseconds(started), _nanoseconds(ended)
-    start = (end or 0) if start is None else start
-    return start, start if end is None else max(start, end)
+    if start is None:
+        start = end or 0
+    return start, start if end is None or end < start else end
 
 
 def _nanoseconds(moment: Any) -> int | None:  # noqa: ANN401  # whatever a host puts there
-    readable = (type(moment) is float or type(moment) is int) and 0 <= moment < _LAST_SECOND
-    return round(moment * 1_000_000) * 1_000 if readable else None  # a float of seconds tells microseconds, no more
-
-
-def _key_value(key: str, value: Any) -> str:  # noqa: ANN401  # checked here
-    """Return the attribute that a boolean or a number is."""
-    kind = type(value)
-    if kind is bool:
-        return f'{_head(key)}{{"boolValue":true}}}}' if value else f'{_head(key)}{{"boolValue":false}}}}'
-    if kind is int and -_LARGEST <= value < _LARGEST:
-        return f'{_head(key)}{{"intValue":"{value}"}}}}'
-    if kind is float and value - value == 0.0:  # neither NaN nor infinite
-        return f'{_head(key)}{{"doubleValue":{value!r}}}}}'
-    return f"{_head(key)}{any_value(value)}}}"
+    # A float of seconds tells microseconds, no more.
+    return round(moment * 1_000_000) * 1_000 if type(moment) in _TIMES and 0 <= moment < _LAST_SECOND else None
 
 
 def _text(key: str, text: str) -> str:
-    """Return the attribute that a text is."""
-    return f'{_head(key)}{{"stringValue":{quote(text) if len(text) <= _LONG else _quoted(text)}}}}}'
+    """Return the attribute that a text is, and a comma."""
+    return f'{_heads[key]}{{"stringValue":{quote(text) if len(text) <= _LONG else _quoted(text)}}}}},'
 
 
 def _quoted(text: str) -> str:
@@ -224,15 +216,13 @@ def _quoted(text: str) -> str:
         return quote(text)
 
 
-@lru_cache(4096)
-def _head(key: str) -> str:
-    """Return the JSON of an attribute up to its value."""
-    return f'{{"key":{quote(key)},"value":'
-
-
 def _short(value: object) -> str:
     return value if type(value) is str and len(value) <= MAX_SHORT else cut(text_of(value), MAX_SHORT)
 
 
 def _cut(value: object) -> str:
     return value if type(value) is str and len(value) <= MAX_TEXT else cut(text_of(value), MAX_TEXT)
+
+
+_SPAN_TYPES: Final = {kind: _text(keys.SPAN_TYPE, kind) for kind in keys.SPAN_TYPES}
+"""The attribute of each type of span."""

@@ -35,7 +35,8 @@ class Attributes:
 
     def __init__(self, prefix: str, constants: Mapping[str, object]) -> None:
         self._prefix = prefix
-        self._heads = _Heads(prefix)
+        self._heads = Heads(prefix)
+        self._heads |= dict.fromkeys(RESERVED, "") | {"sample_rate": _head("sample_rate")}
         self._constants = key_values(constants)
         self.constants = ",".join(self._constants.values())
         self._clashing = {key.removeprefix(prefix) for key in constants if key.startswith(prefix)} - RESERVED
@@ -86,11 +87,11 @@ class Texts(dict[str | bool, str]):
         return text
 
 
-class _Heads(dict[str, str]):
-    """The JSON text before a field's value, by the field's key; empty for a key that is not a field."""
+class Heads(dict[str, str]):
+    """The JSON text of a KeyValue before its value, by the attribute's key; `prefix` goes before each key."""
 
-    def __init__(self, prefix: str) -> None:
-        super().__init__(dict.fromkeys(RESERVED, ""), sample_rate=_head("sample_rate"))
+    def __init__(self, prefix: str = "") -> None:
+        super().__init__()
         self._prefix = prefix
 
     def __missing__(self, key: str) -> str:

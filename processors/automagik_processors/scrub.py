@@ -115,6 +115,7 @@ class _Walk:
         self._texts = text
         self._harmless = harmless
         self._known = text.harmless
+        self._is_id = text.is_harmless_id
         self._seen: set[str] = set()
         self._mark = mark
         self._left = MAX_NODES
@@ -122,11 +123,13 @@ class _Walk:
     def fields(self, event: EventDict) -> EventDict:
         """Return the event, or a copy without secrets."""
         changes: dict[Any, tuple[Any, Any]] = {}
+        harmless, known, is_id = self._harmless, self._known, self._is_id
         for key, value in event.items():
-            self._left = MAX_NODES
-            if self._harmless[key] and (type(value) in _NUMBERS or (type(value) is str and hash(value) in self._known)):
+            kind = type(value)
+            if harmless[key] and (kind in _NUMBERS or (kind is str and (hash(value) in known or is_id(value)))):
                 continue
-            if type(value) is list and type(key) is str and key == "spans":
+            self._left = MAX_NODES
+            if kind is list and type(key) is str and key == "spans":
                 new_key, new = key, self._spans(value)
             else:
                 new_key, new = self._pair(key, value, 0)
@@ -145,7 +148,7 @@ class _Walk:
     def value(self, value: Any, depth: int) -> object:  # noqa: ANN401  # whatever a host puts there
         """Return `value`, or a copy without secrets; the mark if it can't be read."""
         kind = type(value)
-        if kind is int or kind is float or kind is bool or value is None:
+        if kind in _NUMBERS:
             return value
         self._left -= 1
         if self._left < 0 or depth > MAX_DEPTH:
@@ -153,6 +156,8 @@ class _Walk:
         try:
             if kind is str:
                 return self._text(value, depth)
+            if kind is dict:
+                return self._dict(value, depth)
             walker = _WALKERS.get(kind) or by_type(_WALKERS, kind, _Walk._other)
             return walker(self, value, depth)
         except Exception:  # noqa: BLE001  # the object's own methods may raise anything
@@ -202,13 +207,13 @@ class _Walk:
 
     def _dict(self, value: dict[Any, Any], depth: int) -> object:
         changes: dict[Any, tuple[Any, Any]] = {}
-        harmless, known, shallow = self._harmless, self._known, depth < MAX_DEPTH
+        harmless, known, is_id, shallow = self._harmless, self._known, self._is_id, depth < MAX_DEPTH
         for key, item in dict.items(value):
             if harmless[key]:
                 kind = type(item)
                 if kind in _NUMBERS:
                     continue
-                if kind is str and shallow and self._left > 0 and hash(item) in known:
+                if kind is str and shallow and self._left > 0 and (hash(item) in known or is_id(item)):
                     self._left -= 1
                     continue
                 new_key, new = key, self.value(item, depth + 1)

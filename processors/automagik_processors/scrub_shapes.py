@@ -111,7 +111,6 @@ _SHORTEST: Final = 15
 _LENGTHS: Final = {".": 58, ":": 44, "AC": 34, "SK": 34}
 """How long a word must be for a literal to mean something that many words hold."""
 
-_HEX: Final = "0123456789abcdef"
 _COMMON: Final = "-0123456789abcdef_.:etaoinshrlumwgypvkjxqz"
 """Characters from common to rare in long words: most of these are ids."""
 
@@ -131,6 +130,8 @@ class Shapes:
                 hinted.setdefault(hint, []).append(pattern)
         self._anywhere = [(hint, patterns) for hint, patterns in hinted.items() if " " in hint or not hint]
         self._always = hinted.get("", [])
+        self.has_own = bool(self._always)
+        """Whether some are not of the default patterns, so that any text may match."""
         # By its rarest character, for few words have any of these, and one look at each of a word's own tells.
         self._in_long_words: dict[str, list[tuple[str, list[str]]]] = {}
         for hint, patterns in hinted.items():
@@ -154,8 +155,6 @@ class Shapes:
 
     def scrub_word(self, text: str) -> str:
         """Return the same for a text that is of letters and digits alone."""
-        if not self._always and not text.strip(_HEX):  # most of these are ids, and no literal is of hex digits alone
-            return text
         called = self._called_by(text, len(text)) + self._always
         return self._without(called, text) if called else text
 

@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from automagik_processors.scrub_keys import SecretKeys
     from automagik_processors.scrub_shapes import Shapes
@@ -21,6 +21,7 @@ _ELEMENT: Final = re.compile(r"<([\w:.-]{1,64})(?:\s[^<>]{0,256})?>(?=[^<])")
 _USERINFO: Final = re.compile(r"(://)(?!git@)[^\s/?#\"'<>]{1,1024}@")
 _PARAMETER: Final = re.compile(r"([?&;](?:sig|signature|key|code|sid|hmac)=)[^\s&;#\"'<>]+", re.IGNORECASE)
 
+_HEX: Final = re.compile("[0-9a-f]{1,64}").fullmatch
 _SHORT: Final = 64  # characters of a text that is remembered, if it is harmless: names, words, types, roles
 _WORD: Final = 15  # characters from which on a word is no word
 _MOST_REMEMBERED: Final = 4_096
@@ -51,6 +52,8 @@ class TextScrubber:
         self._keys = keys
         self._shapes = shapes
         self._mark = mark
+        self.is_harmless_id: Callable[[str], object] = _never if shapes.has_own else _HEX
+        """Returns something true for a text of hex digits: most ids are new, and no shape of ours is of these alone."""
         self.harmless: set[int] = set()
         """Hashes of short texts that were found to hold no secret, some of the last; never the texts themselves."""
 
@@ -61,7 +64,7 @@ class TextScrubber:
 
     def scrub(self, text: str) -> str:
         """Return `text`, or a copy without secrets."""
-        if hash(text) in self.harmless:
+        if hash(text) in self.harmless or self.is_harmless_id(text):
             return text
         if _WORD <= len(text) <= _SHORT and text.isalnum():  # an id, of which each is another, or a secret
             return self._shapes.scrub_word(text)
@@ -137,6 +140,10 @@ class TextScrubber:
             end = text.find("<", found.end())
             if text.startswith(f"</{found[1]}>", end) and self._keys.is_secret(found[1]):
                 yield found.end(), end
+
+
+def _never(_text: str) -> None:
+    """Return nothing: with patterns of one's own, any text may be a secret."""
 
 
 def _value(text: str, place: int, head: str, separator: int) -> tuple[int, int]:
