@@ -61,7 +61,7 @@ def _body(path: Path) -> bytes | None:
     try:
         signal = "logs" if file.read(20).startswith(b'{"resourceLogs"') else "traces"
         segment = RecoveredSegment(file, Envelope(*envelope(signal, {}, "", "")))
-        return body_of([segment]) if segment.events else None
+        return bytes(body_of([segment])) if segment.events else None
     finally:
         file.abandon()
 

@@ -100,8 +100,11 @@ class ChainFormatter(logging.Formatter):
             structlog.DropEvent: The event is not sent.
         """
         level_name = _LEVEL_NAMES.get(level) or _nearest(level)
-        if self._direct is not None and type(name) is str and self._direct.suffices():
-            return self._direct(name, level_name, created, fields)
+        if self._direct is not None and type(name) is str and (encode := self._direct.encoder(name)) is not None:
+            try:
+                return encode(level_name, created, fields)
+            except Exception:  # noqa: BLE001 - a key whose methods raise, or a mapping that is not a dict
+                return encode(level_name, created, self._direct.plain(fields))
         with guard:  # what a processor logs is not sent
             event: Any = _event_dict(name, level_name, created, fields)
             for processor in self._processors:

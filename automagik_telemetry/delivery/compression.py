@@ -15,13 +15,13 @@ _LEVEL = 1
 _GZIP = 16 + zlib.MAX_WBITS
 
 
-def gzip(body: bytes | memoryview) -> bytes:
+def gzip(body: bytes | bytearray) -> bytes:
     """Return the body, compressed."""
     return _compress()(body, _LEVEL, _GZIP)
 
 
 @cache
-def _compress() -> Callable[[bytes | memoryview, int, int], bytes]:
+def _compress() -> Callable[[bytes | bytearray, int, int], bytes]:
     """Return the faster module's `compress`, imported when it is first needed: it takes 700 KiB of memory."""
     try:
         with importing:

@@ -44,6 +44,8 @@ _MAX_SMALL_SEGMENTS: Final = 16
 """Segments, each with open files, from which on one grows to its full size instead of that of a batch."""
 _DISK_RETRY_INTERVAL: Final = 1.0
 """Seconds after which a disk that had no room is tried again."""
+_LINGER: Final = 0.2
+"""Seconds that a full segment waits for others to share its request."""
 _YIELD: Final = 0.002
 """Seconds for which a caller that begins a segment lets a worker run that is far behind."""
 
@@ -102,8 +104,11 @@ class BatchQueue:
             return
         with guard:
             if is_news:  # without the lock, because the worker may have to be started first
+                is_urgent = self._is_half_full()
+                if is_urgent:
+                    self._make_due()
                 self._has_worker = self._wake()
-                if self._taken and self._is_half_full():
+                if is_urgent and self._taken:
                     time.sleep(_YIELD)
             if self._buffered and (self._taken or not self._has_worker):
                 self.write_out()  # no worker does: there is none, or it waits for an answer
@@ -121,7 +126,7 @@ class BatchQueue:
         now = self._clock()
         if self._open is not None:
             self._open.close()
-            self._open.due = now
+            self._open.due = min(self._open.due, now + _LINGER)
         segment = self._new_segment(now)
         if segment is None:
             return "queue_full"
@@ -214,8 +219,13 @@ class BatchQueue:
         """Make everything that was queued until now due."""
         with self._stats.lock:
             self.close()
-            for segment in tuple(self._segments):
-                segment.due = min(segment.due, self._clock())
+            self._make_due()
+
+    def _make_due(self) -> None:
+        now = self._clock()
+        for segment in tuple(self._segments):
+            if segment is not self._open:
+                segment.due = min(segment.due, now)
 
     def close(self) -> None:
         """Close the open segment; the next event begins another."""

@@ -65,9 +65,10 @@ class RecoveredSegment(Segment):
                 self.corrupt += 1
                 in_damage = True
 
-    def content(self) -> bytes:
-        """Return its events, with the separators between them."""
-        return SEPARATOR.join(self._fragments)
+    def copy_events(self, into: bytearray) -> None:
+        """Append its events, each with its separator."""
+        for fragment in self._fragments:
+            into += fragment + SEPARATOR
 
     def close(self) -> None:
         """Do nothing: it takes no events."""

@@ -19,8 +19,9 @@ import mmap
 import os
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from automagik_telemetry.delivery.envelope import SEPARATOR, join
+from automagik_telemetry.delivery.envelope import SEPARATOR
 from automagik_telemetry.delivery.file_map import FileMap
+from automagik_telemetry.delivery.fork_lock import importing
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -118,9 +119,12 @@ class Segment:
         """Bytes of the request that a closed segment is by itself."""
         return self.size - len(SEPARATOR) + len(self.envelope.closing)
 
-    def content(self) -> bytes:
-        """Return the events of a closed segment, with the separators between them."""
-        return self._map[len(self.envelope.head) : self.size - len(SEPARATOR)]
+    def copy_events(self, into: bytearray) -> None:
+        """Append the events of a closed segment, each with its separator."""
+        # A map that is looked at can't be closed, in the child of a fork neither.
+        with importing, memoryview(self._map) as content:
+            into += content[len(self.envelope.head) : self.size - len(SEPARATOR)]
+        into += SEPARATOR
 
     def write_out(self) -> None:
         """Write what was appended to the file of a buffered segment. Raises OSError if the disk refuses."""
@@ -172,7 +176,12 @@ class Segment:
         self._map.close()
 
 
-def body_of(segments: Sequence[Segment]) -> bytes:
+def body_of(segments: Sequence[Segment]) -> bytearray:
     """Return the request body that carries some segments of one envelope."""
     envelope = segments[0].envelope
-    return join(envelope, [segment.content() for segment in segments if segment.events])
+    body = bytearray(envelope.head)
+    for segment in segments:
+        if segment.events:
+            segment.copy_events(body)
+    body[-len(SEPARATOR) :] = envelope.closing
+    return body

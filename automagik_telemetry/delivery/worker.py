@@ -287,7 +287,7 @@ class Worker:
 
         The batch stays whole on disk until all parts are settled; what is sent again then carries the same ids.
         """
-        envelope, fragments = split(body_of(batch))
+        envelope, fragments = split(bytes(body_of(batch)))
         size = self._limits.max_export_batch_size
         if len(fragments) <= size:
             size = max(1, (len(fragments) + 1) // 2)

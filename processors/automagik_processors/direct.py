@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import linecache
 from contextvars import copy_context
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -10,6 +11,7 @@ from structlog.contextvars import get_contextvars
 from automagik_processors.anonymize import Anonymize
 from automagik_processors.context import merge_context
 from automagik_processors.dropped import Dropped
+from automagik_processors.kinds import Count, Duration, Flag, Kind, Measure, Word
 from automagik_processors.otlp import OTLPLogRecord, OTLPSpan, valid_ids
 from automagik_processors.otlp_attributes import Texts, key_value
 from automagik_processors.otlp_values import text_of
@@ -19,6 +21,8 @@ from automagik_processors.timestamps import EARLIEST, LATEST
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    from structlog.typing import EventDict
 
     from automagik_processors.otlp import Encode, Ids, Select
 
@@ -30,8 +34,8 @@ _CHAINS: Final = ([Anonymize, Sample, OTLPSpan], [Anonymize, Sample, OTLPLogReco
 class Direct:
     """Encodes events from their fields, without an event dict between the steps.
 
-    The encoder is the chain's own, and `Anonymize` decides what is sent. Only the loop over the fields is another: it
-    looks for declared fields, and writes each as it is taken.
+    The encoder is the chain's own, and `Anonymize` decides what is sent. Only the loop over the declared fields is
+    another. It is written out as source for each event, see `_source`, because a loop takes twice as long.
     """
 
     def __init__(self, anonymize: Anonymize, otlp: OTLPSpan | OTLPLogRecord, *, merges: bool) -> None:
@@ -40,33 +44,26 @@ class Direct:
         self._merges = merges
         self._encoders: dict[str, Encode] = {}
 
-    def suffices(self) -> bool:
-        """Return whether nothing is bound that would be merged, and nothing reports dropped fields."""
-        return not (self._merges and copy_context() and get_contextvars()) and not self._anonymize.hears()
+    def encoder(self, name: str) -> Encode | None:
+        """Return the encoder of the events of one name; None while events must go step by step.
 
-    def __call__(self, name: str, level: str, timestamp: float, fields: Mapping[str, Any]) -> bytes:
-        """Return the encoded event: UTF-8 without a newline.
-
-        Args:
-            name: The event's name.
-            level: One of `levels.SEVERITIES`.
-            timestamp: Unix time in seconds.
-            fields: The event's fields. Keys that are not declared, and None, are ignored.
+        That is while something is bound that would be merged, or something reports dropped fields. The encoder takes
+        the name of a level, a Unix time in seconds, and fields: exactly a dict, in which keys that are not declared,
+        and None, are ignored.
 
         Raises:
             Dropped: The event is not in the catalogue.
         """
-        encode = self._encoders.get(name)
-        if encode is None:
-            encode = self._encoder(name)
-        if type(fields) is not dict:
-            fields = plain_dict(fields, text_of)
-        try:
-            return encode(level, timestamp, fields)
-        except Exception:  # noqa: BLE001  # a key whose methods raise
-            return encode(level, timestamp, plain_dict(fields, text_of))
+        if (self._merges and copy_context() and get_contextvars()) or self._anonymize.hears():
+            return None
+        return self._encoders.get(name) or self._new_encoder(name)
 
-    def _encoder(self, name: str) -> Encode:
+    @staticmethod
+    def plain(fields: object) -> EventDict:
+        """Return a mapping that misbehaves, or a key of which does, as a plain dict."""
+        return plain_dict(fields, text_of)
+
+    def _new_encoder(self, name: str) -> Encode:
         if name not in self._anonymize.plans:
             raise Dropped("unknown_event")
         encode = self._encoders[name] = self._otlp.encoder(name, self._declared(name), EARLIEST, LATEST)
@@ -75,33 +72,48 @@ class Direct:
     def _declared(self, event: str) -> Select:
         """Return what selects the declared fields of an event, each as its kind takes it."""
         attributes = self._otlp.attributes
-        constants = attributes.constants
-        carried = dict(self._anonymize.carried)
-        steps = [(field, take, Texts(attributes.head(field))) for field, take in self._anonymize.plans[event]]
-        head_of_rate = attributes.head("sample_rate")
+        kinds = self._anonymize.catalogue[event]
+        steps: list[str] = []
+        names: dict[str, Any] = {"own": self._own, "constants": attributes.constants, "key_value": key_value}
+        for number, (field, take) in enumerate(self._anonymize.plans[event]):
+            head = attributes.head(field)
+            names |= {f"take{number}": take, f"texts{number}": Texts(head), f"head{number}": head}
+            text = _TEXTS.get(type(kinds[field]), "key_value(head#, value)").replace("#", str(number))
+            steps.append(_STEP.format(field=field, number=number, text=text, kept=_KEPT.get(field, "")))
+        source = _SOURCE.format(steps="".join(steps))
+        filename = f"<fields of {event}>"
+        linecache.cache[filename] = len(source), None, source.splitlines(keepends=True), filename
+        exec(compile(source, filename, "exec"), names)  # noqa: S102  # made of names of fields, quoted
+        return cast("Select", names["select"])
 
-        def select(fields: Mapping[str, Any]) -> tuple[str, object, object, Ids | None, str]:
-            text, success, duration, ids = "", None, None, None
-            for field, take, texts in steps:
-                if field not in fields or (value := fields[field]) is None:
-                    continue
-                value = take(value)
-                kind = type(value)
-                if kind is str or kind is bool:
-                    text += texts[value]
-                    if field == "success":
-                        success = value
-                elif value is not None:  # a number: too many different ones to remember
-                    text += key_value(texts.head, value)
-                    if field == "duration_ms":
-                        duration = value
-            if "sample_rate" in fields and (rate := carried["sample_rate"](fields["sample_rate"])) is not None:
-                text += key_value(head_of_rate, rate)
-            if "trace_id" in fields or "span_id" in fields or "parent_span_id" in fields:
-                ids = valid_ids(*[carried[key](fields.get(key)) for key in ("trace_id", "span_id", "parent_span_id")])
-            return text + constants if constants else text[:-1], success, duration, ids, ""
+    def _own(self, fields: Mapping[str, Any]) -> tuple[Ids | None, str]:
+        """Return the ids that an event brings, and the text of its sampling rate."""
+        carried = {key: take(fields.get(key)) for key, take in self._anonymize.carried if fields.get(key) is not None}
+        rate = carried.get("sample_rate")
+        text = "" if rate is None else key_value(self._otlp.attributes.head("sample_rate"), rate)
+        return valid_ids(*map(carried.get, ("trace_id", "span_id", "parent_span_id"))), text
 
-        return select
+
+_STEP: Final = """
+    if {field!r} in fields and (value := fields[{field!r}]) is not None and (value := take{number}(value)) is not None:
+        text += {text}{kept}"""
+_KEPT: Final = {"success": "\n        success = value", "duration_ms": "\n        duration = value"}
+# A kind takes values of one type only; words and flags are few enough to remember their text.
+_TEXTS: Final[dict[type[Kind], str]] = {
+    Word: "texts#[value]",
+    Flag: "texts#[value]",
+    Count: """f'{head#}{{"intValue":"{value}"}}}},'""",
+    Duration: """f'{head#}{{"doubleValue":{value!r}}}}},'""",
+    Measure: """f'{head#}{{"doubleValue":{value!r}}}}},'""",
+}
+_SOURCE: Final = """\
+def select(fields):
+    text, success, duration, ids = '', None, None, None{steps}
+    if 'trace_id' in fields or 'span_id' in fields or 'parent_span_id' in fields or 'sample_rate' in fields:
+        ids, rate = own(fields)
+        text += rate
+    return text + constants if constants else text[:-1], success, duration, ids, ''
+"""
 
 
 def direct(processors: Sequence[object]) -> Direct | None:

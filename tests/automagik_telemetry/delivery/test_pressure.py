@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from automagik_telemetry.delivery.exporter import ExportResult
+    from automagik_telemetry.delivery.segment import Segment
 
 
 def files(tmp_path: Path) -> list[Path]:
@@ -114,37 +115,25 @@ def test_threads_never_miscount(tmp_path: Path) -> None:
 
 
 class Interrupted:
-    """A map in which an interrupt comes right after the next write."""
+    """A map in which an interrupt comes right after the next write, and which is the real one from then on."""
 
-    def __init__(self, real: Any, interrupt: Callable[[], None]) -> None:
-        self._real = real
-        self._interrupt: Callable[[], None] | None = interrupt
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._real, name)
-
-    def __getitem__(self, key: slice) -> bytes:
-        return self._real[key]  # type: ignore[no-any-return]  # a map's
-
-    def __setitem__(self, key: slice, value: bytes) -> None:
-        self._real[key] = value
-
-    def __len__(self) -> int:
-        return len(self._real)
+    def __init__(self, segment: Segment, interrupt: Callable[[], None]) -> None:
+        self._segment = segment
+        self._real: Any = segment._map
+        self._interrupt = interrupt
 
     def write(self, line: bytes) -> None:
         """Write, and be interrupted once."""
+        self._segment._map = self._real
         self._real.write(line)
-        interrupt, self._interrupt = self._interrupt, None
-        if interrupt is not None:
-            interrupt()
+        self._interrupt()
 
 
 def interrupt(made: Bench, what: Callable[[], None]) -> None:
     """Have an interrupt come in the next append."""
     segment = made.pipeline.queue._open
     assert segment is not None
-    segment._map = Interrupted(segment._map, what)  # type: ignore[assignment]  # it stands in for the map
+    segment._map = Interrupted(segment, what)  # type: ignore[assignment]  # it stands in for the map
 
 
 def stop() -> None:

@@ -50,7 +50,7 @@ def append(segment: Segment, event: bytes) -> bool:
 
 def content(segment: Segment) -> bytes:
     """Return the body of a closed segment."""
-    return body_of([segment])
+    return bytes(body_of([segment]))
 
 
 def files(spool: Spool) -> list[bytes]:

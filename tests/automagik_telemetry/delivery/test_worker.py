@@ -53,17 +53,18 @@ def test_a_full_batch_is_sent_before_the_delay_is_over(bench: Callable[..., Benc
 
 
 def test_full_segments_share_a_batch(bench: Callable[..., Bench]) -> None:
-    """A full segment is sent at once, with the others that are full by then, as far as a batch has room."""
+    """A full segment is sent soon, with the others that are full by then, as far as a batch has room."""
     made = bench(segment_bytes=1024, max_export_batch_bytes=4096, schedule_delay=5.0)
     made.log(*range(4))
     made.tick()
     assert made.sink.attempts == [], "the first segment is not full"
     made.log(*range(4, 40))
     made.tick()
+    assert made.sink.attempts == []
+    made.pass_time(0.2)
     shared = len(made.sink.attempts[0])
     assert shared % 5 == 0, "a segment holds five"
     assert 1 < shared // 5 <= 4, "a batch holds the bytes of four"
-    made.pass_time(0.0)
     made.pass_time(5.0)
     assert made.sink.accepted == ids(*range(40))
 
