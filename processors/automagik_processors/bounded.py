@@ -70,7 +70,10 @@ class Bounded:
         self._path.add(identity)
         try:
             if kind is dict:
-                return value.copy() if self._fits(value) else self.mapping(value.items())
+                # The copy is looked at, because another thread may go on to fill the dict.
+                if len(value) <= self._nodes and self._fits(copy := value.copy()):
+                    return copy
+                return self.mapping(value.items())
             return self.items(value) if kind is list else by_type(_CONVERTERS, kind, _other)(self, value)
         except Exception:  # noqa: BLE001  # the object's own methods may raise anything
             return self.unknown(value)
@@ -109,7 +112,7 @@ class Bounded:
 
     def _fits(self, held: dict[Any, Any]) -> bool:
         """Count a dict of ASCII texts and numbers that all fit, as most do, and return whether it is one."""
-        if len(held) > self._nodes or not _STR.issuperset(map(type, held)):
+        if not _STR.issuperset(map(type, held)):
             return False
         texts = "".join(held)
         for value in held.values():

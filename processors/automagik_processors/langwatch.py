@@ -82,10 +82,9 @@ class LangWatchTrace:
             spans.insert(0, spans.pop(_root_place(spans)))
         if spans:
             spans[0] = _with_metadata(spans[0], event.get("metadata"))
-        cut = len(listed) - len(spans)
-        if truncated := event.get("truncated_spans"):
-            cut += truncated if type(truncated) is int and 0 < truncated < 2**31 else 0
-        return spans, cut
+        truncated: Any = event.get("truncated_spans")
+        before = truncated if type(truncated) is int and 0 < truncated < 2**31 else 0
+        return spans, before + len(listed) - len(spans)
 
     def _read(self, trace_id: str, span: dict[str, Any], event: EventDict) -> _Span:
         span_id, parent = span.get("span_id"), span.get("parent_span_id")

@@ -37,6 +37,7 @@ _WORDS: Final = (
     ("thread_id", keys.THREAD),
     ("user_id", keys.USER),
 )
+_CONTENT: Final = (("input", keys.INPUT), ("output", keys.OUTPUT))
 
 Ids = tuple[str, str, str | None]
 """Of the trace, the span and its parent."""
@@ -82,8 +83,7 @@ def encode_span(ids: Ids, span: Mapping[str, Any], info: TraceInfo | None = None
     kind = get("type")
     kind = kind if type(kind) is str and kind in keys.SPAN_TYPES else "span"
     attributes = {keys.SPAN_TYPE: _SPAN_TYPES[kind]}
-    if given := get("attributes"):
-        _add_attributes(attributes, given)
+    _add_attributes(attributes, get("attributes"))
     for field, key in _WORDS:
         if (value := get(field)) is not None:
             attributes[key] = _text(key, _short(value))
@@ -93,7 +93,14 @@ def encode_span(ids: Ids, span: Mapping[str, Any], info: TraceInfo | None = None
     if bare:
         attributes[keys.TRUNCATED] = key_value(_heads[keys.TRUNCATED], value=True)
     else:
-        _add_content(attributes, span, info)
+        for field, key in _CONTENT:
+            if (value := get(field)) is not None:
+                attributes[key] = _text(key, typed_value(value))
+        if metadata := get("metadata"):
+            said = metadata if info is None else {**metadata, **info.said}
+            attributes[keys.METADATA] = _text(keys.METADATA, dumps(said))
+        elif info is not None and info.said:
+            attributes[keys.METADATA] = info.metadata
     error = get("error")
     events_and_status = _add_error(attributes, error, end) if error else '"status":{"code":1}'
     return (
@@ -133,16 +140,17 @@ def _add_attributes(attributes: Attributes, given: object) -> None:
 
 def _add_measures(attributes: Attributes, span: Mapping[str, Any], start: int, end: int) -> None:
     """Add times, counts and cost."""
-    times = f'{{"started_at":{start // 1_000_000},"finished_at":{end // 1_000_000}'
-    usage, cost, first = span.get("usage"), span.get("cost"), span.get("first_token_at")
+    get = span.get
+    usage, cost, first = get("usage"), get("cost"), get("first_token_at")
     metrics = _metrics(usage, cost) if usage or cost is not None else {}
+    times = f'"{{\\"started_at\\":{start // 1_000_000},\\"finished_at\\":{end // 1_000_000}'
     if first is not None and (first := _nanoseconds(first)) is not None and first >= start:
-        times += f',"first_token_at":{first // 1_000_000}'
+        times += f',\\"first_token_at\\":{first // 1_000_000}'
         metrics["first_token_ms"] = (first - start) // 1_000_000
-    attributes[keys.TIMESTAMPS] = _text(keys.TIMESTAMPS, times + "}")
+    attributes[keys.TIMESTAMPS] = f'{_heads[keys.TIMESTAMPS]}{{"stringValue":{times}}}"}}}},'
     if metrics:
         _add_metrics(attributes, metrics)
-        if "cost" in metrics and span.get("cost_estimated") is True:
+        if "cost" in metrics and get("cost_estimated") is True:
             attributes[keys.COST_ESTIMATED] = key_value(_heads[keys.COST_ESTIMATED], value=True)
 
 
@@ -169,19 +177,6 @@ def _metrics(usage: Any, cost: Any) -> dict[str, float]:  # noqa: ANN401  # what
     if type(cost) in (int, float) and 0 <= cost < _MOST_TOKENS:
         metrics["cost"] = float(cost)
     return metrics
-
-
-def _add_content(attributes: Attributes, span: Mapping[str, Any], info: TraceInfo | None) -> None:
-    for field, key in (("input", keys.INPUT), ("output", keys.OUTPUT)):
-        value = span.get(field)
-        if value is not None:
-            attributes[key] = _text(key, typed_value(value))
-    metadata = span.get("metadata")
-    if metadata:
-        said = metadata if info is None else {**metadata, **info.said}
-        attributes[keys.METADATA] = _text(keys.METADATA, dumps(said))
-    elif info is not None and info.said:
-        attributes[keys.METADATA] = info.metadata
 
 
 def _exception(failure: Mapping[str, Any]) -> dict[str, str]:
