@@ -87,6 +87,7 @@ class Trap:
         self._passed: set[tuple[CodeType, int]] | None = set() if once else None
 
     def __enter__(self) -> Self:
+        sys._getframe().f_trace_opcodes = True  # or Python 3.12 sends no event of an instruction to any frame
         sys.settrace(self._enter)
         return self
 

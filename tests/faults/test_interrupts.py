@@ -47,8 +47,8 @@ def test_a_call_of_another_kind_is_interrupted(record_property: Record, name: st
 
 @pytest.mark.fault(68)
 def test_a_call_that_completes_a_batch_is_interrupted(record_property: Record) -> None:
-    """At each point of seven calls in a row, with batches of three."""
-    interrupted(record_property, "everywhere('batch')", AUTOMAGIK_TRACE_BATCH_SIZE="3")
+    """At every fourth point of seven calls in a row, with batches of three."""
+    interrupted(record_property, f"everywhere('batch', stride={many(4, 1)})", AUTOMAGIK_TRACE_BATCH_SIZE="3")
 
 
 @pytest.mark.fault(68)
