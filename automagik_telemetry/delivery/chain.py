@@ -100,11 +100,16 @@ class ChainFormatter(logging.Formatter):
             structlog.DropEvent: The event is not sent.
         """
         level_name = _LEVEL_NAMES.get(level) or _nearest(level)
-        if self._direct is not None and type(name) is str and (encode := self._direct.encoder(name)) is not None:
+        event_name, given = (name.get("event"), name) if type(name) is dict else (name, fields)
+        if (
+            self._direct is not None
+            and type(event_name) is str
+            and (encode := self._direct.encoder(event_name)) is not None
+        ):
             try:
-                return encode(level_name, created, fields)
+                return encode(level_name, created, given)
             except Exception:  # noqa: BLE001 - a key whose methods raise, or a mapping that is not a dict
-                return encode(level_name, created, self._direct.plain(fields))
+                return encode(level_name, created, self._direct.plain(given))
         with guard:  # what a processor logs is not sent
             event: Any = _event_dict(name, level_name, created, fields)
             for processor in self._processors:

@@ -92,11 +92,15 @@ class TelemetryCollector:
 
     def log(self, event_dict: dict[str, Any], level: int) -> None:
         """Log an event as structlog has it, at a level of `logging`."""
-        self._sink()
+        sink = self._sink()
         events = self._events
         events.disabled = False  # see `track_event`
-        if events.isEnabledFor(level):
+        if not events.isEnabledFor(level):
+            return
+        if self._needs_record(sink):
             events.handle(event_record(events, level, event_dict, {}))
+        elif level >= sink.level:
+            sink.take(event_dict, level, time.time(), {})
 
     def track_agent_run(self, agent_type: str, framework: str, success: bool, duration_ms: float) -> None:  # noqa: FBT001 - the name and order that applications call it with
         """Log that an agent ran; `duration_ms` in milliseconds."""
