@@ -95,6 +95,8 @@ class _Socket(socket.socket):
 
     def is_ours(self) -> bool:
         """Return whether the descriptor still refers to this socket."""
+        if os.name != "posix":  # where a socket is not a descriptor, and its number not reused for a file
+            return self.fileno() >= 0
         return self.fileno() >= 0 and self._identity is not None and self._identity.is_of(self.fileno())
 
     def close(self) -> None:
@@ -125,7 +127,7 @@ class _SocketStream(httpcore.NetworkStream):
         with contextlib.suppress(httpcore.WriteError):  # as httpcore does: who closed early may have answered before
             self.flush()
         while True:
-            self._wait(select.POLLIN, httpcore.ReadTimeout, httpcore.ReadError)
+            self._wait(httpcore.ReadTimeout, httpcore.ReadError, to_read=True)
             try:
                 return self._socket.recv(max_bytes)
             except BlockingIOError:
@@ -141,7 +143,7 @@ class _SocketStream(httpcore.NetworkStream):
         unsent = memoryview(b"".join(self._unsent))
         self._unsent = []
         while unsent:
-            self._wait(select.POLLOUT, httpcore.WriteTimeout, httpcore.WriteError)
+            self._wait(httpcore.WriteTimeout, httpcore.WriteError, to_read=False)
             try:
                 unsent = unsent[self._socket.send(unsent) :]
             except BlockingIOError:
@@ -149,16 +151,13 @@ class _SocketStream(httpcore.NetworkStream):
             except OSError as error:
                 raise httpcore.WriteError(str(error)) from error
 
-    def _wait(self, event: int, late: type[Exception], lost: type[Exception]) -> None:
+    def _wait(self, late: type[Exception], lost: type[Exception], *, to_read: bool) -> None:
         """Wait until the socket can be read or written."""
         while True:
             left = self._transport.remaining(late)
             if not self._socket.is_ours():
                 raise lost("the application closed the descriptor")
-            poll = select.poll()
-            poll.register(self._socket.fileno(), event)
-            ready = poll.poll(min(left, _MAX_WAIT) * 1000)
-            if ready and self._socket.is_ours():
+            if _is_ready(self._socket, min(left, _MAX_WAIT), to_read=to_read) and self._socket.is_ours():
                 return
 
     def close(self) -> None:
@@ -174,13 +173,18 @@ class _SocketStream(httpcore.NetworkStream):
 
     def get_extra_info(self, info: str) -> Any:  # noqa: ANN401 - httpcore's signature
         if info == "is_readable":  # which an idle connection is only if it was closed, here or there
-            return not self._socket.is_ours() or bool(self._readable_now())
+            return not self._socket.is_ours() or _is_ready(self._socket, 0.0, to_read=True)
         return None
 
-    def _readable_now(self) -> list[Any]:
-        poll = select.poll()
-        poll.register(self._socket.fileno(), select.POLLIN)
-        return poll.poll(0)
+
+def _is_ready(connection: _Socket, timeout: float, *, to_read: bool) -> bool:
+    """Return whether a socket can be read or written, within `timeout` seconds."""
+    if not hasattr(select, "poll"):  # Windows
+        ready = select.select([connection] if to_read else [], [] if to_read else [connection], [], timeout)
+        return any(ready)
+    poll = select.poll()
+    poll.register(connection.fileno(), select.POLLIN if to_read else select.POLLOUT)
+    return bool(poll.poll(timeout * 1000))
 
 
 class _TLSStream(httpcore.NetworkStream):
