@@ -110,7 +110,9 @@ class ChainFormatter(logging.Formatter):
                 return encode(level_name, created, given)
             except Exception:  # noqa: BLE001 - a key whose methods raise, or a mapping that is not a dict
                 return encode(level_name, created, self._direct.plain(given))
-        with guard:  # what a processor logs is not sent
+        with guard:  # what a processor logs is not sent, nor what a signal handler logs while an encoder is made
+            if self._direct is not None and type(event_name) is str:
+                self._direct.prepare(event_name)
             event: Any = _event_dict(name, level_name, created, fields)
             for processor in self._processors:
                 event = processor(None, level_name, event)

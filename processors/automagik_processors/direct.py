@@ -47,7 +47,8 @@ class Direct:
     def encoder(self, name: str) -> Encode | None:
         """Return the encoder of the events of one name; None while events must go step by step.
 
-        That is while something is bound that would be merged, or something reports dropped fields. The encoder takes
+        That is until it is prepared, while something is bound that would be merged, or something reports dropped
+        fields. The encoder takes
         the name of a level, a Unix time in seconds, and fields: exactly a dict, in which keys that are not declared,
         and None, are ignored.
 
@@ -56,18 +57,20 @@ class Direct:
         """
         if (self._merges and copy_context() and get_contextvars()) or self._anonymize.hears():
             return None
-        return self._encoders.get(name) or self._new_encoder(name)
+        encode = self._encoders.get(name)
+        if encode is None and name not in self._anonymize.plans:
+            raise Dropped("unknown_event")
+        return encode
+
+    def prepare(self, name: str) -> None:
+        """Make the encoder of the events of one name, if they are in the catalogue."""
+        if name not in self._encoders and name in self._anonymize.plans:
+            self._encoders[name] = self._otlp.encoder(name, self._declared(name), EARLIEST, LATEST)
 
     @staticmethod
     def plain(fields: object) -> EventDict:
         """Return a mapping that misbehaves, or a key of which does, as a plain dict."""
         return plain_dict(fields, text_of)
-
-    def _new_encoder(self, name: str) -> Encode:
-        if name not in self._anonymize.plans:
-            raise Dropped("unknown_event")
-        encode = self._encoders[name] = self._otlp.encoder(name, self._declared(name), EARLIEST, LATEST)
-        return encode
 
     def _declared(self, event: str) -> Select:
         """Return what selects the declared fields of an event, each as its kind takes it."""

@@ -133,6 +133,7 @@ def run(processors: list[Any], event: Any) -> Any:
 
 def encoded(made: Direct, name: str, level: str, timestamp: float, fields: Any) -> bytes:
     """Return an event encoded in one pass, as a formatter does it."""
+    made.prepare(name)
     encode = made.encoder(name)
     assert encode is not None
     try:
@@ -198,6 +199,8 @@ def test_a_bound_context_needs_the_steps() -> None:
     """Structlog's own variables count, another library's do not, and none for a chain that does not merge."""
     _, merging = chain(OTLPSpan, merge_context)
     _, plain = chain(OTLPSpan)
+    merging.prepare("agent.run")
+    plain.prepare("agent.run")
     assert merging.encoder("agent.run") is not None
     with structlog.contextvars.bound_contextvars(agent_name="simple"):
         assert merging.encoder("agent.run") is None
@@ -211,6 +214,7 @@ def test_reports_of_dropped_fields_need_the_steps() -> None:
     anonymize = Anonymize(CATALOGUE, on_withheld=lambda *_: None, hears=lambda: listens[0])
     made = direct([anonymize, Sample(), OTLPSpan()])
     assert made is not None
+    made.prepare("agent.run")
     assert made.encoder("agent.run") is None
     listens[0] = False
     assert made.encoder("agent.run") is not None
