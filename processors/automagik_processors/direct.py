@@ -81,7 +81,7 @@ class Direct:
         for number, (field, take) in enumerate(self._anonymize.plans[event]):
             head = attributes.head(field)
             names |= {f"take{number}": take, f"texts{number}": Texts(head), f"head{number}": head}
-            text = _TEXTS.get(type(kinds[field]), "key_value(head#, value)").replace("#", str(number))
+            text = _text_of(kinds[field]).replace("#", str(number))
             steps.append(_STEP.format(field=field, number=number, text=text, kept=_KEPT.get(field, "")))
         source = _SOURCE.format(steps="".join(steps))
         filename = f"<fields of {event}>"
@@ -101,6 +101,7 @@ _STEP: Final = """
     if {field!r} in fields and (value := fields[{field!r}]) is not None and (value := take{number}(value)) is not None:
         text += {text}{kept}"""
 _KEPT: Final = {"success": "\n        success = value", "duration_ms": "\n        duration = value"}
+_ANY: Final = "key_value(head#, value)"
 # A kind takes values of one type only; words and flags are few enough to remember their text.
 _TEXTS: Final[dict[type[Kind], str]] = {
     Word: "texts#[value]",
@@ -109,6 +110,16 @@ _TEXTS: Final[dict[type[Kind], str]] = {
     Duration: """f'{head#}{{"doubleValue":{value!r}}}}},'""",
     Measure: """f'{head#}{{"doubleValue":{value!r}}}}},'""",
 }
+_MAX_INT: Final = 2**63 - 1
+
+
+def _text_of(kind: Kind) -> str:
+    """Return the source of the text of a value that this kind has taken."""
+    if type(kind) is Count and kind.maximum > _MAX_INT // 10:  # rounded up, it may not be an integer of OTLP
+        return _ANY
+    return _TEXTS.get(type(kind), _ANY)
+
+
 _SOURCE: Final = """\
 def select(fields):
     text, success, duration, ids = '', None, None, None{steps}

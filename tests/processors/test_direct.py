@@ -249,3 +249,15 @@ def test_no_text_fills_the_memory() -> None:
     texts.clear()
     assert len(texts["x" * 1000]) > 1000
     assert not texts
+
+
+@ENCODERS
+def test_a_count_beyond_64_bits_is_a_string_in_both_ways(encoder: type[OTLPSpan | OTLPLogRecord]) -> None:
+    """OTLP's integers have 64 bits, and an application may declare a larger maximum."""
+    fields = {"tokens": 9_225_000_000_000_000_000}
+    processors, made = chain(encoder)
+    event: Any = {"event": "agent.run", "level": "info", "timestamp": 1.7e9, **fields}
+    for processor in processors:
+        event = processor(None, "info", event)
+    for sent in (event, encoded(made, "agent.run", "info", 1.7e9, fields)):
+        assert b'{"stringValue":"9230000000000000000"}' in sent
