@@ -107,7 +107,23 @@ class _Socket(socket.socket):
             self.detach()
 
 
-class _SocketStream(httpcore.NetworkStream):
+class _Stream(httpcore.NetworkStream):
+    """Stream whose writes are kept until `flush`."""
+
+    def flush(self) -> None:
+        """Send what was written."""
+        raise NotImplementedError
+
+    def start_tls(
+        self,
+        ssl_context: ssl.SSLContext,
+        server_hostname: str | None = None,
+        timeout: float | None = None,  # noqa: ARG002 - see above
+    ) -> httpcore.NetworkStream:
+        return _TLSStream(self, ssl_context, server_hostname)
+
+
+class _SocketStream(_Stream):
     """Reads and writes a socket, until the transport's deadline.
 
     The application may close the descriptor and reuse its number at any time, also while a read waits. So nothing is
@@ -163,14 +179,6 @@ class _SocketStream(httpcore.NetworkStream):
     def close(self) -> None:
         self._socket.close()
 
-    def start_tls(
-        self,
-        ssl_context: ssl.SSLContext,
-        server_hostname: str | None = None,
-        timeout: float | None = None,  # noqa: ARG002 - see above
-    ) -> httpcore.NetworkStream:
-        return _TLSStream(self, ssl_context, server_hostname)
-
     def get_extra_info(self, info: str) -> Any:  # noqa: ANN401 - httpcore's signature
         if info == "is_readable":  # which an idle connection is only if it was closed, here or there
             return not self._socket.is_ours() or _is_ready(self._socket, 0.0, to_read=True)
@@ -187,10 +195,10 @@ def _is_ready(connection: _Socket, timeout: float, *, to_read: bool) -> bool:
     return bool(poll.poll(timeout * 1000))
 
 
-class _TLSStream(httpcore.NetworkStream):
+class _TLSStream(_Stream):
     """TLS over another stream, which may be TLS itself, through a proxy."""
 
-    def __init__(self, inner: _SocketStream | _TLSStream, context: ssl.SSLContext, server_hostname: str | None) -> None:
+    def __init__(self, inner: _Stream, context: ssl.SSLContext, server_hostname: str | None) -> None:
         """Shake hands. Raises httpcore.ConnectError for a certificate that is not to be trusted."""
         self._inner = inner
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
@@ -240,14 +248,6 @@ class _TLSStream(httpcore.NetworkStream):
     def close(self) -> None:
         self._inner.close()
 
-    def start_tls(
-        self,
-        ssl_context: ssl.SSLContext,
-        server_hostname: str | None = None,
-        timeout: float | None = None,  # noqa: ARG002 - see above
-    ) -> httpcore.NetworkStream:
-        return _TLSStream(self, ssl_context, server_hostname)
-
     def get_extra_info(self, info: str) -> Any:  # noqa: ANN401 - httpcore's signature
         return self._tls if info == "ssl_object" else self._inner.get_extra_info(info)
 
@@ -270,7 +270,7 @@ def open_transport(url: str) -> DeadlineTransport:
 
 @lru_cache(maxsize=1)
 def trusted(_file: str | None, _directory: str | None) -> ssl.SSLContext:
-    """Return whom the host trusts, by the environment's word; kept, for it takes half a megabyte and 30 ms to read.
+    """Return whom this machine trusts, by the environment's word; kept, for it takes half a megabyte and 30 ms to read.
 
     `cache_clear` lets it be read anew.
     """
