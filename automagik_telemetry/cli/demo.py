@@ -71,7 +71,7 @@ def command() -> None:
                 console.print(f"[bold]3[/bold]  The same agents behind FastAPI, on {url}:")
                 _send_requests(console, url)
             console.print(
-                "[bold]4[/bold]  `automagik-telemetry flush` ships what processes left on disk when they ended:"
+                "[bold]4[/bold]  `automagik-telemetry flush` sends what processes left on disk when they ended:"
             )
             flushed = _run([sys.executable, "-m", "automagik_telemetry", "flush"], environment)
             console.print(f"     {flushed.stdout.strip() or flushed.stderr.strip()}")

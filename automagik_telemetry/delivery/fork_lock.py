@@ -40,7 +40,7 @@ class _Importing:
 
 
 importing = _Importing()
-"""`with importing:` is for imports that are not at the top of a module."""
+"""`with importing:` is for imports that are not at the top of a module, and for steps that a child could not undo."""
 
 
 def leave() -> None:

@@ -67,7 +67,7 @@ class BatchQueueHandler(logging.Handler):
         """Make the handler of the sink `name`.
 
         `verify` raises ValueError for a chain that can't serve the sink; `pipeline` builds the machinery at the first
-        event, to which `permitted` says before each shipment whether what is queued may still leave.
+        event, to which `permitted` says before each request whether what is queued may still be sent.
         """
         super().__init__()
         # So that a configuration file may say OFF: this is the name of the number, as `logging` wants it.
@@ -104,7 +104,7 @@ class BatchQueueHandler(logging.Handler):
     def handle(self, record: logging.LogRecord) -> bool:
         """Encode and queue the record if the filters let it through.
 
-        Without a lock, for the queue needs none. This is the hot path of every event.
+        Without the handler's lock, for the queue has its own. This is the hot path of every event.
         """
         if self.filters:
             passed = self.filter(record)
@@ -169,14 +169,14 @@ class BatchQueueHandler(logging.Handler):
 
     @_unwinding
     def resume(self) -> None:
-        """Ship in the background what earlier processes left, if anything. Raises nothing."""
+        """Send in the background what earlier processes left, if anything. Raises nothing."""
         if self.level < OFF:
             with contextlib.suppress(Exception):
                 (self._pipeline or self._start()).resume()
 
     @_unwinding
     def force_flush(self, timeout: float = 30.0) -> bool:
-        """Ship all that is queued here, or was left by earlier processes; whether all was settled in `timeout` s."""
+        """Send all that is queued here, or was left by earlier processes; whether all was settled in `timeout` s."""
         if self.level >= OFF:
             return True
         if guard.busy:  # a signal handler that interrupts a logging call, which may hold what a flush would wait for
@@ -192,7 +192,7 @@ class BatchQueueHandler(logging.Handler):
 
     @_unwinding
     def metrics(self) -> dict[str, Any]:
-        """Return the sink's account; see `Pipeline.metrics`."""
+        """Return the sink's delivery stats; see `Pipeline.metrics`."""
         if self._pipeline is not None:
             return self._pipeline.metrics()
         tracer = delivery_metrics(self.stats.own(), self.stats.recovered(), Pending(), None)
@@ -231,7 +231,7 @@ class BatchQueueHandler(logging.Handler):
         self.stats.drop("processor_error")
         if not self._warned:
             self._warned = True
-            with contextlib.suppress(Exception):  # of the host's own handlers
+            with contextlib.suppress(Exception):  # of the application's own handlers
                 logger.warning("sink %s dropped an event: %s; more are only counted", self.sink, type(error).__name__)
 
     def after_fork_in_child(self) -> None:

@@ -40,7 +40,7 @@ _NAME_BYTES: Final = 40
 _COUNTER_BYTES: Final = _NAME_BYTES + 8
 _MAX_COUNTERS: Final = 48
 _STATE: Final = _COUNTERS + _MAX_COUNTERS * _COUNTER_BYTES  # byte
-DELIVERED: Final = "delivered"
+_DELIVERED: Final = "delivered"
 _DROPPED: Final = "dropped."
 _RECORDED: Final = "recorded."
 _OTHER: Final = "other"
@@ -83,6 +83,14 @@ class Counts(NamedTuple):
 
     delivered: int
     dropped: dict[str, int]
+
+
+class Pending(NamedTuple):
+    """Undelivered events of this process, of others, and their bytes."""
+
+    own: int = 0
+    recovered: int = 0
+    bytes: int = 0
 
 
 class Page:
@@ -300,7 +308,7 @@ class DeliveryStats:
     def _counted(self) -> Counts:
         now = {name: count - self._page.before.get(name, 0) for name, count in self._page.counters().items()}
         dropped = {name.removeprefix(_DROPPED): count for name, count in now.items() if name.startswith(_DROPPED)}
-        return Counts(now.get(DELIVERED, 0), dropped)
+        return Counts(now.get(_DELIVERED, 0), dropped)
 
     def unlock(self) -> None:
         """Let go of the lock if an interrupt has left it taken by this thread."""
@@ -326,7 +334,7 @@ class DeliveryStats:
 def _flat(counts: Counts) -> Iterator[tuple[str, int]]:
     """Yield the counters that are not 0, by their names on a page."""
     if counts.delivered:
-        yield DELIVERED, counts.delivered
+        yield _DELIVERED, counts.delivered
     for reason, count in counts.dropped.items():
         if count:
             yield _DROPPED + reason, count
@@ -350,7 +358,7 @@ def totals_of(pages: Iterator[bytes]) -> Totals:
     state = max(states, key=lambda each: each["at"], default=_NO_STATE)
     successes = [each["last_success"] for each in states if each["last_success"] is not None]
     return Totals(
-        counters[DELIVERED],
+        counters[_DELIVERED],
         _without_prefix(_DROPPED, counters),
         _without_prefix(_RECORDED, counters),
         {**state, "last_success": max(successes, default=None)},
@@ -374,14 +382,6 @@ def _state_of(page: bytes) -> WorkerState:
     if not isinstance(found, dict) or not all(isinstance(found.get(key), kind) for key, kind in _STATE_KINDS.items()):
         return _NO_STATE
     return cast("WorkerState", {key: found[key] for key in _STATE_KINDS})
-
-
-class Pending(NamedTuple):
-    """Undelivered events of this process, of others, and their bytes."""
-
-    own: int = 0
-    recovered: int = 0
-    bytes: int = 0
 
 
 def delivery_metrics(own: Counts, recovered: Counts, pending: Pending, storage: str | None) -> dict[str, Any]:

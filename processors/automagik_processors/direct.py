@@ -35,7 +35,7 @@ class Direct:
     """Encodes events from their fields, without an event dict between the steps.
 
     The encoder is the chain's own, and `Anonymize` decides what is sent. Only the loop over the declared fields is
-    another. It is written out as source for each event, see `_source`, because a loop takes twice as long.
+    another. It is written out as source for each event, see `_SOURCE`, because a loop takes twice as long.
     """
 
     def __init__(self, anonymize: Anonymize, otlp: OTLPSpan | OTLPLogRecord, *, merges: bool) -> None:
@@ -48,9 +48,8 @@ class Direct:
         """Return the encoder of the events of one name; None while events must go step by step.
 
         That is until it is prepared, while something is bound that would be merged, or something reports dropped
-        fields. The encoder takes
-        the name of a level, a Unix time in seconds, and fields: exactly a dict, in which keys that are not declared,
-        and None, are ignored.
+        fields. The encoder takes the name of a level, a Unix time in seconds, and fields: exactly a dict, in which
+        keys that are not declared, and None, are ignored.
 
         Raises:
             Dropped: The event is not in the catalogue.
