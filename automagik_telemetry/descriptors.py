@@ -83,13 +83,20 @@ class Descriptor:
 
 @contextlib.contextmanager
 def standard_descriptors_kept() -> Iterator[None]:
-    """Keep what is opened inside from getting a descriptor from 0 to 2: the null device stands in for closed ones."""
-    fillers: list[int] = []
-    try:
+    """Keep what is opened inside from getting a descriptor from 0 to 2: a placeholder stands in for closed ones.
+
+    The application may put a file of its own there meanwhile, which then stays.
+    """
+    with contextlib.ExitStack() as placeholders:
         for number in range(_STANDARD):
             if Identity.of(number) is None:
-                fillers += (os.open(os.devnull, os.O_RDWR | getattr(os, "O_CLOEXEC", 0)),)
+                placeholders.callback(Descriptor(_open_placeholder()).close)
         yield
-    finally:
-        for filler in fillers:
-            os.close(filler)
+
+
+def _open_placeholder() -> int:
+    """Open an empty file that nothing else refers to; the null device where the system has no files in memory."""
+    # As the null device, it could not be told from the one that a daemon puts on its standard input.
+    with contextlib.suppress(AttributeError, OSError):
+        return os.memfd_create("automagik-telemetry")
+    return os.open(os.devnull, os.O_RDWR | getattr(os, "O_CLOEXEC", 0))

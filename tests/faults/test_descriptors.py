@@ -155,6 +155,28 @@ with open({str(report)!r}, "w") as file:
     assert sorted(endpoint.accepted) == sorted(sent(*range(7)))
 
 
+@pytest.mark.fault(69)
+@pytest.mark.parametrize("target", [os.devnull, "own"])
+def test_an_application_takes_over_a_standard_descriptor_that_is_kept_free(tmp_path: Path, target: str) -> None:
+    """What it puts on 0 to 2 in the very moment in which we open a file stays open, the null device too."""
+    target = str(tmp_path / target)  # an absolute path stays as it is
+    report = tmp_path / "report"
+    code = f"""
+import os
+from automagik_telemetry.descriptors import standard_descriptors_kept
+os.closerange(0, 3)
+with standard_descriptors_kept():
+    own = os.open({target!r}, os.O_RDWR | os.O_CREAT)
+    for number in range(3):
+        os.dup2(own, number)
+same = [os.path.samestat(os.fstat(number), os.stat({target!r})) for number in range(3)]
+with open({str(report)!r}, "w") as file:
+    print(same, own > 2, file=file)
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=PATIENCE)
+    assert report.read_text() == "[True, True, True] True\n"
+
+
 @pytest.mark.fault(71)
 @pytest.mark.parametrize("size", [0, 100])
 def test_a_buffered_queue_file_is_truncated(size: int) -> None:
