@@ -6,7 +6,7 @@ import contextlib
 import os
 import stat
 
-from automagik_telemetry.descriptors import Descriptor, standard_descriptors_kept
+from automagik_telemetry.descriptors import Descriptor, Identity, standard_descriptors_kept
 
 
 class UnsafeDirectoryError(OSError):
@@ -34,7 +34,9 @@ def open_private(path: str, flags: int) -> Descriptor:
     """Open a file of ours with `flags` and return its descriptor; a new one gets 0600. Raises OSError if not ours."""
     flags |= getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
     with standard_descriptors_kept():
-        descriptor = Descriptor(os.open(path, flags, 0o600))
+        number = os.open(path, flags, 0o600)
+    # Another process, which takes over what is left, may have removed it.
+    descriptor = Descriptor(number, Identity.of_unlinked(number) or Identity.of(path))
     status = os.fstat(descriptor.number)
     if not stat.S_ISREG(status.st_mode) or (os.name == "posix" and not _ours_alone(status)):
         descriptor.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import mmap
 import os
 import sys
@@ -25,23 +26,22 @@ class FileMap(mmap.mmap):
     collected. Where that number belongs to the application by then, the map is never freed.
     """
 
-    _duplicate: Descriptor | None = None
+    _duplicate = Descriptor(-1, None)
 
-    def __new__(cls, descriptor: int, length: int) -> Self:
+    def __new__(cls, descriptor: Descriptor, length: int) -> Self:
         """Map the file.
 
-        Raises OSError if the file can't be mapped.
+        Raises OSError if the file can't be mapped, or the application took the descriptor over meanwhile.
         """
         if sys.version_info >= (3, 13):
-            return super().__new__(cls, descriptor, length, trackfd=False)
-        identity = Identity.of(descriptor)
-        with standard_descriptors_kept():
-            os.close(likely := os.dup(descriptor))  # the map's duplicate gets the lowest free number, too
-            made = super().__new__(cls, descriptor, length)
-        for number in chain([likely], _open_descriptors()):
-            if number != descriptor and Identity.of(number) == identity:
-                made._duplicate = Descriptor(number)
-                break
+            made = super().__new__(cls, descriptor.number, length, trackfd=False)
+        else:
+            with standard_descriptors_kept():
+                likely = os.dup(descriptor.number)  # the map's duplicate gets the lowest free number, too
+                Descriptor(likely, descriptor.identity).close()
+                made = super().__new__(cls, descriptor.number, length)
+            made._duplicate = _duplicate_of(descriptor, likely)
+        descriptor.check()
         return made
 
     def close(self) -> None:
@@ -52,12 +52,20 @@ class FileMap(mmap.mmap):
             _keep_forever(self)
 
     def _may_close(self) -> bool:
-        return self._duplicate is None or self.closed or self._duplicate.is_ours()
+        return sys.version_info >= (3, 13) or self.closed or self._duplicate.is_ours()
 
     def __del__(self) -> None:
         """Keep a map that can't be freed."""
         if not self._may_close():
             _keep_forever(self)
+
+
+def _duplicate_of(descriptor: Descriptor, likely: int) -> Descriptor:
+    """Return the duplicate that a map has just made, perhaps with the `likely` number. Raises OSError."""
+    for number in chain([likely], _open_descriptors()):
+        if number != descriptor.number and Identity.of(number) == descriptor.identity:
+            return Descriptor(number, descriptor.identity)
+    raise OSError(errno.EBADF, "the duplicate was closed by the application")
 
 
 def _open_descriptors() -> Iterator[int]:

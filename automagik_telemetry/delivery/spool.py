@@ -55,11 +55,11 @@ class HeldFile:
         held.add(path)
 
     @property
-    def descriptor(self) -> int:
+    def descriptor(self) -> Descriptor:
         """The descriptor; a new one if the application closed it. Raises OSError if there can't be one."""
         if not self._descriptor.is_ours():
             self._descriptor = self._opened_again()
-        return self._descriptor.number
+        return self._descriptor
 
     def _opened_again(self) -> Descriptor:
         descriptor = open_private(self.path, os.O_RDWR)
@@ -68,7 +68,7 @@ class HeldFile:
         except OSError:
             descriptor.close()
             raise
-        if not descriptor.is_same_file(self._descriptor):
+        if descriptor.identity != self._descriptor.identity:
             descriptor.close()
             raise OSError(errno.ESTALE, "another file has this name")
         return descriptor
@@ -84,7 +84,7 @@ class HeldFile:
 
     def read(self, size: int) -> bytes:
         """Return the first `size` bytes. Raises OSError."""
-        return os.pread(self.descriptor, size, 0)
+        return os.pread(self.descriptor.number, size, 0)
 
     def events(self) -> int:
         """Return the number of events in a segment's file. Raises OSError."""
@@ -93,7 +93,7 @@ class HeldFile:
     def write(self, data: bytes, offset: int) -> None:
         """Write all of `data`. Raises OSError."""
         while data:
-            written = os.pwrite(self.descriptor, data, offset)
+            written = os.pwrite(self.descriptor.number, data, offset)
             data, offset = data[written:], offset + written
 
     def preallocate(self, size: int) -> bool:
@@ -103,12 +103,11 @@ class HeldFile:
         are also mapped together, while any other costs a fault of 5 us; not in one go, because what is cached as one
         and does not fit into a table of pages is mapped page by page. Raises OSError if there is no room.
         """
-        descriptor = self.descriptor
         if hasattr(os, "posix_fallocate"):
-            os.posix_fallocate(descriptor, 0, size)
+            os.posix_fallocate(self.descriptor.number, 0, size)
         for start in range(0, size, _CHUNK):
-            os.pwrite(descriptor, _ZEROS[: size - start], start)
-        return os.fstat(descriptor).st_blocks * _BLOCK >= size
+            self.write(_ZEROS[: size - start], start)
+        return os.lstat(self.path).st_blocks * _BLOCK >= size
 
     def truncate(self, size: int) -> None:
         """Cut the file to `size` bytes. Raises OSError."""
@@ -119,12 +118,11 @@ class HeldFile:
 
         Raises OSError.
         """
-        descriptor = self.descriptor
-        size = os.fstat(descriptor).st_size
-        used = len(os.pread(descriptor, size, 0).rstrip(b"\0"))
+        size = os.lstat(self.path).st_size
+        used = len(self.read(size).rstrip(b"\0"))
         if used < size:
-            os.ftruncate(descriptor, used)
-        return os.fstat(descriptor).st_blocks * _BLOCK
+            self.truncate(used)
+        return os.lstat(self.path).st_blocks * _BLOCK
 
     def defer(self, until: float) -> None:
         """Keep `until` (Unix seconds) with the file, as its modification time."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import select
 import socket
@@ -20,6 +21,7 @@ from automagik_telemetry.descriptors import Identity, standard_descriptors_kept
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+    from typing import Self
 
 _T = TypeVar("_T")
 _MAX_WAIT = 0.1  # seconds between looks at the descriptor
@@ -69,14 +71,9 @@ class _DeadlineBackend(httpcore.NetworkBackend):
         # Each address has a fair share of the time, so that one that never answers does not take the others' too.
         for waiting, (family, kind, protocol, _, address) in zip(range(len(found), 0, -1), found, strict=True):
             share = self._transport.remaining(httpcore.ConnectTimeout) / waiting
-            with standard_descriptors_kept():
-                connection = _Socket(family, kind, protocol)
             try:
-                connection.settimeout(share)
-                connection.connect(address)
-                connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                connection = _Socket.connected((family, kind, protocol), address, share)
             except OSError as error:
-                connection.close()
                 if waiting == 1:
                     late = isinstance(error, TimeoutError)
                     raise (httpcore.ConnectTimeout if late else httpcore.ConnectError)(str(error)) from error
@@ -92,6 +89,31 @@ class _Socket(socket.socket):
     def __init__(self, *arguments: Any) -> None:  # noqa: ANN401 - socket's
         super().__init__(*arguments)
         self._identity = Identity.of(self.fileno())
+
+    @classmethod
+    def connected(cls, kind: tuple[int, int, int], address: Any, timeout: float) -> Self:  # noqa: ANN401 - socket's
+        """Return a socket with a connection. Raises OSError, a TimeoutError after `timeout` seconds."""
+        with standard_descriptors_kept():
+            made = cls(*kind)
+        try:
+            made._check_new()
+            made.settimeout(timeout)
+            made.connect(address)
+            made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        except OSError:
+            made.close()
+            raise
+        return made
+
+    def _check_new(self) -> None:
+        """Raise OSError if the application had put a file of its own there before the identity was asked for."""
+        try:
+            self.getpeername()
+        except OSError as error:
+            if error.errno == errno.ENOTCONN and self.is_ours():
+                return
+        self._identity = None
+        raise OSError(errno.EBADF, "the descriptor was closed by the application")
 
     def is_ours(self) -> bool:
         """Return whether the descriptor still refers to this socket."""

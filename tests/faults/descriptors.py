@@ -12,7 +12,7 @@ import socket
 import sys
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import daemon
 
@@ -29,9 +29,23 @@ GREETING = b"from the other side"
 MAX_ROUNDS = 16
 
 
+_list_directory = os.listdir
+_listing = threading.RLock()
+
+
+def _listdir_alone(path: str) -> list[str]:
+    """List a directory while no number is taken over: the C library closes the directory's by number."""
+    with _listing:
+        return _list_directory(path)
+
+
+os.listdir = cast("Any", _listdir_alone)
+os.register_at_fork(before=_listing.acquire, after_in_parent=_listing.release, after_in_child=_listing.release)
+
+
 def numbers_in_use() -> set[int]:
     """Return the descriptors of this process."""
-    found = set(map(int, os.listdir("/proc/self/fd")))  # noqa: PTH208 - the names are numbers
+    found = set(map(int, _list_directory("/proc/self/fd")))
     return {number for number in found if _is_open(number)}  # one was that of the folder
 
 
@@ -231,11 +245,15 @@ class Program:
             self.report = self.own.add(os.dup(1))
         self.prepare()
         if closing.startswith("daemon"):
-            _become_a_daemon(self.own, self._folder, detach=closing == "daemon, detached")
+            with _listing:
+                _become_a_daemon(self.own, self._folder, detach=closing == "daemon, detached")
             rounds: Iterator[None] = iter([None])
         else:
             rounds = getattr(Closing(self.own, before), closing)()
-        for _ in rounds:
+        while True:
+            with _listing:
+                if next(rounds, self) is self:
+                    break
             self.work()
             self._tracing.flush(0.5 if self._state == "waiting" else 5.0)
             self.work()

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import socket
 import subprocess
 import sys
+import time
 from itertools import combinations
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import httpx
 import pytest
 
+from automagik_telemetry import descriptors
+from automagik_telemetry.private_files import open_private
+from automagik_telemetry.sinks.transport import open_transport
 from tests.faults.process import PRELUDE, deliver, environ, run, sent, start
 from tests.faults.server import PATIENCE, Endpoint, black_hole, reply
 
@@ -175,6 +182,53 @@ with open({str(report)!r}, "w") as file:
 """
     subprocess.run([sys.executable, "-c", code], check=True, timeout=PATIENCE)
     assert report.read_text() == "[True, True, True] True\n"
+
+
+def _open_file(folder: Path) -> None:
+    with pytest.raises(OSError, match="closed by the application"):
+        open_private(str(folder / "of ours"), os.O_RDWR | os.O_CREAT)
+
+
+def _open_placeholder(_folder: Path) -> None:
+    descriptors._open_placeholder().close()
+
+
+def _connect(_folder: Path) -> None:
+    transport = open_transport("http://127.0.0.1:9")
+    transport.deadline = time.monotonic() + PATIENCE
+    with pytest.raises(httpx.ConnectError, match="closed by the application"):
+        transport.handle_request(httpx.Request("GET", "http://127.0.0.1:9"))
+    transport.close()
+
+
+@pytest.mark.fault(69)
+@pytest.mark.parametrize("own", ["file", "socket"])
+@pytest.mark.parametrize(
+    "opens", [(os, "open", _open_file), (os, "memfd_create", _open_placeholder), (socket.socket, "__init__", _connect)]
+)
+def test_an_application_takes_over_a_number_the_moment_that_it_is_opened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, own: str, opens: tuple[Any, str, Callable[[Path], None]]
+) -> None:
+    """What it puts there before we could look at it stays open."""
+    module, function, open_ours = opens
+    original = getattr(module, function)
+    numbers: list[int] = []
+
+    def take_over(*arguments: Any, **options: Any) -> Any:
+        result = original(*arguments, **options)
+        numbers.append(arguments[0].fileno() if result is None else result)
+        os.dup2(held.fileno(), numbers[-1])
+        return result
+
+    with contextlib.ExitStack() as stack:
+        pair = [stack.enter_context(side) for side in socket.socketpair()]
+        held = pair[0] if own == "socket" else stack.enter_context((tmp_path / "own").open("w"))
+        with monkeypatch.context() as patch:
+            patch.setattr(module, function, take_over)
+            open_ours(tmp_path)
+        assert len(numbers) == 1
+        assert os.path.sameopenfile(numbers[0], held.fileno())
+        os.close(numbers[0])
 
 
 @pytest.mark.fault(71)

@@ -45,8 +45,8 @@ def read(tmp_path: Path) -> Read:
     file = Spool(str(tmp_path / "state" / "queue")).create()
 
     def read_back(content: bytes, envelope: Envelope = ENVELOPE) -> RecoveredSegment:
-        os.ftruncate(file.descriptor, 0)
-        os.pwrite(file.descriptor, content, 0)
+        os.ftruncate(file.descriptor.number, 0)
+        os.pwrite(file.descriptor.number, content, 0)
         return RecoveredSegment(file, envelope)
 
     return read_back

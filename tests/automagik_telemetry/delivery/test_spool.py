@@ -103,7 +103,9 @@ def test_a_child_that_holds_the_descriptor_does_not_hold_the_lock(spool: Spool) 
     file = spool.create()
     (name,) = spool.names()
     code = "import sys; sys.stdin.read()"
-    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, pass_fds=[file.descriptor]) as child:
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, pass_fds=[file.descriptor.number]
+    ) as child:
         file.close()
         assert Spool(spool.directory).adopt(name) is not None
         child.communicate()
