@@ -9,20 +9,20 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from automagik_telemetry.delivery.fork_lock import importing
-from automagik_telemetry.logging_config import ConfigurationError
+from automagik_telemetry._fork_lock import importing
+from automagik_telemetry._version import __version__
+from automagik_telemetry.handlers._dictconfig import ConfigurationError
 from automagik_telemetry.manager import TracingManager, configure, get_tracing_manager
-from automagik_telemetry.version import __version__
 
 if TYPE_CHECKING:
-    from automagik_telemetry.delivery.chain import ChainFormatter
-    from automagik_telemetry.delivery.handler import BatchQueueHandler
-    from automagik_telemetry.integrations.structlog_chain import emit_event
-    from automagik_telemetry.sinks.langwatch import langwatch_handler
+    from automagik_telemetry.events._allowlist import declare
+    from automagik_telemetry.handlers.formatter import ChainFormatter
+    from automagik_telemetry.handlers.handler import BatchQueueHandler
+    from automagik_telemetry.integrations.structlog import emit_event
+    from automagik_telemetry.sinks._sample import sample
+    from automagik_telemetry.sinks.langwatch.handler import langwatch_handler
+    from automagik_telemetry.sinks.processors import anonymize
     from automagik_telemetry.sinks.telemetry import otlp, telemetry_handler
-    from automagik_telemetry.telemetry.anonymize import anonymize
-    from automagik_telemetry.telemetry.sample import sample
-    from automagik_telemetry.telemetry.vocabulary import declare
 
 __all__ = [
     "BatchQueueHandler",
@@ -42,14 +42,14 @@ __all__ = [
 ]
 
 _MODULES = {
-    "BatchQueueHandler": "delivery.handler",
-    "ChainFormatter": "delivery.chain",
-    "anonymize": "telemetry.anonymize",
-    "declare": "telemetry.vocabulary",
-    "emit_event": "integrations.structlog_chain",
-    "langwatch_handler": "sinks.langwatch",
+    "BatchQueueHandler": "handlers.handler",
+    "ChainFormatter": "handlers.formatter",
+    "anonymize": "sinks.processors",
+    "declare": "events._allowlist",
+    "emit_event": "integrations.structlog",
+    "langwatch_handler": "sinks.langwatch.handler",
     "otlp": "sinks.telemetry",
-    "sample": "telemetry.sample",
+    "sample": "sinks._sample",
     "telemetry_handler": "sinks.telemetry",
 }
 """Where the names are that an application may never need: a module is imported when its name is first asked for."""

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from automagik_telemetry.automagik_agents import trace_async_cli_command, trace_cli_command
+from automagik_telemetry.compat.automagik_agents import trace_async_cli_command, trace_cli_command
 
 __all__ = ["trace_async_cli_command", "trace_cli_command"]

@@ -9,17 +9,19 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from automagik_telemetry import consent, host, logging_config
-from automagik_telemetry.delivery.fork_lock import importing
+from automagik_telemetry._fork_lock import importing
+from automagik_telemetry.consent import decision
+from automagik_telemetry.handlers import _dictconfig as dictconfig
+from automagik_telemetry.handlers import _loggers as loggers
+from automagik_telemetry.handlers._structlog import configure_structlog
 from automagik_telemetry.settings import OFF, Settings
-from automagik_telemetry.structlog_setup import configure_structlog
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from automagik_telemetry.delivery.handler import BatchQueueHandler
-    from automagik_telemetry.observability.manager import ObservabilityManager
-    from automagik_telemetry.telemetry.collector import TelemetryCollector
+    from automagik_telemetry.events.facade import TelemetryCollector
+    from automagik_telemetry.handlers.handler import BatchQueueHandler
+    from automagik_telemetry.tracing.manager import ObservabilityManager
 
 
 class TracingManager:
@@ -28,10 +30,10 @@ class TracingManager:
     def __init__(self) -> None:
         """Read the environment, and attach the sinks if anything may leave. Raises ConfigurationError."""
         settings = Settings.from_environ()
-        self._logger = logging.getLogger(host.LOGGER)
-        self.consent = consent.decide_telemetry(settings)
+        self._logger = logging.getLogger(loggers.LOGGER)
+        self.consent = decision.decide_telemetry(settings)
         self.telemetry: TelemetryCollector | None = None
-        observed = consent.decide_observability(settings).given
+        observed = decision.decide_observability(settings).given
         found = _sinks(settings, telemetry=self.consent.given, traces=observed)
         self.observability = _observability(settings, found) if observed else None
         if self.observability is None:
@@ -39,44 +41,44 @@ class TracingManager:
         if self.consent.given:
             if "telemetry" in found:
                 # A process that sends no usage need not import this.
-                from automagik_telemetry.telemetry.collector import TelemetryCollector  # noqa: PLC0415 - see above
+                from automagik_telemetry.events.facade import TelemetryCollector  # noqa: PLC0415 - see above
 
                 self._handler = found["telemetry"]
                 self.telemetry = TelemetryCollector(self._sink)
             else:
-                self.consent = consent.Consent(OFF, "the logging configuration has no telemetry sink")
+                self.consent = decision.Consent(OFF, "the logging configuration has no telemetry sink")
         self.config = settings._replace(telemetry_enabled=self.consent.given)
 
     def flush(self, timeout: float = 30.0) -> bool:
         """Ship all that is queued; whether all was settled within `timeout` seconds."""
         deadline = time.monotonic() + timeout
-        settled = [sink.force_flush(max(0.0, deadline - time.monotonic())) for sink in host.sinks().values()]
+        settled = [sink.force_flush(max(0.0, deadline - time.monotonic())) for sink in loggers.sinks().values()]
         if self.observability is not None:
             settled.append(self.observability.flush(max(0.0, deadline - time.monotonic())))
         return all(settled)
 
     def shutdown(self) -> None:
         """Stop shipping; what is queued waits on disk for the next process. The next event starts it again."""
-        for sink in host.sinks().values():
+        for sink in loggers.sinks().values():
             sink.close()
         if self.observability is not None:
             self.observability.shutdown()
 
     def hold_back(self, rule: str) -> None:
         """Send and record no usage in this process from now on, for the reason that `rule` gives."""
-        for sink in host.sinks().values():
+        for sink in loggers.sinks().values():
             if not sink.for_traces:
                 sink.setLevel(OFF)
-        self.consent = consent.Consent(OFF, rule)
+        self.consent = decision.Consent(OFF, rule)
         self.telemetry = None
         self.config = self.config._replace(telemetry_enabled=False)
 
     def _sink(self) -> BatchQueueHandler:
         """Return the telemetry sink; attach it again if the host's own configuration has removed it."""
         if self._handler not in self._logger.handlers:
-            found = host.sinks().get("telemetry")
+            found = loggers.sinks().get("telemetry")
             if found is None:
-                host.attach([self._handler])
+                loggers.attach([self._handler])
             else:
                 self._handler = found
         return self._handler
@@ -105,14 +107,14 @@ def configure(path: str | os.PathLike[str] | None = None) -> TracingManager:
     """
     global _manager  # noqa: PLW0603 - see `get_tracing_manager`
     with importing:
-        builder = logging_config.builder_of(path, Settings.from_environ())
+        builder = dictconfig.builder_of(path, Settings.from_environ())
         for name in builder.names():
             builder.handler(name)
         with _lock:
-            before = host.sinks().values()
-            host.reset_own_loggers()
+            before = loggers.sinks().values()
+            loggers.reset_own_loggers()
             builder.configure_loggers()
-            after = host.sinks().values()
+            after = loggers.sinks().values()
             for sink in before:
                 if sink not in after:
                     sink.close()
@@ -125,34 +127,34 @@ def _sinks(settings: Settings, *, telemetry: bool, traces: bool) -> dict[str, Ba
     """Return the sinks that are attached; else attach those of logging.yaml that may send, and nothing else in it."""
     if not telemetry and not traces:
         return {}
-    if found := host.sinks():
+    if found := loggers.sinks():
         return found
-    builder = logging_config.builder_of(None, settings)
+    builder = dictconfig.builder_of(None, settings)
     built = [handler for name in builder.names() if (handler := builder.sink(name)) is not None]
-    host.attach([sink for sink in built if (traces if sink.for_traces else telemetry)])
-    return host.sinks()
+    loggers.attach([sink for sink in built if (traces if sink.for_traces else telemetry)])
+    return loggers.sinks()
 
 
 def _observability(settings: Settings, found: Mapping[str, BatchQueueHandler]) -> ObservabilityManager | None:
     """Return the manager of all providers that are configured; None if there are none."""
     # A process that traces nothing need not import this.
-    from automagik_telemetry.observability import providers  # noqa: PLC0415 - see above
-    from automagik_telemetry.observability.manager import ObservabilityManager, sampler_of  # noqa: PLC0415 - see above
+    from automagik_telemetry.tracing import _providers as providers  # noqa: PLC0415 - see above
+    from automagik_telemetry.tracing.manager import ObservabilityManager, sampler_of  # noqa: PLC0415 - see above
 
     others = providers.installed()
     sinks = {name: sink for name, sink in found.items() if sink.for_traces and sink.level < OFF}
     handlers: dict[str, logging.Handler] = {**sinks, **others}
     # Wherever a file has put the sink: what traces hold is for no handler beside it.
-    host.attach_for_traces(handlers.values())
+    loggers.attach_for_traces(handlers.values())
     return ObservabilityManager(handlers, sampler_of(settings)) if handlers else None
 
 
 def _record_nothing() -> None:
     """Let spans be recorded by nobody, which is so where nothing has imported them."""
-    if "automagik_telemetry.observability.recording" in sys.modules:
-        from automagik_telemetry.observability import recording  # noqa: PLC0415 - see above
+    if "automagik_telemetry.tracing.spans" in sys.modules:
+        from automagik_telemetry.tracing import spans  # noqa: PLC0415 - see above
 
-        recording.record_with(None)
+        spans.record_with(None)
 
 
 def _after_fork_in_child() -> None:

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from automagik_telemetry.automagik_agents import TracingMiddleware
+from automagik_telemetry.compat.automagik_agents import TracingMiddleware
 
 __all__ = ["TracingMiddleware"]

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from automagik_telemetry.observability.sampler import AdaptiveSampler, SamplingDecision
+from automagik_telemetry.tracing.sampler import AdaptiveSampler, SamplingDecision
 
 __all__ = ["AdaptiveSampler", "SamplingDecision"]

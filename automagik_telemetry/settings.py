@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
-from automagik_telemetry.own_logger import warn
+from automagik_telemetry._log import warn
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -16,8 +16,8 @@ import yaml
 
 from automagik_processors import langwatch_keys
 from automagik_telemetry.cli import main as main_command
+from automagik_telemetry.events.catalogue import EVENTS
 from automagik_telemetry.settings import describe
-from automagik_telemetry.telemetry.events import EVENTS
 
 sys.path.append(str(Path(__file__).parent.parent))
 from tests.faults import matrix
@@ -189,8 +189,8 @@ PAGES = {
 
 
 CODE = {
-    "telemetry/model_names.py": models,
-    "shipped.py": shipped,
+    "events/_model_names.py": models,
+    "handlers/_default_config.py": shipped,
 }
 
 

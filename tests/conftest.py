@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import settings
 
-from automagik_telemetry.ci import CI_VARIABLES
+from automagik_telemetry.consent._environment import CI_VARIABLES
 
 if TYPE_CHECKING:
     from collections.abc import Callable

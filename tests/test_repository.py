@@ -13,7 +13,7 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from automagik_telemetry.version import __version__
+from automagik_telemetry._version import __version__
 
 ROOT = Path(__file__).parent.parent
 TOP_LEVEL = {

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from automagik_telemetry.version import __version__
+from automagik_telemetry._version import __version__
 
 # In the order of their use: what a user asks first, then what a maintainer runs.
 _COMMANDS = (

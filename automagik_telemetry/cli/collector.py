@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from automagik_telemetry.cli.failure import Failure, needs_extra
+from automagik_telemetry.cli._failure import Failure, needs_extra
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -31,8 +31,8 @@ def command(host: str, port: int, store: Path | None) -> None:
     """
     with needs_extra("collector"):
         from automagik_telemetry.collector.server import Collector
-    from automagik_telemetry.collector.errors import StoreError
-    from automagik_telemetry.collector.paths import default_store
+    from automagik_telemetry.collector._errors import StoreError
+    from automagik_telemetry.collector._paths import default_store
 
     path = store or default_store()
     with ExitStack() as stack:

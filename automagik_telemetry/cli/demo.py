@@ -54,7 +54,7 @@ def command() -> None:
         )
     from rich.console import Console
 
-    from automagik_telemetry.collector.report import render
+    from automagik_telemetry.collector._report import render
     from automagik_telemetry.collector.server import Collector
 
     console = Console(highlight=False, soft_wrap=True)

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import click
 
-from automagik_telemetry import choice
-from automagik_telemetry.cli.failure import saving
+from automagik_telemetry.cli._failure import saving
 from automagik_telemetry.cli.purge import purge
+from automagik_telemetry.consent import _preferences as preferences
 
 
 @click.command("disable")
 def command() -> None:
     """Opt out, and delete what is queued; programs that run do so before they would send again."""
     with saving():
-        choice.save(enabled=False)
-    click.echo(f"Disabled in {choice.path()}: nothing is sent any more.")
+        preferences.save(enabled=False)
+    click.echo(f"Disabled in {preferences.path()}: nothing is sent any more.")
     purge()

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Self
 
 import click
 
-from automagik_telemetry import consent, logging_config
-from automagik_telemetry.delivery.handler import BatchQueueHandler
+from automagik_telemetry.consent import decision
+from automagik_telemetry.handlers import _dictconfig as dictconfig
+from automagik_telemetry.handlers.handler import BatchQueueHandler
 from automagik_telemetry.settings import OFF, Settings
 
 if TYPE_CHECKING:
-    from automagik_telemetry.cli.diagnosis import Finding
+    from automagik_telemetry.cli._diagnosis import Finding
 
 _MARKS = {"ok": click.style("ok     ", fg="green"), "note": "note   ", "wrong": click.style("WRONG  ", fg="red")}
 
@@ -43,16 +44,16 @@ def command(timeout: float, as_json: bool) -> None:  # noqa: FBT001 - click's wa
 
 def diagnose(timeout: float) -> list[Finding]:
     """Return all that can be told: of the settings, the configuration, the disk, and each sink and its endpoint."""
-    from automagik_telemetry.cli.diagnosis import Finding, state_directory
+    from automagik_telemetry.cli._diagnosis import Finding, state_directory
 
     with _Heard() as heard:
         settings = Settings.from_environ()
     findings = [Finding("wrong", "settings", text, "Correct or unset the variable.") for text in heard.messages]
-    path = logging_config.find(settings)
+    path = dictconfig.find(settings)
     try:
-        builder = logging_config.Builder(logging_config.load(path))
+        builder = dictconfig.Builder(dictconfig.load(path))
         handlers = [handler for name in builder.names() if (handler := _sink(builder, name)) is not None]
-    except logging_config.ConfigurationError as error:
+    except dictconfig.ConfigurationError as error:
         return [*findings, Finding("wrong", "configuration", str(error), f"Correct {path}.")]
     findings.append(Finding("ok", "configuration", str(path)))
     if any(handler.level < OFF for handler in handlers):
@@ -62,16 +63,16 @@ def diagnose(timeout: float) -> list[Finding]:
     return findings
 
 
-def _sink(builder: logging_config.Builder, name: str) -> BatchQueueHandler | None:
+def _sink(builder: dictconfig.Builder, name: str) -> BatchQueueHandler | None:
     made = builder.handler(name)
     return made if isinstance(made, BatchQueueHandler) else None
 
 
 def _of_sink(handler: BatchQueueHandler, settings: Settings, timeout: float) -> list[Finding]:
-    from automagik_telemetry.cli.diagnosis import Finding, delivery, endpoint
+    from automagik_telemetry.cli._diagnosis import Finding, delivery, endpoint
 
     if handler.level >= OFF:
-        decide = consent.decide_langwatch if handler.sink == "langwatch" else consent.decide_telemetry
+        decide = decision.decide_langwatch if handler.sink == "langwatch" else decision.decide_telemetry
         rule = decide(settings).rule if decide(settings).level >= OFF else "its level in logging.yaml is OFF"
         return [Finding("note", handler.sink, f"off: {rule}. It is not asked.")]
     return [*delivery(handler), *endpoint(handler, timeout)]

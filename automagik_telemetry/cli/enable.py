@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import click
 
-from automagik_telemetry import choice, consent, notice
-from automagik_telemetry.cli.failure import saving
+from automagik_telemetry.cli._failure import saving
+from automagik_telemetry.consent import _notice as notice
+from automagik_telemetry.consent import _preferences as preferences
+from automagik_telemetry.consent.decision import decide_telemetry
+from automagik_telemetry.events.catalogue import CATALOGUE
 from automagik_telemetry.settings import Settings
 
 
@@ -13,10 +16,10 @@ from automagik_telemetry.settings import Settings
 def command() -> None:
     """Opt in to anonymous usage telemetry."""
     with saving():
-        choice.save(enabled=True, notice=notice.digest())
+        preferences.save(enabled=True, notice=notice.digest(CATALOGUE))
     settings = Settings.from_environ()
-    click.echo(f"Enabled in {choice.path()}: anonymous usage goes to {settings.telemetry_endpoint}.")
+    click.echo(f"Enabled in {preferences.path()}: anonymous usage goes to {settings.telemetry_endpoint}.")
     click.echo("What can be sent: automagik-telemetry events. To turn it off: automagik-telemetry disable.")
-    decision = consent.decide_telemetry(settings)
+    decision = decide_telemetry(settings)
     if not decision.given:
         click.echo(f"In this environment it is off all the same: {decision.rule}.")

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from automagik_telemetry.telemetry.events import EVENTS
-from automagik_telemetry.telemetry.vocabulary import vocabulary
+from automagik_telemetry.events._allowlist import vocabulary
+from automagik_telemetry.events.catalogue import EVENTS
 
 if TYPE_CHECKING:
-    from automagik_telemetry.telemetry.events import TelemetryEvent
+    from automagik_telemetry.events.catalogue import TelemetryEvent
 
 
 @click.command("events")

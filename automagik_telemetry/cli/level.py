@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import click
 
-from automagik_telemetry import choice, consent
-from automagik_telemetry.cli.failure import saving
+from automagik_telemetry.cli._failure import saving
+from automagik_telemetry.consent import _preferences as preferences
+from automagik_telemetry.consent.decision import decide_telemetry
 from automagik_telemetry.settings import LEVELS, Settings
 
 
@@ -18,8 +19,8 @@ def command(level: str) -> None:
     of a run. The strictest of this, logging.yaml and AUTOMAGIK_TELEMETRY_LEVEL holds.
     """
     with saving():
-        choice.save(level=LEVELS[level.upper()])
-    click.echo(f"{choice.path()} says {level.upper()}.")
-    decision = consent.decide_telemetry(Settings.from_environ())
+        preferences.save(level=LEVELS[level.upper()])
+    click.echo(f"{preferences.path()} says {level.upper()}.")
+    decision = decide_telemetry(Settings.from_environ())
     if decision.level != LEVELS[level.upper()]:
         click.echo(f"In this environment something else holds: {decision.rule}.")

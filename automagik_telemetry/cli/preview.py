@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from automagik_processors import envelope
-from automagik_telemetry import logging_config
-from automagik_telemetry.cli.failure import Failure
+from automagik_telemetry.cli._failure import Failure
 from automagik_telemetry.cli.purge import queues
+from automagik_telemetry.handlers import _dictconfig as dictconfig
 from automagik_telemetry.settings import Settings
 
 if TYPE_CHECKING:
@@ -48,11 +48,11 @@ def command(raw: bool) -> None:  # noqa: FBT001 - click's way to give flags
 
 def _body(path: Path) -> bytes | None:
     """Return the request body that a segment's file is, read as the next process would; None if it holds no event."""
-    from automagik_telemetry.delivery.envelope import Envelope
-    from automagik_telemetry.delivery.recovery import RecoveredSegment
-    from automagik_telemetry.delivery.segment import body_of
-    from automagik_telemetry.delivery.spool import HeldFile
-    from automagik_telemetry.private_files import open_private
+    from automagik_telemetry._private_files import open_private
+    from automagik_telemetry.export._envelope import Envelope
+    from automagik_telemetry.export._recovery import RecoveredSegment
+    from automagik_telemetry.export._segment import body_of
+    from automagik_telemetry.export._spool import HeldFile
 
     try:
         file = HeldFile(str(path), open_private(str(path), os.O_RDONLY), set())
@@ -69,10 +69,10 @@ def _body(path: Path) -> bytes | None:
 def _example() -> bytes:
     """Return what the telemetry sink's chain makes of an event whose every word is known. Makes no file."""
     try:
-        builder = logging_config.Builder(logging_config.load(logging_config.find(Settings.from_environ())))
+        builder = dictconfig.Builder(dictconfig.load(dictconfig.find(Settings.from_environ())))
         built = [sink for name in builder.names() if (sink := builder.sink(name)) is not None]
         sinks = [sink for sink in built if sink.sink == "telemetry"]
-    except logging_config.ConfigurationError as error:
+    except dictconfig.ConfigurationError as error:
         raise Failure(str(error)) from error
     if not sinks:
         raise Failure("The logging configuration has no telemetry sink.")

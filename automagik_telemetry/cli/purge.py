@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from automagik_telemetry import identity
+from automagik_telemetry.consent import _identity as identity
 from automagik_telemetry.settings import Settings
 
 
@@ -18,8 +18,8 @@ def command() -> None:
 
 def purge() -> None:
     """Delete the segments that no program holds, of every destination, and say how many there were."""
-    from automagik_telemetry.delivery.spool import Spool
-    from automagik_telemetry.delivery.stats import DeliveryStats
+    from automagik_telemetry.export._spool import Spool
+    from automagik_telemetry.export._stats import DeliveryStats
 
     deleted = held = 0
     for folder in queues():

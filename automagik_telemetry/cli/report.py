@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Final, TypedDict
 
 import click
 
-from automagik_telemetry.cli.failure import Failure, needs_extra
+from automagik_telemetry.cli._failure import Failure, needs_extra
 
 if TYPE_CHECKING:
-    from automagik_telemetry.collector.questions import Answers
+    from automagik_telemetry.collector._queries import Answers
 
 _DEFAULT_URL: Final = "http://127.0.0.1:4318"
 _TIMEOUT_SECONDS: Final = 30.0
@@ -41,16 +41,16 @@ def command(store: Path | None, url: str | None, *, as_json: bool) -> None:
     with needs_extra("collector"):
         from rich.console import Console
 
-        from automagik_telemetry.collector.report import render
+        from automagik_telemetry.collector._report import render
     render(answers, Console())
 
 
 def _ask_store(chosen: Path | None) -> Answers:
     """The answers of the file, or of the collector that has it open."""
     with needs_extra("collector"):
-        from automagik_telemetry.collector.store import Store
-    from automagik_telemetry.collector.errors import StoreError, StoreLocked
-    from automagik_telemetry.collector.paths import default_store
+        from automagik_telemetry.collector._store import Store
+    from automagik_telemetry.collector._errors import StoreError, StoreLocked
+    from automagik_telemetry.collector._paths import default_store
 
     path = chosen or default_store()
     if not path.exists():

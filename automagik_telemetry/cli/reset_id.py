@@ -6,8 +6,8 @@ from pathlib import Path
 
 import click
 
-from automagik_telemetry import identity
-from automagik_telemetry.cli.failure import saving
+from automagik_telemetry.cli._failure import saving
+from automagik_telemetry.consent import _identity as identity
 from automagik_telemetry.settings import Settings
 
 

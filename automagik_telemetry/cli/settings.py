@@ -6,13 +6,14 @@ import textwrap
 
 import click
 
-from automagik_telemetry import consent, settings
+from automagik_telemetry import settings
+from automagik_telemetry.consent.decision import decide_telemetry
 
 
 @click.command("settings")
 def command() -> None:
     """Show every setting that the environment can give, and whether telemetry is on."""
-    decision = consent.decide_telemetry(settings.Settings.from_environ())
+    decision = decide_telemetry(settings.Settings.from_environ())
     click.echo(f"Telemetry is {'on' if decision.given else 'off'}: {decision.rule}.\n")
     for variable, kind, default, sentence in settings.describe():
         click.echo(f"{variable}  ({kind}{f', default {default}' if default else ''})")

@@ -9,12 +9,15 @@ from typing import Any
 
 import click
 
-from automagik_telemetry import choice, consent, identity, logging_config
-from automagik_telemetry.cli.delivery import destinations, lines, plural
-from automagik_telemetry.cli.failure import Failure
+from automagik_telemetry.cli._delivery import destinations, lines, plural
+from automagik_telemetry.cli._failure import Failure
 from automagik_telemetry.cli.purge import queues
+from automagik_telemetry.consent import _identity as identity
+from automagik_telemetry.consent import _preferences as preferences
+from automagik_telemetry.consent.decision import Consent, decide_langwatch, decide_telemetry
+from automagik_telemetry.handlers import _dictconfig as dictconfig
 from automagik_telemetry.settings import LEVELS, OFF, Settings
-from automagik_telemetry.sinks.langwatch import traces_url
+from automagik_telemetry.sinks.langwatch.handler import traces_url
 
 _NAMES = {number: name for name, number in LEVELS.items()}
 
@@ -25,7 +28,7 @@ def command(as_json: bool) -> None:  # noqa: FBT001 - click's way to give flags
     """Say what would be sent from here, where, and which rule decided. Sends and changes nothing."""
     try:
         described = status()
-    except logging_config.ConfigurationError as error:
+    except dictconfig.ConfigurationError as error:
         raise Failure(str(error)) from error
     if as_json:
         click.echo(json.dumps(described, indent=2))
@@ -50,7 +53,7 @@ def command(as_json: bool) -> None:  # noqa: FBT001 - click's way to give flags
 def status() -> dict[str, Any]:
     """Return what the command prints. Raises ConfigurationError."""
     settings = Settings.from_environ()
-    path = logging_config.find(settings)
+    path = dictconfig.find(settings)
     state = Path(identity.state_directory(settings.state_dir))
     segments = [file for folder in queues() for file in folder.glob("[0-9]*.json")]
     return {
@@ -59,19 +62,19 @@ def status() -> dict[str, Any]:
         "queued_bytes": sum(_size(file) for file in segments),
         "destinations": destinations(),
         "configuration": str(path),
-        "saved_choice": str(choice.path()) if choice.path().exists() else "none",
+        "saved_choice": str(preferences.path()) if preferences.path().exists() else "none",
         "state": str(state) if state.exists() else "none",
     }
 
 
 def _telemetry(settings: Settings, path: Path) -> dict[str, Any]:
-    decision = consent.decide_telemetry(settings)
+    decision = decide_telemetry(settings)
     return _row("telemetry", _strictest("telemetry", decision, path), settings.telemetry_endpoint)
 
 
 def _langwatch(settings: Settings, path: Path) -> dict[str, Any]:
     """Return the state of the sink of traces; of the key, whether there is one."""
-    decision = consent.decide_langwatch(settings)
+    decision = decide_langwatch(settings)
     # A trace is logged at INFO, or ERROR if anything in it failed; there is nothing below.
     decision = _strictest("langwatch", decision._replace(level=max(decision.level, LEVELS["INFO"])), path)
     endpoint = traces_url(settings.langwatch_endpoint) if settings.langwatch_endpoint else None
@@ -81,19 +84,19 @@ def _langwatch(settings: Settings, path: Path) -> dict[str, Any]:
     return {**row, "key": key}
 
 
-def _strictest(sink: str, decision: consent.Consent, path: Path) -> consent.Consent:
+def _strictest(sink: str, decision: Consent, path: Path) -> Consent:
     """Return the stricter of what the user allows and the file says."""
-    builder = logging_config.Builder(logging_config.load(path))
+    builder = dictconfig.Builder(dictconfig.load(path))
     built = [handler for name in builder.names() if (handler := builder.sink(name)) is not None]
     levels = [handler.configured_level for handler in built if handler.sink == sink]
     if not levels:
-        return consent.Consent(OFF, f"{path} has no {sink} sink")
+        return Consent(OFF, f"{path} has no {sink} sink")
     if max(levels) > decision.level:
-        return consent.Consent(max(levels), f"{path} says {_name(max(levels))}")
+        return Consent(max(levels), f"{path} says {_name(max(levels))}")
     return decision
 
 
-def _row(sink: str, decision: consent.Consent, endpoint: str | None) -> dict[str, Any]:
+def _row(sink: str, decision: Consent, endpoint: str | None) -> dict[str, Any]:
     on = decision.given
     return {"sink": sink, "on": on, "level": _name(decision.level), "endpoint": endpoint, "rule": decision.rule}
 

@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Final, Self
 
 import uvicorn
 
-from automagik_telemetry.collector import app, body
-from automagik_telemetry.collector.store import Store
+from automagik_telemetry.collector import _app as app
+from automagik_telemetry.collector import _body as body
+from automagik_telemetry.collector._store import Store
 
 if TYPE_CHECKING:
     from types import TracebackType
 
-    from automagik_telemetry.collector.questions import Answers
+    from automagik_telemetry.collector._queries import Answers
 
 _GRACE_SECONDS: Final = 5
 # Longer than senders wait between two batches, so that they find their connection still open.

@@ -6,14 +6,14 @@ import functools
 import inspect
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from automagik_telemetry.integrations.agent_run import AgentRun, is_running
-from automagik_telemetry.integrations.driving import awaited, called, driven, driving
-from automagik_telemetry.telemetry.vocabulary import declare
+from automagik_telemetry.events._allowlist import declare
+from automagik_telemetry.integrations._agent_run import AgentRun, is_running
+from automagik_telemetry.integrations._wrapping import awaited, called, driven, driving
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
-    from automagik_telemetry.integrations.driving import Begin, Call
+    from automagik_telemetry.integrations._wrapping import Begin, Call
 
 Function = TypeVar("Function")
 

@@ -1,1 +1,1 @@
-"""Where events go: what the telemetry sink sends, and how OTLP travels over HTTP."""
+"""The destinations of events, one module or folder each."""

@@ -7,19 +7,20 @@ import platform
 import sys
 from typing import TYPE_CHECKING
 
-from automagik_telemetry import consent, identity
-from automagik_telemetry.delivery.handler import BatchQueueHandler
+from automagik_telemetry._version import __version__
+from automagik_telemetry.consent import _identity as identity
+from automagik_telemetry.consent import decision
+from automagik_telemetry.handlers.handler import BatchQueueHandler
 from automagik_telemetry.settings import Settings, check_endpoint
-from automagik_telemetry.sinks.endpoint import Signal, signal_of, url_for
-from automagik_telemetry.version import __version__
+from automagik_telemetry.sinks._endpoint import Signal, signal_of, url_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from automagik_processors import OTLPLogRecord, OTLPSpan
-    from automagik_telemetry.delivery.chain import ChainFormatter
-    from automagik_telemetry.delivery.pipeline import Pipeline
-    from automagik_telemetry.delivery.stats import DeliveryStats
+    from automagik_telemetry.export._pipeline import Pipeline
+    from automagik_telemetry.export._stats import DeliveryStats
+    from automagik_telemetry.handlers.formatter import ChainFormatter
 
 _SYSTEMS = frozenset({"AIX", "Android", "Darwin", "FreeBSD", "Linux", "NetBSD", "OpenBSD", "SunOS", "Windows", "iOS"})
 _MACHINES = frozenset(
@@ -50,7 +51,7 @@ def telemetry_handler(
 
     return BatchQueueHandler(
         "telemetry",
-        strictest=lambda: consent.decide_telemetry(Settings.from_environ()).level,
+        strictest=lambda: decision.decide_telemetry(Settings.from_environ()).level,
         verify=destination,
         pipeline=build,
     )
@@ -67,11 +68,11 @@ def _build(  # noqa: PLR0913, PLR0917 - what is known before the first event
     """Return what the handler needs from its first event on."""
     # A process that never logs an event need not import the machinery.
     from automagik_processors import envelope  # noqa: PLC0415 - see above
-    from automagik_telemetry.delivery.envelope import Envelope  # noqa: PLC0415 - see above
-    from automagik_telemetry.delivery.limits import Limits  # noqa: PLC0415 - see above
-    from automagik_telemetry.delivery.pipeline import Pipeline  # noqa: PLC0415 - see above
-    from automagik_telemetry.delivery.spool import open_spool  # noqa: PLC0415 - see above
-    from automagik_telemetry.sinks.otlp_http import OTLPHTTPExporter  # noqa: PLC0415 - see above
+    from automagik_telemetry.export._envelope import Envelope  # noqa: PLC0415 - see above
+    from automagik_telemetry.export._limits import Limits  # noqa: PLC0415 - see above
+    from automagik_telemetry.export._pipeline import Pipeline  # noqa: PLC0415 - see above
+    from automagik_telemetry.export._spool import open_spool  # noqa: PLC0415 - see above
+    from automagik_telemetry.export.http._exporter import OTLPHTTPExporter  # noqa: PLC0415 - see above
 
     settings = Settings.from_environ()
     directory = identity.state_directory(settings.state_dir)

@@ -1,1 +1,1 @@
-"""Anonymous usage: what can be said, in which words, and the calls that say it."""
+"""An address that applications import from: see `cli_events`."""

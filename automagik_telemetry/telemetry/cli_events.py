@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from automagik_telemetry.telemetry.events import (
+from automagik_telemetry.events.catalogue import (
     AgentExecutionEvent,
     APIRequestEvent,
     CLICommandEvent,

@@ -45,13 +45,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from automagik_processors._envelope import envelope
     from automagik_processors.anonymize import Anonymize
     from automagik_processors.context import merge_context
-    from automagik_processors.dropped import Dropped
+    from automagik_processors.exceptions import Dropped
     from automagik_processors.kinds import Count, Duration, Flag, Kind, Measure, Word
     from automagik_processors.langwatch import LangWatchTrace
     from automagik_processors.otlp import OTLPLogRecord, OTLPSpan
-    from automagik_processors.otlp_envelope import envelope
     from automagik_processors.sample import Sample
     from automagik_processors.scrub import Scrub
 
@@ -75,13 +75,13 @@ __all__ = [
 
 _MODULES = {
     "Anonymize": "anonymize",
-    "Dropped": "dropped",
+    "Dropped": "exceptions",
     "LangWatchTrace": "langwatch",
     "OTLPLogRecord": "otlp",
     "OTLPSpan": "otlp",
     "Sample": "sample",
     "Scrub": "scrub",
-    "envelope": "otlp_envelope",
+    "envelope": "_envelope",
     "merge_context": "context",
     **dict.fromkeys(("Count", "Duration", "Flag", "Kind", "Measure", "Word"), "kinds"),
 }

@@ -5,11 +5,11 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
-from automagik_processors.dropped import Dropped
-from automagik_processors.ids import ForkSafeRandom, is_id
+from automagik_processors._ids import ForkSafeRandom, is_id
+from automagik_processors._mappings import plain_dict
+from automagik_processors._otlp_values import text_of, utf8
+from automagik_processors.exceptions import Dropped
 from automagik_processors.langwatch_span import encode_span, trace_info
-from automagik_processors.otlp_values import text_of, utf8
-from automagik_processors.plain import plain_dict
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import orjson
 
-from automagik_processors.bounded_json import MAX_TEXT, dumps
+from automagik_processors._bounded_json import MAX_TEXT, dumps
 from automagik_processors.langwatch_keys import FORMS, ROLES
 
 _DEEPEST: Final = 4

@@ -8,13 +8,13 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
-from automagik_processors.exceptions import exception_attributes
-from automagik_processors.ids import FreshIds, is_id
-from automagik_processors.levels import SEVERITIES, is_error_level
-from automagik_processors.otlp_attributes import Attributes, key_values
-from automagik_processors.otlp_values import quote, text_of, utf8
-from automagik_processors.plain import plain_dict
-from automagik_processors.timestamps import MAX_SECONDS, seconds
+from automagik_processors._exception_attributes import exception_attributes
+from automagik_processors._ids import FreshIds, is_id
+from automagik_processors._levels import SEVERITIES, is_error_level
+from automagik_processors._mappings import plain_dict
+from automagik_processors._otlp_attributes import Attributes, key_values
+from automagik_processors._otlp_values import quote, text_of, utf8
+from automagik_processors._timestamps import MAX_SECONDS, seconds
 
 if TYPE_CHECKING:
     from structlog.typing import EventDict, WrappedLogger

@@ -12,13 +12,14 @@ from types import NoneType
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
-from automagik_processors import scrub_keys, scrub_shapes
-from automagik_processors.by_type import by_type
-from automagik_processors.otlp_values import text_of
-from automagik_processors.plain import pairs_of, plain_dict
-from automagik_processors.scrub_keys import DEFAULT_KEYS, SecretKeys
-from automagik_processors.scrub_shapes import DEFAULT_PATTERNS, Shapes
-from automagik_processors.scrub_text import TextScrubber
+from automagik_processors import _scrub_keys as scrub_keys
+from automagik_processors import _scrub_shapes as scrub_shapes
+from automagik_processors._by_type import by_type
+from automagik_processors._mappings import pairs_of, plain_dict
+from automagik_processors._otlp_values import text_of
+from automagik_processors._scrub_keys import DEFAULT_KEYS, SecretKeys
+from automagik_processors._scrub_shapes import DEFAULT_PATTERNS, Shapes
+from automagik_processors._scrub_text import TextScrubber
 
 if TYPE_CHECKING:
     from structlog.typing import EventDict, WrappedLogger

@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import structlog
 
-from automagik_telemetry import host, identity, manager, settings
-from automagik_telemetry.observability import recording
-from automagik_telemetry.telemetry.vocabulary import vocabulary
+from automagik_telemetry import manager, settings
+from automagik_telemetry.consent import _identity as identity
+from automagik_telemetry.events._allowlist import vocabulary
+from automagik_telemetry.handlers import _loggers as loggers
+from automagik_telemetry.tracing import spans as recording
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -119,10 +121,10 @@ def fresh_process() -> Iterator[None]:
     root = logging.getLogger()
     before = list(root.handlers), root.level
     yield
-    for sink in host.sinks().values():
+    for sink in loggers.sinks().values():
         sink.close()
     recording.record_with(None)
-    for name in (host.LOGGER, host.EVENT_LOGGER, host.TRACE_LOGGER, "automagik.agents"):
+    for name in (loggers.LOGGER, loggers.EVENT_LOGGER, loggers.TRACE_LOGGER, "automagik.agents"):
         logger = logging.getLogger(name)
         logger.handlers.clear()
         logger.propagate = True

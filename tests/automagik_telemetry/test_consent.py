@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from automagik_telemetry.ci import CI_VARIABLES
-from automagik_telemetry.consent import decide_observability, decide_telemetry
+from automagik_telemetry.consent._environment import CI_VARIABLES
+from automagik_telemetry.consent.decision import decide_observability, decide_telemetry
 from automagik_telemetry.settings import OFF, Settings
 
 ON = {"AUTOMAGIK_TELEMETRY_ENABLED": "true", "LANGWATCH_API_KEY": "key"}

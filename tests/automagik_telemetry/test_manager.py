@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from automagik_telemetry import configure, get_tracing_manager
+from automagik_telemetry.events.catalogue import EVENTS
 from automagik_telemetry.telemetry.cli_events import AgentExecutionEvent, APIRequestEvent, TelemetryEvent
-from automagik_telemetry.telemetry.events import EVENTS
 
 
 def test_testing_snippet_of_the_guide(opted_in: Any, capsys: pytest.CaptureFixture[str]) -> None:

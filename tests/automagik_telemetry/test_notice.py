@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from automagik_telemetry import choice, notice
+from automagik_telemetry.consent import _notice as notice
+from automagik_telemetry.consent import _preferences as preferences
+from automagik_telemetry.events.catalogue import CATALOGUE
 from automagik_telemetry.settings import Settings
 
 if TYPE_CHECKING:
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
 PROGRAM = """
 import click
 from automagik_telemetry import get_tracing_manager
-from automagik_telemetry.integrations.cli import track_cli_command
+from automagik_telemetry.integrations.click import track_cli_command
 
 @click.command()
 @track_cli_command("agent list")
@@ -85,8 +87,8 @@ def test_changed_catalogue_shows_it_again(tmp_path: Path) -> None:
     home = tmp_path / "somebody"
     home.mkdir()
     run(home, ENABLED)
-    changed = PROGRAM.replace("@click.command()", "from automagik_telemetry import notice\n@click.command()", 1)
-    changed = changed.replace("@click.command()", "notice.CATALOGUE['new.event'] = {}\n@click.command()", 1)
+    news = "from automagik_telemetry.events.catalogue import CATALOGUE\nCATALOGUE['new.event'] = {}\n"
+    changed = PROGRAM.replace("@click.command()", f"{news}@click.command()", 1)
     assert "anonymous usage telemetry" in run(home, ENABLED, program=changed)[1]
     assert queued(home) == 0
 
@@ -137,5 +139,5 @@ def test_off_prints_no_notice(tmp_path: Path) -> None:
 
 def test_enable_counts_as_seen() -> None:
     """`automagik-telemetry enable` says the same itself, so that the next command may send."""
-    choice.save(enabled=True, notice=notice.digest())
-    assert notice.holds_back(Settings.from_environ(), {}) is None
+    preferences.save(enabled=True, notice=notice.digest(CATALOGUE))
+    assert notice.holds_back(Settings.from_environ(), CATALOGUE, {}) is None

@@ -28,8 +28,8 @@ sys.dont_write_bytecode = True
 sys.addaudithook(watch)
 import automagik_telemetry
 from automagik_telemetry import configure, get_tracing_manager
-from automagik_telemetry.integrations.api import TelemetryMiddleware
-from automagik_telemetry.integrations.cli import track_cli_command
+from automagik_telemetry.integrations.asgi import TelemetryMiddleware
+from automagik_telemetry.integrations.click import track_cli_command
 from automagik_telemetry.telemetry.cli_events import AgentExecutionEvent
 
 if len(sys.argv) > 1:

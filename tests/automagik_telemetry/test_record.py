@@ -15,8 +15,8 @@ import pytest
 import structlog
 
 from automagik_telemetry import ChainFormatter, configure, get_tracing_manager
+from automagik_telemetry.handlers._record import event_record
 from automagik_telemetry.telemetry.cli_events import AgentExecutionEvent
-from automagik_telemetry.telemetry.record import event_record
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -165,7 +165,7 @@ def test_the_hosts_records_stay_as_they_are() -> None:
     code = """
         import logging, sys, structlog
         if sys.argv[1:]:
-            import automagik_telemetry.manager, automagik_telemetry.structlog_setup, automagik_telemetry.telemetry
+            import automagik_telemetry.manager, automagik_telemetry.handlers._structlog, automagik_telemetry.telemetry
         for _ in range(2):
             record = logging.Logger("host").makeRecord("", 20, "", 1, "", (), None, extra=dict.fromkeys("abcdefgh"))
         print(sys.getsizeof(vars(record)))

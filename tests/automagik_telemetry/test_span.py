@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import structlog
 
-from automagik_telemetry.span import Span, traceparent
+from automagik_telemetry.tracing._propagation import Span, traceparent
 
 TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 

@@ -160,7 +160,7 @@ def ours_langwatch(url: str) -> Client:
     os.environ |= {"LANGWATCH_API_KEY": "none", "LANGWATCH_ENDPOINT": url, "AUTOMAGIK_SAMPLING_RATE": "1"}
     os.environ |= {"AUTOMAGIK_TRACES_PER_MINUTE": "1000000000", "AUTOMAGIK_TELEMETRY_ENABLED": "false"}
     manager = _manager(url)
-    from automagik_telemetry.observability.recording import open_span
+    from automagik_telemetry.tracing.spans import open_span
 
     return Client(lambda fields: open_span(NAME, "agent", attributes=fields).end(), manager.flush)
 

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 from fastapi import FastAPI
 
 from automagik_telemetry import configure
-from automagik_telemetry.integrations.api import TelemetryMiddleware
-from automagik_telemetry.integrations.cli import track_cli_command
+from automagik_telemetry.integrations.asgi import TelemetryMiddleware
+from automagik_telemetry.integrations.click import track_cli_command
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from automagik_telemetry.telemetry.vocabulary import AGENTS
+from automagik_telemetry.events._allowlist import AGENTS
 from tests.bench.clients import CLIENTS
 from tests.bench.events import events
 from tests.bench.plan import DELIVERS, EVERY_ROUND, EVERY_TURN, GOALS, ONCE, Run

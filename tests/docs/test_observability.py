@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from automagik_telemetry.observability import plain
-from automagik_telemetry.observability.collection import TraceLimits
+from automagik_telemetry.tracing import _limits as plain
+from automagik_telemetry.tracing._recorder import TraceLimits
 from tests.faults.server import Endpoint
 
 PAGE = (Path(__file__).parent.parent.parent / "docs" / "observability.md").read_text(encoding="utf-8")
@@ -70,7 +70,7 @@ def test_every_example_arrives(tmp_path: Path) -> None:
 
 USES = """
 from automagik_telemetry import get_tracing_manager
-from automagik_telemetry.observability.recording import open_span
+from automagik_telemetry.tracing.spans import open_span
 tracing = get_tracing_manager()
 print(tracing.observability and tracing.observability.get_active_providers())
 open_span("run", "agent", input="hello").end()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 from typing import TYPE_CHECKING, Any
 
-from automagik_telemetry.delivery.exporter import ExportResult, Outcome
+from automagik_telemetry.export._exporter import ExportResult, Outcome
 from tests.faults.sending import account, line, pipeline
 from tests.faults.server import span_ids
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from automagik_telemetry.delivery.pipeline import Pipeline
+    from automagik_telemetry.export._pipeline import Pipeline
 
 RETRY = ExportResult(Outcome.RETRY)
 REJECTED = ExportResult(Outcome.REJECTED)

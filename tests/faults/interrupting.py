@@ -34,7 +34,7 @@ import structlog
 
 import automagik_processors
 import automagik_telemetry
-from automagik_telemetry.telemetry.events import AgentExecutionEvent
+from automagik_telemetry.events.catalogue import AgentExecutionEvent
 from tests.faults.server import Endpoint
 
 if TYPE_CHECKING:

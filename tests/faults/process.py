@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from hypothesis import settings
 
-from automagik_processors.hashing import KeyedHash
-from automagik_telemetry import identity
+from automagik_processors._hashing import KeyedHash
+from automagik_telemetry.consent import _identity as identity
 from tests.faults.sending import ids
 from tests.faults.server import PATIENCE
 

@@ -5,18 +5,18 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING, Any
 
-from automagik_telemetry.delivery.envelope import SEPARATOR, Envelope
-from automagik_telemetry.delivery.limits import Limits
-from automagik_telemetry.delivery.pipeline import Pipeline
-from automagik_telemetry.delivery.spool import open_spool
-from automagik_telemetry.delivery.stats import DeliveryStats
-from automagik_telemetry.sinks.otlp_http import OTLPHTTPExporter
+from automagik_telemetry.export._envelope import SEPARATOR, Envelope
+from automagik_telemetry.export._limits import Limits
+from automagik_telemetry.export._pipeline import Pipeline
+from automagik_telemetry.export._spool import open_spool
+from automagik_telemetry.export._stats import DeliveryStats
+from automagik_telemetry.export.http._exporter import OTLPHTTPExporter
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from automagik_telemetry.delivery.exporter import Exporter
+    from automagik_telemetry.export._exporter import Exporter
 
 HEAD = b'{"resourceSpans":[{"resource":{"attributes":[]},"scopeSpans":[{"scope":{"name":"t","version":"1"},"spans":[\n'
 ENVELOPE = Envelope(HEAD, b"]}]}]}")

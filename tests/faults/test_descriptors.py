@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
-from automagik_telemetry import descriptors
-from automagik_telemetry.private_files import open_private
-from automagik_telemetry.sinks.transport import open_transport
+from automagik_telemetry import _descriptors as descriptors
+from automagik_telemetry._private_files import open_private
+from automagik_telemetry.export.http._transport import open_transport
 from tests.faults.process import PRELUDE, deliver, environ, run, sent, start
 from tests.faults.server import PATIENCE, Endpoint, black_hole, reply
 
@@ -30,7 +30,7 @@ from tests.faults import descriptors
 before = descriptors.numbers_in_use()
 """
 BUFFERED = """
-from automagik_telemetry.delivery import spool
+from automagik_telemetry.export import _spool as spool
 spool._MAPPABLE = frozenset()
 """
 LOGGING = Path(__file__).parents[2] / "logging.yaml"
@@ -170,7 +170,7 @@ def test_an_application_takes_over_a_standard_descriptor_that_is_kept_free(tmp_p
     report = tmp_path / "report"
     code = f"""
 import os
-from automagik_telemetry.descriptors import standard_descriptors_kept
+from automagik_telemetry._descriptors import standard_descriptors_kept
 os.closerange(0, 3)
 with standard_descriptors_kept():
     own = os.open({target!r}, os.O_RDWR | os.O_CREAT)

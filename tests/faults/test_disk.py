@@ -96,7 +96,7 @@ def test_a_place_that_is_open_to_others(tmp_path: Path) -> None:
 def test_a_file_system_that_cannot_be_mapped() -> None:
     """Its segments are buffered, and an event is on disk at the end of the process, a request under way or not."""
     code = """
-        from automagik_telemetry.delivery import spool
+        from automagik_telemetry.export import _spool as spool
         spool._MAPPABLE = frozenset()
         log(0)
         say(tracing.telemetry.get_metrics()["tracer"]["storage"])

@@ -81,7 +81,7 @@ def test_ends_of_the_interpreter() -> None:
         def late():
             log(number + 200_000)
 
-        from automagik_telemetry.delivery import pipeline
+        from automagik_telemetry.export import _pipeline as pipeline
         atexit.unregister(pipeline._at_exit)
         atexit.register(late)
         atexit.register(pipeline._at_exit)  # the last that is registered runs first

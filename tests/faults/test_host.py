@@ -42,7 +42,7 @@ def test_logging_while_the_process_ends() -> None:
         late = [lambda: log(1)]
         for function in late:
             atexit.register(function)
-        from automagik_telemetry.delivery import pipeline
+        from automagik_telemetry.export import _pipeline as pipeline
         atexit.unregister(pipeline._at_exit)
         atexit.register(pipeline._at_exit)  # the last that is registered runs first
     """
@@ -74,7 +74,7 @@ def test_dict_config_races_with_events() -> None:
     """A host that configures logging again and again, our handler included, while it logs: no deadlock, no loss."""
     code = """
         import logging.config
-        from automagik_telemetry.delivery.handler import BatchQueueHandler
+        from automagik_telemetry.handlers.handler import BatchQueueHandler
 
         handle, seen, made = BatchQueueHandler.handle, [], []
         def watched(handler, record):

@@ -170,7 +170,7 @@ def test_a_logging_call_makes_no_system_call() -> None:
             while not done.is_set():
                 sum(range(1000))
 
-        mapped = "automagik_telemetry.delivery.file_map"
+        mapped = "automagik_telemetry.export._file_map"
         done = threading.Event()
         threads = [threading.Thread(target=compute) for _ in range(2)]
         for thread in threads:

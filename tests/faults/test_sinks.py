@@ -72,7 +72,7 @@ def test_one_of_two_sinks_is_down(down: str) -> None:
 def test_telemetry_and_langwatch_do_not_wait_for_each_other() -> None:
     """Our own two sinks: whichever is a black hole, the other's events arrive while it is."""
     code = """
-        from automagik_telemetry.observability.recording import open_span
+        from automagik_telemetry.tracing.spans import open_span
         log(0)
         open_span("run", "agent").end()
         for sink in (host.sinks()[os.environ["GOOD"]], host.sinks()[os.environ["BAD"]]):

@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 import pytest
 from packaging.metadata import Metadata
 
-from automagik_telemetry.version import __version__
+from automagik_telemetry._version import __version__
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -103,7 +103,7 @@ def test_sdist_has_what_is_needed_to_work_on_it(sdist_names: set[str]) -> None:
         "LICENSE",
         "Makefile",
         "README.md",
-        "automagik_telemetry/version.py",
+        "automagik_telemetry/_version.py",
         "logging.yaml",
         "processors/automagik_processors/py.typed",
         "tests/smoke/test_smoke.py",

@@ -31,10 +31,10 @@ HEAVY = {
 # What only a process needs that sends something.
 SENDING = {
     "automagik_processors",
-    "automagik_telemetry.delivery.pipeline",
+    "automagik_telemetry.export._pipeline",
     "automagik_telemetry.integrations",
-    "automagik_telemetry.observability",
-    "automagik_telemetry.telemetry.events",
+    "automagik_telemetry.tracing",
+    "automagik_telemetry.events.catalogue",
     "base64",
     "hashlib",
     "mmap",
@@ -42,7 +42,7 @@ SENDING = {
     "tomllib",
 }
 # What a process needs that calls `configure()`, and none that only imports.
-CONFIGURING = {"automagik_telemetry.sinks", "automagik_telemetry.identity"}
+CONFIGURING = {"automagik_telemetry.sinks", "automagik_telemetry.consent._identity"}
 
 
 def loaded_by(code: str, cwd: Path) -> set[str]:

@@ -19,10 +19,10 @@ from fastapi import FastAPI, Request
 from structlog.contextvars import bound_contextvars
 
 from automagik_telemetry import emit_event, get_tracing_manager
+from automagik_telemetry.events.catalogue import CATALOGUE, EVENTS, FeatureUsageEvent, TelemetryEvent
 from automagik_telemetry.integrations.agent import TrackedAgent, track_agent
-from automagik_telemetry.integrations.api import TelemetryMiddleware
-from automagik_telemetry.integrations.cli import instrument_click, track_cli_command
-from automagik_telemetry.telemetry.events import CATALOGUE, EVENTS, FeatureUsageEvent, TelemetryEvent
+from automagik_telemetry.integrations.asgi import TelemetryMiddleware
+from automagik_telemetry.integrations.click import instrument_click, track_cli_command
 from tests.privacy import framework_places
 from tests.privacy.place import HOLDERS, PLACES, entry, place
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from automagik_telemetry import ConfigurationError, configure
-from automagik_telemetry.logging_config import Builder, load
+from automagik_telemetry.handlers._dictconfig import Builder, load
 
 SHIPPED = Path(__file__).parent.parent.parent / "logging.yaml"
 

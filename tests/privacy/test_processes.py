@@ -27,7 +27,7 @@ platform.system = platform.machine = platform.processor = platform.python_versio
 uuid.getnode = lambda: int.from_bytes(address.encode()[:6])
 
 from automagik_telemetry import configure
-from automagik_telemetry.telemetry.events import EVENTS
+from automagik_telemetry.events.catalogue import EVENTS
 
 tracing = configure()
 log = logging.getLogger("automagik.agents")

@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from automagik_telemetry import __version__, get_tracing_manager
-from automagik_telemetry.telemetry.events import CATALOGUE
+from automagik_telemetry.events.catalogue import CATALOGUE
 from tests.privacy.oracle import found_in
 from tests.privacy.places import CARRIED, PLACES, World
 from tests.privacy.search import KINDS, datum

@@ -9,8 +9,8 @@ import pytest
 import structlog
 
 from automagik_telemetry import configure, declare, get_tracing_manager
-from automagik_telemetry.telemetry.events import CATALOGUE
-from automagik_telemetry.telemetry.withheld import Withheld
+from automagik_telemetry.events._drop_log import Withheld
+from automagik_telemetry.events.catalogue import CATALOGUE
 
 if TYPE_CHECKING:
     from collections.abc import Callable

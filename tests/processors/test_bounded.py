@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from automagik_processors.bounded import CUT, Bounded
-from automagik_processors.bounded_json import dumps
+from automagik_processors._bounded import CUT, Bounded
+from automagik_processors._bounded_json import dumps
 from tests.processors.test_otlp import values
 
 UUID_TEXT = "0f6a5a52-8f7a-4b66-8f4e-3a4c0f4a7a11"

@@ -24,8 +24,8 @@ from automagik_processors import (
     Word,
     merge_context,
 )
-from automagik_processors.direct import Direct, direct
-from automagik_processors.otlp_attributes import Texts
+from automagik_processors._direct import Direct, direct
+from automagik_processors._otlp_attributes import Texts
 
 
 class Loud(Word):

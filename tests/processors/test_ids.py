@@ -11,7 +11,7 @@ import weakref
 import pytest
 
 from automagik_processors import OTLPSpan
-from automagik_processors.ids import ForkSafeRandom, FreshIds, is_id
+from automagik_processors._ids import ForkSafeRandom, FreshIds, is_id
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")

@@ -9,7 +9,7 @@ import pytest
 
 from automagik_processors import LangWatchTrace, Scrub
 from automagik_processors import langwatch_keys as keys
-from automagik_processors.bounded_json import MAX_NODES, MAX_TEXT, MAX_VALUE, dumps
+from automagik_processors._bounded_json import MAX_NODES, MAX_TEXT, MAX_VALUE, dumps
 from automagik_processors.langwatch import MAX_TRACE
 from tests.processors.test_langwatch import AGENT, MODEL, ROOT, read, trace
 

@@ -8,10 +8,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from automagik_processors import langwatch_keys as keys
-from automagik_processors.bounded_json import MAX_TEXT
+from automagik_processors._bounded_json import MAX_TEXT
+from automagik_processors._otlp_attributes import key_values
+from automagik_processors._otlp_values import quote
 from automagik_processors.langwatch_span import MAX_SHORT, encode_span
-from automagik_processors.otlp_attributes import key_values
-from automagik_processors.otlp_values import quote
 
 IDS = ("1" * 32, "2" * 16, None)
 

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from automagik_processors import OTLPSpan
-from automagik_processors.otlp_values import MAX_DEPTH, MAX_NODES
+from automagik_processors._otlp_values import MAX_DEPTH, MAX_NODES
 
 
 class Raises:

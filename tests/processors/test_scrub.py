@@ -16,10 +16,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from automagik_processors import OTLPSpan, Scrub
+from automagik_processors._scrub_keys import DEFAULT_KEYS
+from automagik_processors._scrub_shapes import _SHAPES, DEFAULT_PATTERNS
+from automagik_processors._scrub_text import MAX_TEXT
 from automagik_processors.scrub import MAX_DEPTH, MAX_NODES
-from automagik_processors.scrub_keys import DEFAULT_KEYS
-from automagik_processors.scrub_shapes import _SHAPES, DEFAULT_PATTERNS
-from automagik_processors.scrub_text import MAX_TEXT
 from tests.privacy.oracle import found_in
 from tests.privacy.shapes import TEMPLATES, parts
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from automagik_processors import Scrub
-from automagik_processors.scrub_shapes import _SHAPES, DEFAULT_PATTERNS, Shapes
+from automagik_processors._scrub_shapes import _SHAPES, DEFAULT_PATTERNS, Shapes
 from tests.privacy.shapes import TEMPLATES, parts
 
 used = Scrub()

@@ -42,7 +42,7 @@ def test_both_packages_import() -> None:
 
 def test_command_gives_its_version() -> None:
     """The command tells the version of the package."""
-    version = run("-c", "from automagik_telemetry.version import __version__; print(__version__)").strip()
+    version = run("-c", "from automagik_telemetry._version import __version__; print(__version__)").strip()
     assert version in command("--version")
 
 

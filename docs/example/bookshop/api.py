@@ -7,7 +7,7 @@ from pydantic import BaseModel
 
 import bookshop.clerk
 import bookshop.poet  # noqa: F401 - a server loads everything before its first request
-from automagik_telemetry.integrations.api import TelemetryMiddleware
+from automagik_telemetry.integrations.asgi import TelemetryMiddleware
 from bookshop import STAFF, start
 from bookshop.agents import AgentFailedError, ask
 

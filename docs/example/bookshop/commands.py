@@ -7,7 +7,7 @@ import logging
 
 import click
 
-from automagik_telemetry.integrations.cli import track_cli_command
+from automagik_telemetry.integrations.click import track_cli_command
 from bookshop import STAFF, start
 from bookshop.agents import AgentFailedError, ask
 

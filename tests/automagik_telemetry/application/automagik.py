@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 STAND_IN = """
-from automagik_telemetry.automagik_agents import stand_in_for
+from automagik_telemetry.compat.automagik_agents import stand_in_for
 
 stand_in_for(__name__)
 """

@@ -123,7 +123,7 @@ def test_application_runs_unmodified(tmp_path: Path, network: str, langwatch: in
 ALIASES = """
 import sys
 
-from automagik_telemetry.automagik_agents import stand_in_for
+from automagik_telemetry.compat.automagik_agents import stand_in_for
 
 stand_in_for("automagik.tracing")
 stand_in_for("automagik.tracing")
@@ -131,7 +131,7 @@ stand_in_for("automagik.tracing")
 import automagik_telemetry.integrations.cli
 import automagik.tracing
 from automagik.tracing import get_tracing_manager, integrations
-from automagik.tracing.telemetry import events
+from automagik.tracing.events import catalogue
 from automagik.tracing.telemetry.cli_events import AgentExecutionEvent
 
 ours = {name: module for name, module in sys.modules.items() if name.startswith("automagik_telemetry")}
@@ -139,7 +139,7 @@ theirs = {name: module for name, module in sys.modules.items() if name.startswit
 assert automagik.tracing is ours["automagik_telemetry"] and integrations is ours["automagik_telemetry.integrations"]
 assert all(module is ours[name.replace("automagik.tracing", "automagik_telemetry")] for name, module in theirs.items())
 assert all(module.__name__ == module.__spec__.name == name for name, module in ours.items())
-assert AgentExecutionEvent is ours["automagik_telemetry.telemetry.events"].AgentExecutionEvent
+assert AgentExecutionEvent is ours["automagik_telemetry.events.catalogue"].AgentExecutionEvent
 assert get_tracing_manager() is sys.modules["automagik_telemetry.manager"].get_tracing_manager()
 for missing in ("automagik.tracing.nothing", "automagik.other"):
     try:
@@ -148,7 +148,7 @@ for missing in ("automagik.tracing.nothing", "automagik.other"):
         assert error.name == missing, error
     else:
         raise AssertionError(missing)
-print(sum(finder.__class__.__module__ == "automagik_telemetry.automagik_agents" for finder in sys.meta_path))
+print(sum(finder.__class__.__module__ == "automagik_telemetry.compat.automagik_agents" for finder in sys.meta_path))
 """
 
 

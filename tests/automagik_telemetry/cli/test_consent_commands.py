@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 from automagik_telemetry.cli import main
-from automagik_telemetry.telemetry.events import EVENTS
+from automagik_telemetry.events.catalogue import EVENTS
 
 if TYPE_CHECKING:
     from collections.abc import Callable

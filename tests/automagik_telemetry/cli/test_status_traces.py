@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from automagik_telemetry.cli import delivery
+from automagik_telemetry.cli import _delivery as delivery
 from automagik_telemetry.cli.doctor import command as doctor
 from automagik_telemetry.cli.status import command
 from tests.faults.process import run
@@ -16,7 +16,7 @@ from tests.faults.server import Endpoint, reply
 
 KEY = "sk-lw-hidden"
 PROGRAM = """
-from automagik_telemetry.observability.recording import open_span
+from automagik_telemetry.tracing.spans import open_span
 for _ in range(2):
     span = open_span("agent.simple", "agent", input={"tool": object(), "text": "x" * 200_000})
     span.end()

@@ -17,8 +17,8 @@ import pytest
 from click.testing import CliRunner
 
 from automagik_telemetry.cli import main, report
+from automagik_telemetry.collector._store import Store
 from automagik_telemetry.collector.server import Collector
-from automagik_telemetry.collector.store import Store
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from rich.console import Console
 
-from automagik_telemetry.collector.questions import QUESTIONS
-from automagik_telemetry.collector.report import render
+from automagik_telemetry.collector._queries import QUESTIONS
+from automagik_telemetry.collector._report import render
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     import httpx
 
-    from automagik_telemetry.collector.questions import Answers
+    from automagik_telemetry.collector._queries import Answers
     from automagik_telemetry.collector.server import Collector
 
     Make = Callable[..., dict[str, Any]]

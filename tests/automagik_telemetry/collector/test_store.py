@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from automagik_telemetry.collector.errors import StoreError, StoreLocked
-from automagik_telemetry.collector.rows import trace_rows
-from automagik_telemetry.collector.store import Store
-from automagik_telemetry.collector.values import MAX_NANOSECONDS
+from automagik_telemetry.collector._errors import StoreError, StoreLocked
+from automagik_telemetry.collector._rows import trace_rows
+from automagik_telemetry.collector._store import Store
+from automagik_telemetry.collector._values import MAX_NANOSECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

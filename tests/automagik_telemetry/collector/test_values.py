@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from automagik_telemetry.collector.errors import BadRequest
-from automagik_telemetry.collector.rows import log_rows, trace_rows
-from automagik_telemetry.collector.values import any_text
+from automagik_telemetry.collector._errors import BadRequest
+from automagik_telemetry.collector._rows import log_rows, trace_rows
+from automagik_telemetry.collector._values import any_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

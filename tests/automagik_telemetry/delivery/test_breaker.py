@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from automagik_telemetry.delivery.breaker import CircuitBreaker
+from automagik_telemetry.export._backoff import CircuitBreaker
 
 
 class Clock:

@@ -11,9 +11,9 @@ import structlog
 
 from automagik_processors import Anonymize, OTLPLogRecord, OTLPSpan, Sample, Word, merge_context
 from automagik_telemetry import ChainFormatter, configure, get_tracing_manager
+from automagik_telemetry.events._schema import field
+from automagik_telemetry.events.catalogue import CATALOGUE, TelemetryEvent
 from automagik_telemetry.telemetry.cli_events import AgentExecutionEvent
-from automagik_telemetry.telemetry.declared import field
-from automagik_telemetry.telemetry.events import CATALOGUE, TelemetryEvent
 
 if TYPE_CHECKING:
     from collections.abc import Callable

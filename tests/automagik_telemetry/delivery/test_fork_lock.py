@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from automagik_telemetry.delivery.fork_lock import importing
+from automagik_telemetry._fork_lock import importing
 
 
 def test_imports_wait_for_no_other() -> None:
@@ -36,7 +36,7 @@ def test_imports_wait_for_no_other() -> None:
 
 FORK = """
 import os, sys, threading
-from automagik_telemetry.delivery.fork_lock import importing
+from automagik_telemetry._fork_lock import importing
 
 inside, begins, said = threading.Event(), threading.Event(), []
 

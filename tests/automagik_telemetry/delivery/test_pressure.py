@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from automagik_telemetry.delivery.exporter import ExportResult
-    from automagik_telemetry.delivery.segment import Segment
+    from automagik_telemetry.export._exporter import ExportResult
+    from automagik_telemetry.export._segment import Segment
 
 
 def files(tmp_path: Path) -> list[Path]:

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from automagik_telemetry.delivery.envelope import Envelope, join
-from automagik_telemetry.delivery.recovery import RecoveredSegment
-from automagik_telemetry.delivery.segment import body_of
-from automagik_telemetry.delivery.spool import Spool
+from automagik_telemetry.export._envelope import Envelope, join
+from automagik_telemetry.export._recovery import RecoveredSegment
+from automagik_telemetry.export._segment import body_of
+from automagik_telemetry.export._spool import Spool
 from tests.faults.sending import ENVELOPE, fragment, ids
 from tests.faults.server import span_ids
 

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from automagik_telemetry.delivery.envelope import SEPARATOR, join, split
-from automagik_telemetry.delivery.recovery import RecoveredSegment
-from automagik_telemetry.delivery.segment import Segment, body_of
-from automagik_telemetry.delivery.spool import Spool
+from automagik_telemetry.export._envelope import SEPARATOR, join, split
+from automagik_telemetry.export._recovery import RecoveredSegment
+from automagik_telemetry.export._segment import Segment, body_of
+from automagik_telemetry.export._spool import Spool
 from tests.faults.sending import ENVELOPE, fragment, ids
 from tests.faults.server import span_ids
 

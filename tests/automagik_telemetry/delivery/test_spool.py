@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from automagik_telemetry.delivery.spool import Spool, open_spool
-from automagik_telemetry.private_files import UnsafeDirectoryError, private_directory
+from automagik_telemetry._private_files import UnsafeDirectoryError, private_directory
+from automagik_telemetry.export._spool import Spool, open_spool
 
 if TYPE_CHECKING:
     from pathlib import Path

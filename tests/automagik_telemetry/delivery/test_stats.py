@@ -10,9 +10,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from automagik_telemetry.delivery.exporter import ExportResult, Outcome
-from automagik_telemetry.delivery.spool import Spool
-from automagik_telemetry.delivery.stats import PAGE_BYTES, DeliveryStats, Page, Totals
+from automagik_telemetry.export._exporter import ExportResult, Outcome
+from automagik_telemetry.export._spool import Spool
+from automagik_telemetry.export._stats import PAGE_BYTES, DeliveryStats, Page, Totals
 from tests.faults.bench import REJECTED, RETRY, SUCCESS, Bench, Sink
 from tests.faults.sending import ids
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from automagik_telemetry.delivery.exporter import ExportResult, Outcome
+from automagik_telemetry.export._exporter import ExportResult, Outcome
 from tests.faults.bench import REJECTED, RETRY, SUCCESS, TOO_LARGE, Bench, Sink
 from tests.faults.sending import ids, line
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def bench(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Bench]:
     """Return a maker of benches, for each storage."""
     if request.param == "buffered":
-        monkeypatch.setattr("automagik_telemetry.delivery.spool._MAPPABLE", frozenset())
+        monkeypatch.setattr("automagik_telemetry.export._spool._MAPPABLE", frozenset())
 
     def make(answer: Any = SUCCESS, **options: Any) -> Bench:
         made = Bench(None if request.param == "memory" else tmp_path / "state", Sink(answer), **options)

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from automagik_telemetry import get_tracing_manager, host
+from automagik_telemetry import get_tracing_manager
+from automagik_telemetry.handlers import _loggers as loggers
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,8 +20,8 @@ if TYPE_CHECKING:
 def to_the_last_detail(opted_in: Any) -> None:
     """Let events of level DEBUG leave too."""
     get_tracing_manager()
-    host.sinks()["telemetry"].setLevel(logging.DEBUG)
-    logging.getLogger(host.LOGGER).setLevel(logging.DEBUG)
+    loggers.sinks()["telemetry"].setLevel(logging.DEBUG)
+    logging.getLogger(loggers.LOGGER).setLevel(logging.DEBUG)
 
 
 @dataclass

@@ -14,8 +14,8 @@ import pytest
 import structlog
 
 from automagik_telemetry import get_tracing_manager
+from automagik_telemetry.integrations._agent_run import AgentRun
 from automagik_telemetry.integrations.agent import TrackedAgent, track_agent
-from automagik_telemetry.integrations.agent_run import AgentRun
 
 
 class Answer:

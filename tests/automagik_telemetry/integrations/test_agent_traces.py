@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from automagik_telemetry.integrations._agent_run import AgentRun
 from automagik_telemetry.integrations.agent import TrackedAgent, track_agent
-from automagik_telemetry.integrations.agent_run import AgentRun
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator

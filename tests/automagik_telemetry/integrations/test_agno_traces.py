@@ -191,9 +191,9 @@ def test_runs_at_once_never_mix(traced: Callable[[], list[Traced]]) -> None:
 def test_only_telemetry_touches_no_content(opted_in: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without observability nothing is made of the messages: not one is even looked at."""
     for name in ("chat", "answer", "prompt"):
-        monkeypatch.setattr(f"automagik_telemetry.integrations.agno_messages.{name}", pytest.fail)
-    monkeypatch.setattr("automagik_telemetry.integrations.agno.prompt", pytest.fail)
-    monkeypatch.setattr("automagik_telemetry.integrations.agent_step.open_span", pytest.fail)
+        monkeypatch.setattr(f"automagik_telemetry.integrations.agno._messages.{name}", pytest.fail)
+    monkeypatch.setattr("automagik_telemetry.integrations.agno._agent.prompt", pytest.fail)
+    monkeypatch.setattr("automagik_telemetry.integrations._agent_step.open_span", pytest.fail)
     assert instrument(make(look)).run("hello").content == "done"
 
 

@@ -13,7 +13,7 @@ from starlette.applications import Starlette
 from starlette.routing import Route
 
 from automagik_telemetry import get_tracing_manager
-from automagik_telemetry.integrations.api import TelemetryMiddleware
+from automagik_telemetry.integrations.asgi import TelemetryMiddleware
 
 
 def application() -> FastAPI:

@@ -18,9 +18,9 @@ from starlette.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
 
 from automagik_telemetry import get_tracing_manager
+from automagik_telemetry.events.catalogue import FeatureUsageEvent
 from automagik_telemetry.integrations.agent import track_agent
-from automagik_telemetry.integrations.api import TelemetryMiddleware
-from automagik_telemetry.telemetry.events import FeatureUsageEvent
+from automagik_telemetry.integrations.asgi import TelemetryMiddleware
 from tests.automagik_telemetry.test_span import PARENT, TRACE
 
 START = {"type": "http.response.start", "status": 200, "headers": []}

@@ -14,7 +14,7 @@ from starlette.middleware.base import BaseHTTPMiddleware
 from starlette.routing import Host, Mount, Route
 
 from automagik_telemetry import get_tracing_manager
-from automagik_telemetry.integrations.api import TelemetryMiddleware
+from automagik_telemetry.integrations.asgi import TelemetryMiddleware
 
 
 async def answer(*_: object) -> PlainTextResponse:

@@ -22,7 +22,7 @@ APPLICATION = """
 import os
 from fastapi import FastAPI
 from automagik_telemetry import configure
-from automagik_telemetry.integrations.api import TelemetryMiddleware
+from automagik_telemetry.integrations.asgi import TelemetryMiddleware
 
 configure()
 app = FastAPI()

@@ -15,7 +15,7 @@ import typer.testing
 from click.testing import CliRunner
 
 from automagik_telemetry import get_tracing_manager
-from automagik_telemetry.integrations.cli import track_cli_command
+from automagik_telemetry.integrations.click import track_cli_command
 
 ENDINGS: list[tuple[BaseException | None, int]] = [
     (None, 0),

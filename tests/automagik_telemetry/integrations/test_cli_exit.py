@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 APPLICATION = """
 import os, sys
 import click
-from automagik_telemetry.integrations.cli import instrument_click
+from automagik_telemetry.integrations.click import instrument_click
 
 @click.group()
 def cli():

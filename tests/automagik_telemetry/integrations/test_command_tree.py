@@ -15,7 +15,7 @@ import typer.testing
 from click.testing import CliRunner
 
 from automagik_telemetry import get_tracing_manager
-from automagik_telemetry.integrations.cli import instrument_click, instrument_typer, track_cli_command
+from automagik_telemetry.integrations.click import instrument_click, instrument_typer, track_cli_command
 
 
 class Lazy(click.Group):
@@ -296,5 +296,5 @@ def test_wrong_use_is_one_clear_error(instrument: Any, target: Any, error: type[
 
 def test_importing_loads_no_typer() -> None:
     """The integration needs no Typer, and does not load it where it is installed."""
-    code = "import sys, automagik_telemetry.integrations.cli; sys.exit('typer' in sys.modules)"
+    code = "import sys, automagik_telemetry.integrations.click; sys.exit('typer' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from automagik_telemetry.integrations.prices import estimate, prepare
+from automagik_telemetry.tracing._cost import estimate, prepare
 
 USAGE = {"input_tokens": 1_000_000, "output_tokens": 1_000_000}
 

@@ -209,10 +209,10 @@ def test_beside_the_frameworks_own_instrumentation(traced: Callable[[], list[Tra
 
 def test_only_telemetry_touches_no_content(opted_in: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without observability nothing is made of the messages: not one is even looked at."""
-    monkeypatch.setattr("automagik_telemetry.integrations.pydantic_ai.Conversation.request", pytest.fail)
-    monkeypatch.setattr("automagik_telemetry.integrations.pydantic_ai.Conversation.response", pytest.fail)
-    monkeypatch.setattr("automagik_telemetry.integrations.pydantic_ai.prompt", pytest.fail)
-    monkeypatch.setattr("automagik_telemetry.integrations.agent_step.open_span", pytest.fail)
+    monkeypatch.setattr("automagik_telemetry.integrations.pydantic_ai._agent.Conversation.request", pytest.fail)
+    monkeypatch.setattr("automagik_telemetry.integrations.pydantic_ai._agent.Conversation.response", pytest.fail)
+    monkeypatch.setattr("automagik_telemetry.integrations.pydantic_ai._agent.prompt", pytest.fail)
+    monkeypatch.setattr("automagik_telemetry.integrations._agent_step.open_span", pytest.fail)
     assert run_sync(instrument(adding()), "hello").output == "done"
 
 

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from automagik_telemetry import get_tracing_manager
 from automagik_telemetry.integrations.agent import track_agent
-from automagik_telemetry.integrations.api import TelemetryMiddleware
-from automagik_telemetry.integrations.cli import track_cli_command
+from automagik_telemetry.integrations.asgi import TelemetryMiddleware
+from automagik_telemetry.integrations.click import track_cli_command
 from tests.automagik_telemetry.integrations import test_api_messages as messages
 
 many = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])

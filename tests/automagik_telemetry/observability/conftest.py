@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from automagik_telemetry.delivery.chain import event_dict
-from automagik_telemetry.host import TRACE_LOGGER
-from automagik_telemetry.observability import recording
-from automagik_telemetry.observability.manager import ObservabilityManager
-from automagik_telemetry.observability.sampler import AdaptiveSampler
+from automagik_telemetry.handlers._loggers import TRACE_LOGGER
+from automagik_telemetry.handlers.formatter import event_dict
+from automagik_telemetry.tracing import spans as recording
+from automagik_telemetry.tracing.manager import ObservabilityManager
+from automagik_telemetry.tracing.sampler import AdaptiveSampler
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

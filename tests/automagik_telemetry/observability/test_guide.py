@@ -11,14 +11,14 @@ from unittest.mock import AsyncMock
 import pytest
 
 from automagik_telemetry import get_tracing_manager
-from automagik_telemetry.integrations.api import TelemetryMiddleware
-from automagik_telemetry.integrations.current import observability
-from automagik_telemetry.observability.recording import open_span
+from automagik_telemetry.integrations._runtime import observability
+from automagik_telemetry.integrations.asgi import TelemetryMiddleware
+from automagik_telemetry.tracing.spans import open_span
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from automagik_telemetry.observability.manager import ObservabilityManager
+    from automagik_telemetry.tracing.manager import ObservabilityManager
 
 
 @pytest.fixture

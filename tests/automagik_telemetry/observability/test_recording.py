@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import structlog
 
-from automagik_telemetry.observability import recording
-from automagik_telemetry.observability.collection import CUT, TraceLimits
-from automagik_telemetry.observability.manager import ObservabilityManager
-from automagik_telemetry.observability.recording import open_span
-from automagik_telemetry.observability.sampler import AdaptiveSampler
-from automagik_telemetry.span import Span
+from automagik_telemetry.tracing import spans as recording
+from automagik_telemetry.tracing._propagation import Span
+from automagik_telemetry.tracing._recorder import CUT, TraceLimits
+from automagik_telemetry.tracing.manager import ObservabilityManager
+from automagik_telemetry.tracing.sampler import AdaptiveSampler
+from automagik_telemetry.tracing.spans import open_span
 
 if TYPE_CHECKING:
     from tests.automagik_telemetry.observability.conftest import Logged

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 import pytest
 import structlog
 
-from automagik_telemetry.observability import sampler as module
-from automagik_telemetry.observability.manager import ObservabilityManager, sampler_of
-from automagik_telemetry.observability.recording import open_span
-from automagik_telemetry.observability.sampler import AdaptiveSampler
 from automagik_telemetry.settings import Settings
-from automagik_telemetry.span import Span, traceparent
+from automagik_telemetry.tracing import sampler as module
+from automagik_telemetry.tracing._propagation import Span, traceparent
+from automagik_telemetry.tracing.manager import ObservabilityManager, sampler_of
+from automagik_telemetry.tracing.sampler import AdaptiveSampler
+from automagik_telemetry.tracing.spans import open_span
 
 if TYPE_CHECKING:
     from tests.automagik_telemetry.observability.conftest import Logged

@@ -18,15 +18,17 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from automagik_processors import LangWatchTrace, Scrub
-from automagik_processors.ids import FreshIds
-from automagik_telemetry import ChainFormatter, span
-from automagik_telemetry.host import TRACE_LOGGER
-from automagik_telemetry.logging_config import Builder, load
-from automagik_telemetry.observability import collection, recording
-from automagik_telemetry.observability.collection import Recorder, TraceLimits
-from automagik_telemetry.observability.recording import open_span, record_with
-from automagik_telemetry.observability.sampler import AdaptiveSampler
-from automagik_telemetry.sinks.langwatch import TraceHandler
+from automagik_processors._ids import FreshIds
+from automagik_telemetry import ChainFormatter
+from automagik_telemetry.handlers._dictconfig import Builder, load
+from automagik_telemetry.handlers._loggers import TRACE_LOGGER
+from automagik_telemetry.sinks.langwatch.handler import TraceHandler
+from automagik_telemetry.tracing import _propagation as propagation
+from automagik_telemetry.tracing import _recorder as recorder
+from automagik_telemetry.tracing import spans
+from automagik_telemetry.tracing._recorder import Recorder, TraceLimits
+from automagik_telemetry.tracing.sampler import AdaptiveSampler
+from automagik_telemetry.tracing.spans import open_span, record_with
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -180,7 +182,7 @@ def unfinished() -> None:
 
 def joined() -> None:
     """A trace that another process began."""
-    part = span.Span.part_of("ab" * 16, "cd" * 8)
+    part = propagation.Span.part_of("ab" * 16, "cd" * 8)
     open_span("joined", "consumer", span=part).end()
 
 
@@ -211,9 +213,9 @@ def fragments(case: Callable[[], None], monkeypatch: pytest.MonkeyPatch, chain: 
     numbers = iter(range(1, 1_000))
     ids = FreshIds(lambda: next(numbers))
     clock = Clock()
-    for module in (recording, collection):
+    for module in (spans, recorder):
         monkeypatch.setattr(module, "time", clock)
-    for module in (recording, span):
+    for module in (spans, propagation):
         monkeypatch.setattr(module, "new_span_id", ids.new_span)
         monkeypatch.setattr(module, "new_ids", ids.new)
     logger = logging.getLogger(TRACE_LOGGER)

@@ -17,8 +17,8 @@ from itertools import product
 from typing import Any, ClassVar, cast
 
 from automagik_telemetry import configure, get_tracing_manager
-from automagik_telemetry.observability.recording import open_span
-from automagik_telemetry.sinks.langwatch_http import auth_headers
+from automagik_telemetry.sinks.langwatch._http import auth_headers
+from automagik_telemetry.tracing.spans import open_span
 
 KEYS = ["sk-lw-" + "k" * 48, "sk-lw-" + "a" * 16 + "_" + "b" * 48, "sk-lw-a_b", "ik-lw-x", "pat-lw-x", "other"]
 INPUT = [{"role": "user", "content": "question"}]

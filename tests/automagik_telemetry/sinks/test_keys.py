@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from automagik_telemetry.settings import Secret
-from automagik_telemetry.sinks.langwatch_http import LangWatchExporter
+from automagik_telemetry.sinks.langwatch._http import LangWatchExporter
 from tests.faults.sending import account, line, running
 from tests.faults.server import Endpoint, Exchange, closed_port, hang_up, reply
 

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from automagik_telemetry import ConfigurationError, configure, get_tracing_manager, langwatch_handler
-from automagik_telemetry.observability.recording import open_span
-from automagik_telemetry.sinks.langwatch import traces_url
-from automagik_telemetry.sinks.langwatch_http import auth_headers
+from automagik_telemetry.sinks.langwatch._http import auth_headers
+from automagik_telemetry.sinks.langwatch.handler import traces_url
+from automagik_telemetry.tracing.spans import open_span
 from tests.faults.process import run as run_process
 from tests.faults.server import Endpoint, black_hole, closed_port, reply
 from tests.processors.conftest import parse_body
@@ -252,7 +252,7 @@ def test_hanging_langwatch_delays_neither_the_host_nor_telemetry(
 
 
 ONE_RUN = """
-from automagik_telemetry.observability.recording import open_span
+from automagik_telemetry.tracing.spans import open_span
 run = open_span("agent.simple", "agent", input="hi")
 time.sleep(float(os.environ["RUN_TAKES"]))
 run.end()

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from automagik_telemetry.host import TRACE_LOGGER
-from automagik_telemetry.observability.recording import open_span
+from automagik_telemetry.handlers._loggers import TRACE_LOGGER
+from automagik_telemetry.tracing.spans import open_span
 from tests.automagik_telemetry.sinks.test_langwatch import account, langwatch, traced
 
 if TYPE_CHECKING:

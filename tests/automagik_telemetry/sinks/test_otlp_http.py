@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from automagik_telemetry.delivery.envelope import join
-from automagik_telemetry.delivery.exporter import ExportResult, Outcome
-from automagik_telemetry.sinks.otlp_http import MAX_REPLY_BYTES, OTLPHTTPExporter
-from automagik_telemetry.version import __version__
+from automagik_telemetry._version import __version__
+from automagik_telemetry.export._envelope import join
+from automagik_telemetry.export._exporter import ExportResult, Outcome
+from automagik_telemetry.export.http._exporter import MAX_REPLY_BYTES, OTLPHTTPExporter
 from tests.faults.sending import ENVELOPE, fragment, ids
 from tests.faults.server import (
     PATIENCE,

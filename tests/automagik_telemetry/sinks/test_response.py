@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from automagik_telemetry.delivery.exporter import ExportResult, Outcome
-from automagik_telemetry.sinks.response import classify, retry_after
+from automagik_telemetry.export._exporter import ExportResult, Outcome
+from automagik_telemetry.export.http._response import classify, retry_after
 
 NOW = 1_800_000_000.0
 DAY = 86_400.0

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from automagik_telemetry.delivery.compression import gzip
-from automagik_telemetry.delivery.envelope import join
-from automagik_telemetry.delivery.exporter import ExportResult, Outcome
-from automagik_telemetry.sinks.otlp_http import OTLPHTTPExporter
+from automagik_telemetry.export._compression import gzip
+from automagik_telemetry.export._envelope import join
+from automagik_telemetry.export._exporter import ExportResult, Outcome
+from automagik_telemetry.export.http._exporter import OTLPHTTPExporter
 from tests.faults.sending import ENVELOPE, fragment
 from tests.faults.server import PATIENCE, Endpoint, hang_up
 

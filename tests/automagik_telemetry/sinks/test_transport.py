@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import httpcore
 import pytest
 
-from automagik_telemetry.descriptors import Identity
-from automagik_telemetry.sinks.transport import DeadlineTransport, _Socket, _SocketStream
+from automagik_telemetry._descriptors import Identity
+from automagik_telemetry.export.http._transport import DeadlineTransport, _Socket, _SocketStream
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

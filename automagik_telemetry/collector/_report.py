@@ -1,0 +1,67 @@
+"""The answers as tables in a terminal."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+from automagik_telemetry.collector._queries import QUESTIONS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from rich.console import Console
+
+    from automagik_telemetry.collector._queries import Answers, Question
+
+_EMPTY: Final = "No events are stored yet."
+
+
+def render(answers: Answers, console: Console) -> None:
+    """Print each question's answer as a table, or a sentence where there is nothing to show."""
+    if not any(answers.get(question.name) for question in QUESTIONS):
+        console.print(_EMPTY)
+        return
+    for question in QUESTIONS:
+        console.print()
+        console.print(Text(question.title, style="bold"))
+        rows = answers.get(question.name)
+        console.print(_table(question, rows) if rows else Text(question.nothing))
+
+
+def _table(question: Question, rows: list[dict[str, object]]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, header_style="bold")
+    for column, kind in question.columns.items():
+        is_text = kind == "text"
+        table.add_column(
+            column.removesuffix("_ms").replace("_", " ") + (" ms" if kind == "ms" else ""),
+            justify="left" if is_text else "right",
+            no_wrap=not is_text,
+            overflow="fold",
+        )
+    for row in rows:
+        table.add_row(*(Text(_SHOWN[kind](row.get(column))) for column, kind in question.columns.items()))
+    return table
+
+
+def _text(value: object) -> str:
+    """A name came over the network: what could steer a terminal is replaced."""
+    return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in str(value))
+
+
+def _count(value: object) -> str:
+    return f"{value:,}"
+
+
+def _ms(value: object) -> str:
+    return f"{value:,.1f}"
+
+
+def _share(value: object) -> str:
+    return "-" if value is None else f"{value:.1%}"
+
+
+_SHOWN: Final[dict[str, Callable[[object], str]]] = {"text": _text, "count": _count, "ms": _ms, "share": _share}

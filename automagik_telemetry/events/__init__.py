@@ -1,0 +1,1 @@
+"""The declared events, and the calls that log them."""

@@ -1,0 +1,1 @@
+"""OTLP over HTTP: one POST, and the meaning of its answer."""

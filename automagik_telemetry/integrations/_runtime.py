@@ -1,0 +1,58 @@
+"""What an integration tracks with: the process's telemetry, or None, and never an exception in the host's face."""
+
+from __future__ import annotations
+
+import weakref
+from functools import cache
+from typing import TYPE_CHECKING
+
+from automagik_telemetry._log import warn
+from automagik_telemetry.consent import _notice as notice
+from automagik_telemetry.events.catalogue import CATALOGUE
+from automagik_telemetry.handlers._dictconfig import ConfigurationError
+from automagik_telemetry.manager import TracingManager, get_tracing_manager
+from automagik_telemetry.settings import Settings
+
+if TYPE_CHECKING:
+    from automagik_telemetry.events.facade import TelemetryCollector
+    from automagik_telemetry.tracing.manager import ObservabilityManager
+
+_asked: weakref.WeakSet[TracingManager] = weakref.WeakSet()
+
+
+def telemetry() -> TelemetryCollector | None:
+    """Return the telemetry; None while it is off, or the logging configuration is wrong, which is warned of once."""
+    try:
+        return get_tracing_manager().telemetry
+    except ConfigurationError as error:
+        _warn_once(str(error))
+        return None
+
+
+def observability() -> ObservabilityManager | None:
+    """Return the observability; None while it is off, and then no content is to be touched."""
+    try:
+        return get_tracing_manager().observability
+    except ConfigurationError as error:
+        _warn_once(str(error))
+        return None
+
+
+def telemetry_of_command() -> TelemetryCollector | None:
+    """Return the telemetry for a command, which shows the notice if it is due, and ships what earlier ones left."""
+    collector = telemetry()
+    if collector is None:
+        return None
+    manager = get_tracing_manager()
+    if manager not in _asked:
+        if rule := notice.holds_back(Settings.from_environ(), CATALOGUE):
+            manager.hold_back(rule)
+            return manager.telemetry
+        _asked.add(manager)
+        collector.resume()
+    return collector
+
+
+@cache
+def _warn_once(message: str) -> None:
+    warn("nothing is tracked: %s", message)

@@ -1,0 +1,107 @@
+"""One run of a command, from its begin to its end: what is measured, and what is part of what."""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import time
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any
+
+from automagik_telemetry.events.catalogue import CLICommandEvent
+from automagik_telemetry.integrations._runtime import telemetry_of_command
+from automagik_telemetry.integrations.click._ending import exit_code, is_crash
+from automagik_telemetry.tracing._propagation import Span
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+    from automagik_telemetry.events.facade import TelemetryCollector
+
+_current: ContextVar[CommandRun | None] = ContextVar("automagik_telemetry_command", default=None)
+
+
+def current() -> CommandRun | None:
+    """Return the run that the current code is part of."""
+    return _current.get()
+
+
+class CommandRun:
+    """Runs a call as the command `name`, which may still be changed while it runs.
+
+    A run inside another is a part of it: an event of its own, in the same trace, whose parent is the outer one's. An
+    exception is a crash where it leaves the outermost.
+    """
+
+    def __init__(self, name: str, telemetry: TelemetryCollector) -> None:
+        self.name = name
+        self.context: Any = None
+        """The context of the command tree that the run is of, if it is."""
+        self.claim: object = None
+        """What marks the function that may give the run its name."""
+        self.is_counted = True
+        self._telemetry = telemetry
+        self._outer = _current.get()
+        self._span = Span()
+        self.started = time.perf_counter()
+
+    def call(self, function: Callable[[], Any]) -> Any:  # noqa: ANN401 - the function's own
+        """Return what the call returns; if that is a coroutine, the run goes on until it is awaited."""
+        token = _current.set(self)
+        try:
+            with self._span.within():
+                result = function()
+        except BaseException as error:
+            self.end(error)
+            raise
+        finally:
+            _current.reset(token)
+        if inspect.iscoroutine(result):
+            return self.awaited(result)
+        self.end(result=result)
+        return result
+
+    async def awaited(self, coroutine: Coroutine[Any, Any, Any]) -> Any:  # noqa: ANN401 - the function's own
+        """Return what the coroutine returns."""
+        token = _current.set(self)
+        try:
+            with self._span.within():
+                result = await coroutine
+        except BaseException as error:
+            self.end(error)
+            raise
+        finally:
+            _current.reset(token)
+        self.end(result=result)
+        return result
+
+    def end(self, error: BaseException | None = None, result: object = None) -> None:
+        """End the run and log it."""
+        duration_ms = (time.perf_counter() - self.started) * 1000
+        if not self.is_counted:
+            return
+        try:
+            if self._outer is None and is_crash(error):
+                with self._span.within():
+                    self._telemetry.track_error(type(error).__name__, "cli", unhandled=True)
+            code = exit_code(error)
+            event = CLICommandEvent(self.name, code == 0, duration_ms, _count(self.name, result), code)
+            self._telemetry.track_event(event, ids=self._span.ids)
+        except Exception:  # noqa: BLE001, S110 - nothing of ours shows in the host
+            pass
+
+
+def begin(name: str | Callable[[], str]) -> CommandRun | None:
+    """Return a run, begun; None while nothing is to be tracked, and then `name` is not called either."""
+    with contextlib.suppress(Exception):
+        telemetry = telemetry_of_command()
+        if telemetry is not None:
+            return CommandRun(name if isinstance(name, str) else name(), telemetry)
+    return None
+
+
+def _count(name: str, result: object) -> int | None:
+    """Return how many items a command that lists returned."""
+    if name.rpartition(" ")[2] != "list" or not isinstance(result, list | tuple | dict):
+        return None
+    return len(result)

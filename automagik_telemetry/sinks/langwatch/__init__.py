@@ -1,0 +1,1 @@
+"""Full traces to LangWatch: the handler, and the processor that encodes a trace for it."""
