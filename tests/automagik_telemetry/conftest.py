@@ -16,7 +16,7 @@ from automagik_telemetry import manager, settings
 from automagik_telemetry.consent import _identity as identity
 from automagik_telemetry.events._allowlist import vocabulary
 from automagik_telemetry.handlers import _loggers as loggers
-from automagik_telemetry.tracing import spans as recording
+from automagik_telemetry.tracing import spans
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -123,7 +123,7 @@ def fresh_process() -> Iterator[None]:
     yield
     for sink in loggers.sinks().values():
         sink.close()
-    recording.record_with(None)
+    spans.record_with(None)
     for name in (loggers.LOGGER, loggers.EVENT_LOGGER, loggers.TRACE_LOGGER, "automagik.agents"):
         logger = logging.getLogger(name)
         logger.handlers.clear()

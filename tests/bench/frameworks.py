@@ -23,7 +23,7 @@ from automagik_processors import LangWatchTrace, Scrub
 from automagik_telemetry import configure
 from automagik_telemetry.integrations import agno, pydantic_ai
 from automagik_telemetry.integrations.agent import track_agent
-from tests.automagik_telemetry.integrations.agno_agents import Offline
+from tests.automagik_telemetry.integrations.agno.agno_agents import Offline
 
 if TYPE_CHECKING:
     from collections.abc import Callable

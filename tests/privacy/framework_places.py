@@ -14,7 +14,7 @@ from pydantic_ai.messages import ModelResponse, TextPart, ThinkingPart, ToolCall
 from pydantic_ai.models.function import AgentInfo, FunctionModel
 
 from automagik_telemetry.integrations import agno, pydantic_ai
-from tests.automagik_telemetry.integrations.agno_agents import Offline
+from tests.automagik_telemetry.integrations.agno.agno_agents import Offline
 from tests.privacy.place import place
 
 if TYPE_CHECKING:

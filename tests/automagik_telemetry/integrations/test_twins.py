@@ -13,7 +13,7 @@ from automagik_telemetry import get_tracing_manager
 from automagik_telemetry.integrations.agent import track_agent
 from automagik_telemetry.integrations.asgi import TelemetryMiddleware
 from automagik_telemetry.integrations.click import track_cli_command
-from tests.automagik_telemetry.integrations import test_api_messages as messages
+from tests.automagik_telemetry.integrations.asgi import test_messages as messages
 
 many = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 SENT = {

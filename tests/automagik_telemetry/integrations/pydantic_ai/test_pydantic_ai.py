@@ -14,7 +14,7 @@ from pydantic_ai.models.test import TestModel
 
 from automagik_telemetry.integrations.pydantic_ai import instrument
 from tests.automagik_telemetry.integrations.arrived import named, sent
-from tests.automagik_telemetry.integrations.pydantic_ai_agents import WAYS, adding, events, run_sync, stream
+from tests.automagik_telemetry.integrations.pydantic_ai.pydantic_ai_agents import WAYS, adding, events, run_sync, stream
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import structlog
 
-from automagik_telemetry.tracing import spans as recording
+from automagik_telemetry.tracing import spans
 from automagik_telemetry.tracing._propagation import Span
 from automagik_telemetry.tracing._recorder import CUT, TraceLimits
 from automagik_telemetry.tracing.manager import ObservabilityManager
@@ -22,7 +22,7 @@ from automagik_telemetry.tracing.sampler import AdaptiveSampler
 from automagik_telemetry.tracing.spans import open_span
 
 if TYPE_CHECKING:
-    from tests.automagik_telemetry.observability.conftest import Logged
+    from tests.automagik_telemetry.tracing.conftest import Logged
 
 pytestmark = pytest.mark.usefixtures("keeping_all")
 
@@ -273,7 +273,7 @@ def test_old_spans_are_dropped_and_counted(logged: Logged, keeping_all: Observab
 
 def test_off_records_nothing(logged: Logged) -> None:
     """Without a recorder spans have ids, and nothing else happens."""
-    recording.record_with(None)
+    spans.record_with(None)
     root = open_span("root", input=Hostile())
     with root.within():
         child = open_span("child")

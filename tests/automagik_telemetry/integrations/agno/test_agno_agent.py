@@ -17,7 +17,7 @@ from opentelemetry.sdk.trace import TracerProvider
 
 from automagik_telemetry import get_tracing_manager
 from automagik_telemetry.integrations.agno import instrument, uninstrument
-from tests.automagik_telemetry.integrations.agno_agents import Offline, collect, look, make
+from tests.automagik_telemetry.integrations.agno.agno_agents import Offline, collect, look, make
 from tests.automagik_telemetry.integrations.arrived import named, sent
 
 pytestmark = pytest.mark.usefixtures("to_the_last_detail")

@@ -19,7 +19,7 @@ from pydantic_ai.models.test import TestModel
 from pydantic_ai.usage import RequestUsage
 
 from automagik_telemetry.integrations.pydantic_ai import instrument
-from tests.automagik_telemetry.integrations.pydantic_ai_agents import WAYS, adding, run_sync
+from tests.automagik_telemetry.integrations.pydantic_ai.pydantic_ai_agents import WAYS, adding, run_sync
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable

@@ -10,7 +10,7 @@ import pytest
 
 from automagik_telemetry.handlers._loggers import TRACE_LOGGER
 from automagik_telemetry.tracing.spans import open_span
-from tests.automagik_telemetry.sinks.test_langwatch import account, langwatch, traced
+from tests.automagik_telemetry.sinks.langwatch.test_handler import account, langwatch, traced
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -13,7 +13,7 @@ from agno.media import Image
 from agno.tools import tool
 
 from automagik_telemetry.integrations.agno import instrument
-from tests.automagik_telemetry.integrations.agno_agents import WAYS, Offline, look, make, outcome
+from tests.automagik_telemetry.integrations.agno.agno_agents import WAYS, Offline, look, make, outcome
 from tests.automagik_telemetry.integrations.arrived import named, sent
 
 if TYPE_CHECKING:

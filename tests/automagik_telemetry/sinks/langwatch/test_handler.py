@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from automagik_telemetry.manager import TracingManager
 
-SHIPPED = Path(__file__).parent.parent.parent.parent / "logging.yaml"
+SHIPPED = Path(__file__).parents[4] / "logging.yaml"
 KEY = "sk-lw-" + "k" * 48
 CLOUD = "https://app.langwatch.ai/api/otel/v1/traces"
 

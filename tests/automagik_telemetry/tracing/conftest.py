@@ -9,7 +9,7 @@ import pytest
 
 from automagik_telemetry.handlers._loggers import TRACE_LOGGER
 from automagik_telemetry.handlers.formatter import event_dict
-from automagik_telemetry.tracing import spans as recording
+from automagik_telemetry.tracing import spans
 from automagik_telemetry.tracing.manager import ObservabilityManager
 from automagik_telemetry.tracing.sampler import AdaptiveSampler
 
@@ -56,4 +56,4 @@ def logged() -> Iterator[Logged]:
 def keeping_all(logged: Logged) -> Iterator[ObservabilityManager]:
     """Record everything, and keep it."""
     yield ObservabilityManager(sampler=AdaptiveSampler(base_rate=1.0))
-    recording.record_with(None)
+    spans.record_with(None)

@@ -1,6 +1,6 @@
 """A trace from its first span to the queue: the bytes of a varied corpus are those of a reviewed file.
 
-After an intended change, write the file anew: `python -m tests.automagik_telemetry.observability.test_sent_bytes`.
+After an intended change, write the file anew: `python -m tests.automagik_telemetry.tracing.test_sent_bytes`.
 """
 
 from __future__ import annotations

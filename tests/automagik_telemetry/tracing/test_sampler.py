@@ -18,7 +18,7 @@ from automagik_telemetry.tracing.sampler import AdaptiveSampler
 from automagik_telemetry.tracing.spans import open_span
 
 if TYPE_CHECKING:
-    from tests.automagik_telemetry.observability.conftest import Logged
+    from tests.automagik_telemetry.tracing.conftest import Logged
 
 RUNS = 400
 

@@ -20,7 +20,7 @@ from pydantic_ai.models.test import TestModel
 from automagik_telemetry import get_tracing_manager
 from automagik_telemetry.integrations.pydantic_ai import instrument, uninstrument
 from tests.automagik_telemetry.integrations.arrived import named, sent
-from tests.automagik_telemetry.integrations.pydantic_ai_agents import adding, run_sync
+from tests.automagik_telemetry.integrations.pydantic_ai.pydantic_ai_agents import adding, run_sync
 
 pytestmark = pytest.mark.usefixtures("to_the_last_detail")
 

@@ -13,7 +13,7 @@ from agno.metrics import MessageMetrics
 from opentelemetry.sdk.trace import TracerProvider
 
 from automagik_telemetry.integrations.agno import instrument
-from tests.automagik_telemetry.integrations.agno_agents import WAYS, Offline, look, make, outcome
+from tests.automagik_telemetry.integrations.agno.agno_agents import WAYS, Offline, look, make, outcome
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -21,7 +21,7 @@ from automagik_telemetry import get_tracing_manager
 from automagik_telemetry.events.catalogue import FeatureUsageEvent
 from automagik_telemetry.integrations.agent import track_agent
 from automagik_telemetry.integrations.asgi import TelemetryMiddleware
-from tests.automagik_telemetry.test_span import PARENT, TRACE
+from tests.automagik_telemetry.tracing.test_propagation import PARENT, TRACE
 
 START = {"type": "http.response.start", "status": 200, "headers": []}
 PART = {"type": "http.response.body", "body": b"x", "more_body": True}

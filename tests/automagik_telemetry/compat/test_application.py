@@ -17,7 +17,7 @@ from fastapi.testclient import TestClient
 from automagik_telemetry.decorators import trace_async_cli_command, trace_cli_command
 from automagik_telemetry.middleware import TracingMiddleware
 from automagik_telemetry.performance import SamplingDecision
-from tests.automagik_telemetry.application.automagik import lay_out
+from tests.automagik_telemetry.compat.automagik import lay_out
 from tests.faults.process import environ
 from tests.faults.server import PATIENCE, Endpoint, closed_port
 
