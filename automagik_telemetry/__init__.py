@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from automagik_telemetry.integrations.structlog import emit_event
     from automagik_telemetry.sinks._sample import sample
     from automagik_telemetry.sinks.langwatch.handler import langwatch_handler
+    from automagik_telemetry.sinks.langwatch.trace import LangWatchTrace
     from automagik_telemetry.sinks.processors import anonymize
     from automagik_telemetry.sinks.telemetry import otlp, telemetry_handler
 
@@ -28,6 +29,7 @@ __all__ = [
     "BatchQueueHandler",
     "ChainFormatter",
     "ConfigurationError",
+    "LangWatchTrace",
     "TracingManager",
     "__version__",
     "anonymize",
@@ -44,6 +46,7 @@ __all__ = [
 _MODULES = {
     "BatchQueueHandler": "handlers.handler",
     "ChainFormatter": "handlers.formatter",
+    "LangWatchTrace": "sinks.langwatch.trace",
     "anonymize": "sinks.processors",
     "declare": "events._allowlist",
     "emit_event": "integrations.structlog",

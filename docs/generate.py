@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 import click
 import yaml
 
-from automagik_processors import langwatch_keys
 from automagik_telemetry.cli import main as main_command
 from automagik_telemetry.events.catalogue import EVENTS
 from automagik_telemetry.settings import describe
+from automagik_telemetry.sinks.langwatch import _keys as langwatch_keys
 
 sys.path.append(str(Path(__file__).parent.parent))
 from tests.faults import matrix

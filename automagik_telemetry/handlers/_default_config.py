@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-CRC32: Final = 1848922751
+CRC32: Final = 654043731
 """Of that file's text: of any other this says nothing."""
 
 CONFIG: Final = r"""
@@ -39,7 +39,7 @@ CONFIG: Final = r"""
      "extra_patterns": []
     },
     {
-     "()": "automagik_processors.LangWatchTrace"
+     "()": "automagik_telemetry.LangWatchTrace"
     }
    ]
   },

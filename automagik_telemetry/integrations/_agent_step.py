@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 class Step:
     """A span, if its run is traced. `about` makes what it took in: it is called only then, and may fail."""
 
-    def __init__(self, run: AgentRun, name: str, type: str, about: Callable[[], dict[str, Any]]) -> None:  # noqa: A002 - LangWatch's word
+    def __init__(self, run: AgentRun, name: str, type: str, about: Callable[[], dict[str, Any]]) -> None:  # noqa: A002 - the attribute's name
         self.run = run
         self.traced = open_span(name, type) if run.traced is not None else None
         self.tell(about)

@@ -1,4 +1,4 @@
-"""Chat messages in OpenAI's shape, as LangWatch shows them: what the frameworks' own messages have in common.
+"""Chat messages in OpenAI's shape: what the frameworks' own messages have in common.
 
 Media are told by reference, or by their kind and size; their bytes are never kept.
 """

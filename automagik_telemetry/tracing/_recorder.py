@@ -40,7 +40,7 @@ class TraceLimits(NamedTuple):
     max_open_characters: int = 64_000_000
     """The same for all open traces together."""
     max_age: float = 24 * 86_400.0
-    """Age of a span in seconds: LangWatch takes 31 days, of which a week may pass in the queue."""
+    """Age of a span in seconds: receivers refuse old ones, and a week may pass in the queue."""
 
 
 class OpenTrace:

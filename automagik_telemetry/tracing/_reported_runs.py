@@ -60,7 +60,7 @@ class ToldRuns:
         self,
         teller: str,
         name: str,
-        type: str,  # noqa: A002 - LangWatch's word
+        type: str,  # noqa: A002 - the attribute's name
         *,
         trace_id: object = None,
         span_id: object = None,

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 
-from automagik_processors.langwatch_keys import SPAN_TYPES
 from automagik_telemetry.tracing import _application_trace as application_trace
 from automagik_telemetry.tracing._propagation import Span, traceparent
 from automagik_telemetry.tracing.sampler import SamplingDecision, take_decision
@@ -19,6 +18,13 @@ if TYPE_CHECKING:
 
 _REQUESTED = SamplingDecision(should_sample=True, reason="requested", sample_rate=1.0)
 _IDS: Final = {"session.id": "thread_id", "session_id": "thread_id", "thread_id": "thread_id", "user_id": "user_id"}
+SPAN_TYPES: Final = frozenset(
+    {
+        *("span", "llm", "chain", "tool", "agent", "guardrail", "evaluation", "rag", "workflow", "component", "module"),
+        *("server", "client", "producer", "consumer", "task", "unknown"),
+    }
+)
+"""The types of spans; any other kind of work is recorded as an agent or a plain span."""
 _PLACES: Final = _IDS | {"thread.id": "thread_id", "user.id": "user_id"}
 
 
@@ -36,7 +42,7 @@ class TraceContext:
         kind: str = "span",
         attributes: dict[str, Any] | None = None,
         *,
-        input: object = None,  # noqa: A002 - LangWatch's word
+        input: object = None,  # noqa: A002 - the attribute's name
         caller: str | None = None,
     ) -> None:
         self.name = name
@@ -109,7 +115,7 @@ class TraceContext:
     def span(
         self,
         name: str,
-        type: str = "span",  # noqa: A002 - LangWatch's word
+        type: str = "span",  # noqa: A002 - the attribute's name
         input: object = None,  # noqa: A002 - see above
         **attributes: Any,  # noqa: ANN401 - the caller's
     ) -> TraceContext:
@@ -124,7 +130,7 @@ def type_of(kind: str) -> str:
 
 def begin(
     name: str,
-    type: str,  # noqa: A002 - LangWatch's word
+    type: str,  # noqa: A002 - the attribute's name
     *,
     caller: str | None = None,
     span: Span | None = None,

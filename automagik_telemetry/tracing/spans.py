@@ -72,7 +72,7 @@ class OpenSpan:
     def __init__(  # noqa: PLR0913, PLR0917 - what it is, and its place; by name they take longer
         self,
         name: str,
-        type: str,  # noqa: A002 - LangWatch's word
+        type: str,  # noqa: A002 - the attribute's name
         trace: OpenTrace,
         span_id: str,
         parent_span_id: str | None,
@@ -200,7 +200,7 @@ class Within:
 
 def open_span(
     name: str,
-    type: str = "span",  # noqa: A002 - LangWatch's word
+    type: str = "span",  # noqa: A002 - the attribute's name
     *,
     input: object = None,  # noqa: A002 - see above
     span: Span | None = None,

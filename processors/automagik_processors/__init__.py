@@ -50,7 +50,6 @@ if TYPE_CHECKING:
     from automagik_processors.context import merge_context
     from automagik_processors.exceptions import Dropped
     from automagik_processors.kinds import Count, Duration, Flag, Kind, Measure, Word
-    from automagik_processors.langwatch import LangWatchTrace
     from automagik_processors.otlp import OTLPLogRecord, OTLPSpan
     from automagik_processors.sample import Sample
     from automagik_processors.scrub import Scrub
@@ -62,7 +61,6 @@ __all__ = [
     "Duration",
     "Flag",
     "Kind",
-    "LangWatchTrace",
     "Measure",
     "OTLPLogRecord",
     "OTLPSpan",
@@ -76,7 +74,6 @@ __all__ = [
 _MODULES = {
     "Anonymize": "anonymize",
     "Dropped": "exceptions",
-    "LangWatchTrace": "langwatch",
     "OTLPLogRecord": "otlp",
     "OTLPSpan": "otlp",
     "Sample": "sample",

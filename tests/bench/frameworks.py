@@ -19,8 +19,8 @@ from pydantic_ai import Agent
 from pydantic_ai.capabilities import AbstractCapability, CombinedCapability
 from pydantic_ai.models.test import TestModel
 
-from automagik_processors import LangWatchTrace, Scrub
-from automagik_telemetry import configure
+from automagik_processors import Scrub
+from automagik_telemetry import LangWatchTrace, configure
 from automagik_telemetry.integrations import agno, pydantic_ai
 from automagik_telemetry.integrations.agent import track_agent
 from tests.automagik_telemetry.integrations.agno.agno_agents import Offline

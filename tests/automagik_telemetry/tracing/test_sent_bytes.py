@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from automagik_processors import LangWatchTrace, Scrub
+from automagik_processors import Scrub
 from automagik_processors._ids import FreshIds
-from automagik_telemetry import ChainFormatter
+from automagik_telemetry import ChainFormatter, LangWatchTrace
 from automagik_telemetry.handlers._dictconfig import Builder, load
 from automagik_telemetry.handlers._loggers import TRACE_LOGGER
 from automagik_telemetry.sinks.langwatch.handler import TraceHandler

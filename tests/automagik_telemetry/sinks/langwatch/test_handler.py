@@ -205,7 +205,7 @@ def test_mistakes_in_the_file_are_one_clear_error(tmp_path: Path) -> None:
         langwatch_handler(endpoint="nowhere")
     path = tmp_path / "mine.yaml"
     text = SHIPPED.read_text(encoding="utf-8")
-    path.write_text(text.replace("automagik_processors.LangWatchTrace", "automagik_processors.OTLPLogRecord"))
+    path.write_text(text.replace("automagik_telemetry.LangWatchTrace", "automagik_processors.OTLPLogRecord"))
     with pytest.raises(ConfigurationError, match="LangWatch takes traces"):
         configure(path)
 

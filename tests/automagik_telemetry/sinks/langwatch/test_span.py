@@ -7,11 +7,12 @@ from typing import Any
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from automagik_processors import langwatch_keys as keys
 from automagik_processors._bounded_json import MAX_TEXT
 from automagik_processors._otlp_attributes import key_values
 from automagik_processors._otlp_values import quote
-from automagik_processors.langwatch_span import MAX_SHORT, encode_span
+from automagik_telemetry.sinks.langwatch import _keys as keys
+from automagik_telemetry.sinks.langwatch._span import MAX_SHORT, encode_span
+from automagik_telemetry.tracing.context import SPAN_TYPES
 
 IDS = ("1" * 32, "2" * 16, None)
 
@@ -46,3 +47,8 @@ def test_what_is_too_long() -> None:
     text = encode_span(IDS, {"attributes": {"k" * (MAX_SHORT + 1): "v" * (MAX_TEXT + 1)}})
     assert f'"{"k" * MAX_SHORT}[cut: 1 more characters]"' in text
     assert f'"{"v" * MAX_TEXT}[cut: 1 more characters]"' in text
+
+
+def test_every_recorded_type_is_known() -> None:
+    """LangWatch knows every type of span that the recorder uses."""
+    assert keys.SPAN_TYPES >= SPAN_TYPES

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import orjson
 
-from automagik_processors import langwatch_keys as keys
 from automagik_processors._bounded import cut
 from automagik_processors._bounded_json import MAX_TEXT, dumps
 from automagik_processors._otlp_attributes import Heads, key_value
 from automagik_processors._otlp_values import quote, text_of
-from automagik_processors.langwatch_values import typed_value
+from automagik_telemetry.sinks.langwatch import _keys as keys
+from automagik_telemetry.sinks.langwatch._values import typed_value
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -9,14 +9,14 @@ from automagik_processors._ids import ForkSafeRandom, is_id
 from automagik_processors._mappings import plain_dict
 from automagik_processors._otlp_values import text_of, utf8
 from automagik_processors.exceptions import Dropped
-from automagik_processors.langwatch_span import encode_span, trace_info
+from automagik_telemetry.sinks.langwatch._span import encode_span, trace_info
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from structlog.typing import EventDict, WrappedLogger
 
-    from automagik_processors.langwatch_span import Ids, TraceInfo
+    from automagik_telemetry.sinks.langwatch._span import Ids, TraceInfo
 
     _Span = tuple[Ids, dict[str, Any]]
     _Sampling = tuple[float | None, str | None]

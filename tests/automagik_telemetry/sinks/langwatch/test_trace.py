@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from automagik_processors import Dropped, LangWatchTrace, Scrub, envelope
-from automagik_processors import langwatch_keys as keys
+from automagik_processors import Dropped, Scrub, envelope
+from automagik_telemetry import LangWatchTrace
+from automagik_telemetry.sinks.langwatch import _keys as keys
 from tests.privacy.shapes import TEMPLATES, parts
 from tests.processors.test_otlp import values
 

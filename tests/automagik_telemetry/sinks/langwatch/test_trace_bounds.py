@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from automagik_processors import LangWatchTrace, Scrub
-from automagik_processors import langwatch_keys as keys
+from automagik_processors import Scrub
 from automagik_processors._bounded_json import MAX_NODES, MAX_TEXT, MAX_VALUE, dumps
-from automagik_processors.langwatch import MAX_TRACE
-from tests.processors.test_langwatch import AGENT, MODEL, ROOT, read, trace
+from automagik_telemetry import LangWatchTrace
+from automagik_telemetry.sinks.langwatch import _keys as keys
+from automagik_telemetry.sinks.langwatch.trace import MAX_TRACE
+from tests.automagik_telemetry.sinks.langwatch.test_trace import AGENT, MODEL, ROOT, read, trace
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -8,7 +8,7 @@ from typing import Any, Final
 import orjson
 
 from automagik_processors._bounded_json import MAX_TEXT, dumps
-from automagik_processors.langwatch_keys import FORMS, ROLES
+from automagik_telemetry.sinks.langwatch._keys import FORMS, ROLES
 
 _DEEPEST: Final = 4
 """Levels of lists of typed values; what lies deeper is plain JSON."""
