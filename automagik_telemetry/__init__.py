@@ -19,11 +19,10 @@ if TYPE_CHECKING:
     from automagik_telemetry.handlers.formatter import ChainFormatter
     from automagik_telemetry.handlers.handler import BatchQueueHandler
     from automagik_telemetry.integrations.structlog import emit_event
-    from automagik_telemetry.sinks._sample import sample
     from automagik_telemetry.sinks.langwatch.handler import langwatch_handler
     from automagik_telemetry.sinks.langwatch.trace import LangWatchTrace
-    from automagik_telemetry.sinks.processors import anonymize
-    from automagik_telemetry.sinks.telemetry import otlp, telemetry_handler
+    from automagik_telemetry.sinks.processors import anonymize, otlp, sample
+    from automagik_telemetry.sinks.telemetry import telemetry_handler
 
 __all__ = [
     "BatchQueueHandler",
@@ -51,8 +50,8 @@ _MODULES = {
     "declare": "events._allowlist",
     "emit_event": "integrations.structlog",
     "langwatch_handler": "sinks.langwatch.handler",
-    "otlp": "sinks.telemetry",
-    "sample": "sinks._sample",
+    "otlp": "sinks.processors",
+    "sample": "sinks.processors",
     "telemetry_handler": "sinks.telemetry",
 }
 """Where the names are that an application may never need: a module is imported when its name is first asked for."""

@@ -138,10 +138,9 @@ def _sinks(settings: Settings, *, telemetry: bool, traces: bool) -> dict[str, Ba
 def _observability(settings: Settings, found: Mapping[str, BatchQueueHandler]) -> ObservabilityManager | None:
     """Return the manager of all providers that are configured; None if there are none."""
     # A process that traces nothing need not import this.
-    from automagik_telemetry.tracing import _providers as providers  # noqa: PLC0415 - see above
-    from automagik_telemetry.tracing.manager import ObservabilityManager, sampler_of  # noqa: PLC0415 - see above
+    from automagik_telemetry.tracing.manager import ObservabilityManager, installed_providers, sampler_of  # noqa: PLC0415 - see above
 
-    others = providers.installed()
+    others = installed_providers()
     sinks = {name: sink for name, sink in found.items() if sink.for_traces and sink.level < OFF}
     handlers: dict[str, logging.Handler] = {**sinks, **others}
     # Wherever a file has put the sink: what traces hold is for no handler beside it.

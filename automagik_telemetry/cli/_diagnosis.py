@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 from automagik_telemetry._private_files import UnsafeDirectoryError, private_directory
 from automagik_telemetry.cli._delivery import plural, reasons
 from automagik_telemetry.consent import _identity as identity
-from automagik_telemetry.export._compression import gzip
-from automagik_telemetry.export._exporter import Outcome
+from automagik_telemetry.export._body import gzip
+from automagik_telemetry.export._contract import Outcome
 from automagik_telemetry.export._spool import created
 
 if TYPE_CHECKING:
-    from automagik_telemetry.export._exporter import ExportResult
+    from automagik_telemetry.export._contract import ExportResult
     from automagik_telemetry.handlers.handler import BatchQueueHandler
     from automagik_telemetry.settings import Settings
 

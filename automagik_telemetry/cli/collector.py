@@ -32,7 +32,7 @@ def command(host: str, port: int, store: Path | None) -> None:
     with needs_extra("collector"):
         from automagik_telemetry.collector.server import Collector
     from automagik_telemetry.collector._errors import StoreError
-    from automagik_telemetry.collector._paths import default_store
+    from automagik_telemetry.collector._store import default_store
 
     path = store or default_store()
     with ExitStack() as stack:

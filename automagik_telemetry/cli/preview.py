@@ -49,7 +49,7 @@ def command(raw: bool) -> None:  # noqa: FBT001 - click's way to give flags
 def _body(path: Path) -> bytes | None:
     """Return the request body that a segment's file is, read as the next process would; None if it holds no event."""
     from automagik_telemetry._private_files import open_private
-    from automagik_telemetry.export._envelope import Envelope
+    from automagik_telemetry.export._body import Envelope
     from automagik_telemetry.export._recovery import RecoveredSegment
     from automagik_telemetry.export._segment import body_of
     from automagik_telemetry.export._spool import HeldFile

@@ -50,7 +50,7 @@ def _ask_store(chosen: Path | None) -> Answers:
     with needs_extra("collector"):
         from automagik_telemetry.collector._store import Store
     from automagik_telemetry.collector._errors import StoreError, StoreLocked
-    from automagik_telemetry.collector._paths import default_store
+    from automagik_telemetry.collector._store import default_store
 
     path = chosen or default_store()
     if not path.exists():

@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 import threading
 from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import duckdb
 import orjson
+import platformdirs
 
 from automagik_telemetry.collector._errors import StoreError, StoreLocked
 from automagik_telemetry.collector._queries import QUESTIONS
@@ -16,7 +18,6 @@ from automagik_telemetry.collector._schema import EVENTS_VIEW, LOGS, TRACES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable
-    from pathlib import Path
     from types import TracebackType
     from typing import Self
 
@@ -197,3 +198,8 @@ def _ask(cursor: duckdb.DuckDBPyConnection, sql: str) -> list[dict[str, Any]]:
 
 def _first_line(error: Exception) -> str:
     return str(error).partition("\n")[0]
+
+
+def default_store() -> Path:
+    """The DuckDB file that is used unless another is named, in the user's data folder."""
+    return Path(platformdirs.user_data_dir("automagik-telemetry", appauthor=False)) / "collector.duckdb"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, dataclass_transform
 
-from automagik_telemetry.handlers._empty_record import NOT_FIELDS
+from automagik_telemetry.handlers._record import NOT_FIELDS
 
 if TYPE_CHECKING:
     from automagik_processors import Kind

@@ -16,9 +16,8 @@ from automagik_telemetry.export._worker import Worker
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from automagik_telemetry.export._envelope import Envelope
-    from automagik_telemetry.export._exporter import Exporter
-    from automagik_telemetry.export._limits import Limits
+    from automagik_telemetry.export._body import Envelope
+    from automagik_telemetry.export._contract import Exporter, Limits
     from automagik_telemetry.export._spool import Spool
     from automagik_telemetry.export._stats import DeliveryStats
 

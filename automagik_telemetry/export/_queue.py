@@ -26,15 +26,15 @@ from collections import deque
 from typing import TYPE_CHECKING, Final
 
 from automagik_telemetry._reentrancy import guard
-from automagik_telemetry.export._envelope import SEPARATOR
+from automagik_telemetry.export._body import SEPARATOR
 from automagik_telemetry.export._segment import Segment
 from automagik_telemetry.export._stats import Pending
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
 
-    from automagik_telemetry.export._envelope import Envelope
-    from automagik_telemetry.export._limits import Limits
+    from automagik_telemetry.export._body import Envelope
+    from automagik_telemetry.export._contract import Limits
     from automagik_telemetry.export._recovery import RecoveredSegment
     from automagik_telemetry.export._segment import Storage
     from automagik_telemetry.export._spool import Spool

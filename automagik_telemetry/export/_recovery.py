@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import orjson
 
-from automagik_telemetry.export._envelope import SEPARATOR, Envelope
+from automagik_telemetry.export._body import SEPARATOR, Envelope
 from automagik_telemetry.export._segment import Segment
 
 if TYPE_CHECKING:

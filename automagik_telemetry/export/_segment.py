@@ -20,13 +20,13 @@ import os
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from automagik_telemetry._fork_lock import importing
-from automagik_telemetry.export._envelope import SEPARATOR
+from automagik_telemetry.export._body import SEPARATOR
 from automagik_telemetry.export._file_map import FileMap
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from automagik_telemetry.export._envelope import Envelope
+    from automagik_telemetry.export._body import Envelope
     from automagik_telemetry.export._spool import HeldFile
 
 # Of this process alone, and no child's.

@@ -16,9 +16,8 @@ from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, NamedTuple
 
 from automagik_telemetry._reentrancy import guard
-from automagik_telemetry.export._compression import gzip
-from automagik_telemetry.export._envelope import join, split
-from automagik_telemetry.export._exporter import ExportResult, Outcome
+from automagik_telemetry.export._body import gzip, join, split
+from automagik_telemetry.export._contract import ExportResult, Outcome
 from automagik_telemetry.export._recovery import RecoveredSegment
 from automagik_telemetry.export._segment import body_of
 from automagik_telemetry.export._spool import created
@@ -28,9 +27,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from automagik_telemetry.export._backoff import CircuitBreaker
-    from automagik_telemetry.export._envelope import Envelope
-    from automagik_telemetry.export._exporter import Exporter
-    from automagik_telemetry.export._limits import Limits
+    from automagik_telemetry.export._body import Envelope
+    from automagik_telemetry.export._contract import Exporter, Limits
     from automagik_telemetry.export._queue import BatchQueue
     from automagik_telemetry.export._segment import Segment
     from automagik_telemetry.export._spool import HeldFile, Spool

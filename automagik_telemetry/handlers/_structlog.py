@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from automagik_telemetry.handlers._empty_record import EMPTY_RECORD
 from automagik_telemetry.handlers._loggers import LOGGER
-from automagik_telemetry.handlers._record import event_record
+from automagik_telemetry.handlers._record import EMPTY_RECORD, event_record
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 import structlog
 
 from automagik_telemetry._reentrancy import guard
-from automagik_telemetry.handlers._empty_record import NOT_FIELDS
+from automagik_telemetry.handlers._record import NOT_FIELDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

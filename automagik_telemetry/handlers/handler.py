@@ -14,7 +14,7 @@ import structlog
 from automagik_telemetry import _fork_lock as fork_lock
 from automagik_telemetry._fork_lock import importing
 from automagik_telemetry._reentrancy import guard
-from automagik_telemetry.export._envelope import SEPARATOR
+from automagik_telemetry.export._body import SEPARATOR
 from automagik_telemetry.export._stats import DeliveryStats, Pending, delivery_metrics
 from automagik_telemetry.handlers.formatter import ChainFormatter
 from automagik_telemetry.settings import LEVELS, OFF

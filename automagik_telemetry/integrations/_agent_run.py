@@ -14,7 +14,8 @@ from automagik_telemetry.tracing._propagation import Span
 from automagik_telemetry.tracing.spans import OpenSpan, fill, open_span
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
     from types import TracebackType
     from typing import Self
 
@@ -163,3 +164,32 @@ def _whole(items: list[object]) -> object:
         return items[0]
     texts = [item for item in items if isinstance(item, str)]
     return "".join(texts) if len(texts) == len(items) else items
+
+
+class Step:
+    """A span, if its run is traced. `about` makes what it took in: it is called only then, and may fail."""
+
+    def __init__(self, run: AgentRun, name: str, type: str, about: Callable[[], dict[str, Any]]) -> None:  # noqa: A002 - the attribute's name
+        self.run = run
+        self.traced = open_span(name, type) if run.traced is not None else None
+        self.tell(about)
+
+    def step(self) -> AbstractContextManager[Any]:
+        """Return a block whose spans are parts of this; what is logged in it stays part of the run."""
+        return contextlib.nullcontext() if self.traced is None else self.traced.within(bind=False)
+
+    def tell(self, about: Callable[[], dict[str, Any]]) -> None:
+        """Add to what the span says. Nothing that goes wrong with it reaches the host."""
+        if self.traced is not None:
+            with contextlib.suppress(Exception):
+                fill(self.traced, **about())
+
+    def see(self, told: object) -> bool:
+        """Take in a result, or an item of a stream; nothing is hidden."""
+        del told
+        return False
+
+    def end(self, error: BaseException | None = None) -> None:
+        """End the span."""
+        if self.traced is not None:
+            self.traced.end(error)

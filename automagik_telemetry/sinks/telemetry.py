@@ -3,30 +3,21 @@
 from __future__ import annotations
 
 import os
-import platform
-import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
+from urllib.parse import urlsplit
 
 from automagik_telemetry._version import __version__
 from automagik_telemetry.consent import _identity as identity
 from automagik_telemetry.consent import decision
 from automagik_telemetry.handlers.handler import BatchQueueHandler
 from automagik_telemetry.settings import Settings, check_endpoint
-from automagik_telemetry.sinks._endpoint import Signal, signal_of, url_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from automagik_processors import OTLPLogRecord, OTLPSpan
     from automagik_telemetry.export._pipeline import Pipeline
     from automagik_telemetry.export._stats import DeliveryStats
     from automagik_telemetry.handlers.formatter import ChainFormatter
-
-_SYSTEMS = frozenset({"AIX", "Android", "Darwin", "FreeBSD", "Linux", "NetBSD", "OpenBSD", "SunOS", "Windows", "iOS"})
-_MACHINES = frozenset(
-    {"AMD64", "ARM64", "aarch64", "amd64", "arm64", "armv6l", "armv7l", "armv8l", "i386", "i686", "loongarch64"}
-    | {"ppc64", "ppc64le", "riscv64", "s390x", "x86", "x86_64"}
-)
 
 
 def telemetry_handler(
@@ -44,7 +35,7 @@ def telemetry_handler(
             raise ValueError(f"endpoint: {endpoint!r} is not {error}") from None
 
     def destination(chain: ChainFormatter) -> str:
-        return url_for(_endpoint(Settings.from_environ(), endpoint), chain.signal)
+        return url_for(configured_endpoint(Settings.from_environ(), endpoint), chain.signal)
 
     def build(chain: ChainFormatter, stats: DeliveryStats, permitted: Callable[[], bool]) -> Pipeline:
         return _build(chain.signal, destination(chain), service_name, service_version, stats, permitted)
@@ -68,8 +59,8 @@ def _build(  # noqa: PLR0913, PLR0917 - what is known before the first event
     """Return what the handler needs from its first event on."""
     # A process that never logs an event need not import the machinery.
     from automagik_processors import envelope  # noqa: PLC0415 - see above
-    from automagik_telemetry.export._envelope import Envelope  # noqa: PLC0415 - see above
-    from automagik_telemetry.export._limits import Limits  # noqa: PLC0415 - see above
+    from automagik_telemetry.export._body import Envelope  # noqa: PLC0415 - see above
+    from automagik_telemetry.export._contract import Limits  # noqa: PLC0415 - see above
     from automagik_telemetry.export._pipeline import Pipeline  # noqa: PLC0415 - see above
     from automagik_telemetry.export._spool import open_spool  # noqa: PLC0415 - see above
     from automagik_telemetry.export.http._exporter import OTLPHTTPExporter  # noqa: PLC0415 - see above
@@ -100,29 +91,31 @@ def _build(  # noqa: PLR0913, PLR0917 - what is known before the first event
     )
 
 
-def otlp(prefix: str = "event.", endpoint: str | None = None) -> OTLPSpan | OTLPLogRecord:
-    """Return the last processor of the telemetry chain: log records for an endpoint in /v1/logs, else spans."""
-    from automagik_processors import OTLPLogRecord, OTLPSpan  # noqa: PLC0415 - a sink that is off has no chain
-
-    kind = OTLPLogRecord if signal_of(_endpoint(Settings.from_environ(), endpoint)) == "logs" else OTLPSpan
-    return kind(prefix, attributes=_system())
-
-
-def _endpoint(settings: Settings, configured: str | None) -> str:
+def configured_endpoint(settings: Settings, configured: str | None) -> str:
+    """Return the endpoint of the environment, else the `configured` one, else the default."""
     if configured is not None and not os.environ.get("AUTOMAGIK_TELEMETRY_ENDPOINT", "").strip():
         return configured
     return settings.telemetry_endpoint or ""
 
 
-def _system() -> dict[str, str]:
-    """Return what the format wants to know of the machine; none of it tells one from another.
+Signal = Literal["traces", "logs"]
 
-    `platform` reads environment variables on Windows, and a kernel or an interpreter that someone built says what its
-    builder chose, so that only known names leave, and of the version the three numbers.
+
+def signal_of(endpoint: str) -> Signal:
+    """Return which signal an endpoint takes: logs if its path ends in /v1/logs, else traces."""
+    return "logs" if urlsplit(endpoint).path.rstrip("/").endswith("/v1/logs") else "traces"
+
+
+def url_for(endpoint: str, signal: Signal) -> str:
+    """Return the URL to post `signal` to: a base URL gets the signal's path (OTLP exporter specification).
+
+    Raises ValueError if the endpoint is for the other signal.
     """
-    system, machine = platform.system(), platform.machine()
-    return {
-        "system.os": system if system in _SYSTEMS else "other",
-        "system.python_version": ".".join(map(str, sys.version_info[:3])),
-        "system.architecture": machine if machine in _MACHINES else "other",
-    }
+    parts = urlsplit(endpoint)
+    path = parts.path.rstrip("/")
+    for named in ("traces", "logs"):
+        if path.endswith(f"/v1/{named}"):
+            if named != signal:
+                raise ValueError(f"endpoint: {endpoint} takes {named}, but the chain's last processor makes {signal}")
+            return endpoint
+    return parts._replace(path=f"{path}/v1/{signal}").geturl()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
+import sys
 from contextvars import Context
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +13,7 @@ import structlog
 from automagik_processors._ids import FreshIds
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
     from contextvars import ContextVar
     from typing import Self
 
@@ -116,3 +118,28 @@ def traceparent(headers: Iterable[tuple[bytes, bytes]]) -> tuple[str, str] | Non
     if found is None or (found[1] == b"00" and found[4] is not None):
         return None
     return found[2].decode(), found[3].decode()
+
+
+@contextlib.contextmanager
+def join_application_trace() -> Iterator[None]:
+    """Return a block in which what begins is part of the trace that the host has open.
+
+    A trace that is bound already counts before it, for that one's spans are ours. Nothing is imported: a host that has
+    not imported OpenTelemetry has no span.
+    """
+    ids = {} if "trace_id" in structlog.contextvars.get_contextvars() else application_ids()
+    with structlog.contextvars.bound_contextvars(**ids):
+        yield
+
+
+def application_ids() -> dict[str, str]:
+    """Return the `trace_id` and `span_id` of the host's current span; nothing without a valid one."""
+    api = sys.modules.get("opentelemetry.trace")
+    if api is None:
+        return {}
+    try:
+        span = api.get_current_span().get_span_context()
+        valid = span.is_valid
+    except Exception:  # noqa: BLE001 - the host's own tracing may be anything, and is no reason to fail
+        return {}
+    return {"trace_id": f"{span.trace_id:032x}", "span_id": f"{span.span_id:016x}"} if valid else {}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Any
 
-from automagik_telemetry.tracing._ids import span_id_of, trace_id_of
+from automagik_telemetry.tracing._arguments import span_id_of, trace_id_of
 from automagik_telemetry.tracing._propagation import Span
 from automagik_telemetry.tracing.context import begin
 from automagik_telemetry.tracing.spans import OpenSpan, child_of, current_span

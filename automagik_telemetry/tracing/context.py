@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 
-from automagik_telemetry.tracing import _application_trace as application_trace
-from automagik_telemetry.tracing._propagation import Span, traceparent
+from automagik_telemetry.tracing._propagation import Span, application_ids, traceparent
 from automagik_telemetry.tracing.sampler import SamplingDecision, take_decision
 from automagik_telemetry.tracing.spans import OpenSpan, Within, current_span, fill, open_span
 
@@ -148,9 +147,7 @@ def begin(
         span = Span.part_of(*remote)
     elif decided is not None:
         decision, trace_id = decided
-        if span is None and not (
-            structlog.contextvars.get_contextvars().get("trace_id") or application_trace.current()
-        ):
+        if span is None and not (structlog.contextvars.get_contextvars().get("trace_id") or application_ids()):
             span = Span.part_of(trace_id, None)
     opened = open_span(name, type, span=span, **values)
     if opened.is_root and opened.trace.decision is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
+from automagik_telemetry._log import warn
 from automagik_telemetry.settings import OFF
 from automagik_telemetry.tracing import spans
 from automagik_telemetry.tracing._recorder import Recorder
@@ -15,10 +16,15 @@ from automagik_telemetry.tracing.sampler import AdaptiveSampler
 
 if TYPE_CHECKING:
     import logging
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from automagik_telemetry.settings import Settings
     from automagik_telemetry.tracing._recorder import TraceLimits
+
+    Provider = Callable[[], logging.Handler | None]
+
+GROUP = "automagik_telemetry.providers"
+"""The entry points of providers that other distributions bring."""
 
 
 class ObservabilityManager:
@@ -98,3 +104,27 @@ def sampler_of(settings: Settings) -> AdaptiveSampler:
         settings.slow_threshold_ms,
         max_per_minute=settings.traces_per_minute,
     )
+
+
+def installed_providers() -> dict[str, logging.Handler]:
+    """Return the handlers of all installed providers that are configured, by name; one that fails is warned of.
+
+    An entry point is a function that takes nothing, and returns a logging handler, or None while its provider is not
+    configured. The handler gets each trace as one record, whose attributes `handlers.formatter.event_dict` reads.
+    """
+    import logging  # noqa: PLC0415 - with the next, only where traces are allowed
+    from importlib.metadata import entry_points  # noqa: PLC0415 - see above
+
+    found: dict[str, logging.Handler] = {}
+    for entry_point in entry_points(group=GROUP):
+        try:
+            provider: Provider = entry_point.load()
+            handler = provider()
+            if handler is not None and not isinstance(handler, logging.Handler):
+                raise TypeError(f"{type(handler).__name__} is no logging.Handler")  # noqa: TRY301 - the one way out
+        except Exception as error:  # noqa: BLE001 - another distribution's code may raise anything
+            warn("the provider %r can't be used: %s: %s", entry_point.name, type(error).__name__, error)
+            continue
+        if handler is not None:
+            found[entry_point.name] = handler
+    return found

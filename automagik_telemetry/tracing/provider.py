@@ -8,9 +8,8 @@ from __future__ import annotations
 import functools
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from automagik_telemetry.tracing._ids import span_id_of
+from automagik_telemetry.tracing._arguments import span_id_of, usage_of
 from automagik_telemetry.tracing._reported_runs import ToldRuns, end
-from automagik_telemetry.tracing._usage import usage_of
 from automagik_telemetry.tracing.context import TraceContext, annotate
 from automagik_telemetry.tracing.spans import fill
 

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import structlog
 
 from automagik_processors._ids import ForkSafeRandom, is_id
-from automagik_telemetry.tracing import _application_trace as application_trace
 from automagik_telemetry.tracing import spans
+from automagik_telemetry.tracing._propagation import application_ids
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -98,7 +98,7 @@ class AdaptiveSampler:
             return SamplingDecision(
                 should_sample=True, reason="parent", sample_rate=earlier.sample_rate if earlier else 1.0
             )
-        bound = structlog.contextvars.get_contextvars().get("trace_id") or application_trace.current().get("trace_id")
+        bound = structlog.contextvars.get_contextvars().get("trace_id") or application_ids().get("trace_id")
         trace_id = bound if is_id(bound, _TRACE_ID) else f"{self._random(128) or 1:032x}"
         decision = self.decide(trace_type, trace_id, is_error=is_error, duration_ms=duration_ms)
         _decided.set((decision, trace_id) if decision.should_sample else None)

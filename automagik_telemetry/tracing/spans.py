@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from automagik_telemetry.tracing import _application_trace as application_trace
-from automagik_telemetry.tracing._propagation import Span, is_bound, new_ids, new_span_id
+from automagik_telemetry.tracing._propagation import Span, application_ids, is_bound, new_ids, new_span_id
 from automagik_telemetry.tracing._recorder import OpenTrace, Recorder
 
 if TYPE_CHECKING:
@@ -265,7 +264,7 @@ def _first(name: str, type: str, span: Span | None, outer: OpenSpan | None) -> O
         span = span or Span.part_of(outer.trace.trace_id, outer.span_id)
         trace_id, span_id, parent = span.trace_id, span.span_id, outer.span_id
     else:
-        host = application_trace.current()
+        host = application_ids()
         if span is None and (host or is_bound()):
             span = Span((host["trace_id"], host["span_id"]) if host else None)
         if span is not None:

@@ -45,12 +45,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from automagik_processors._envelope import envelope
     from automagik_processors.anonymize import Anonymize
     from automagik_processors.context import merge_context
     from automagik_processors.exceptions import Dropped
     from automagik_processors.kinds import Count, Duration, Flag, Kind, Measure, Word
-    from automagik_processors.otlp import OTLPLogRecord, OTLPSpan
+    from automagik_processors.otlp import OTLPLogRecord, OTLPSpan, envelope
     from automagik_processors.sample import Sample
     from automagik_processors.scrub import Scrub
 
@@ -78,7 +77,7 @@ _MODULES = {
     "OTLPSpan": "otlp",
     "Sample": "sample",
     "Scrub": "scrub",
-    "envelope": "_envelope",
+    "envelope": "otlp",
     "merge_context": "context",
     **dict.fromkeys(("Count", "Duration", "Flag", "Kind", "Measure", "Word"), "kinds"),
 }

@@ -12,8 +12,7 @@ from types import NoneType
 from typing import Any, Final
 from uuid import UUID
 
-from automagik_processors._by_type import by_type
-from automagik_processors._mappings import pairs_of
+from automagik_processors._mappings import by_type, pairs_of
 from automagik_processors._otlp_values import text_of, utf8
 
 CUT: Final = "[cut]"

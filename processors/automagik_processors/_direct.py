@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from structlog.contextvars import get_contextvars
 
+from automagik_processors._conventions import EARLIEST, LATEST
 from automagik_processors._mappings import plain_dict
 from automagik_processors._otlp_attributes import Texts, key_value
 from automagik_processors._otlp_values import text_of
-from automagik_processors._timestamps import EARLIEST, LATEST
 from automagik_processors.anonymize import Anonymize
 from automagik_processors.context import merge_context
 from automagik_processors.exceptions import Dropped

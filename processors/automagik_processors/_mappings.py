@@ -1,12 +1,14 @@
-"""Reads what has names and values, such as a mapping that may be hostile, as the plain pairs it stands for."""
+"""Values of unknown make: pairs of any mapping or dataclass, and the table entry of any class."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
     from structlog.typing import EventDict
 
 
@@ -40,3 +42,15 @@ def pairs_of(value: Any) -> Iterable[tuple[Any, Any]] | None:  # noqa: ANN401  #
     if dataclasses.is_dataclass(cls):
         return ((field.name, getattr(value, field.name)) for field in dataclasses.fields(cls))
     return None
+
+
+_T = TypeVar("_T")
+
+
+def by_type(table: Mapping[type, _T], cls: type, default: _T) -> _T:
+    """Return the entry of `cls`, or of the first of its bases that has one, in the order of its methods."""
+    for base in cls.__mro__:
+        found = table.get(base)
+        if found is not None:
+            return found
+    return default

@@ -13,8 +13,7 @@ from json.encoder import encode_basestring
 from types import NoneType
 from typing import Any, Final
 
-from automagik_processors._by_type import by_type
-from automagik_processors._mappings import pairs_of
+from automagik_processors._mappings import by_type, pairs_of
 
 MAX_DEPTH: Final = 16
 """How many levels of containers are encoded; what lies deeper becomes the string "..."."""

@@ -7,10 +7,9 @@ from collections.abc import Callable, Container, Iterator, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
+from automagik_processors._conventions import EARLIEST, LATEST, SEVERITIES, seconds
 from automagik_processors._hashing import KeyedHash
-from automagik_processors._levels import SEVERITIES
 from automagik_processors._mappings import plain_dict
-from automagik_processors._timestamps import EARLIEST, LATEST, seconds
 from automagik_processors.exceptions import Dropped
 from automagik_processors.kinds import Kind, Word, three_digits
 

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import sys
 import time
+import traceback
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
-from automagik_processors._exception_attributes import exception_attributes
+from automagik_processors._conventions import MAX_SECONDS, SEVERITIES, is_error_level, seconds
 from automagik_processors._ids import FreshIds, is_id
-from automagik_processors._levels import SEVERITIES, is_error_level
 from automagik_processors._mappings import plain_dict
 from automagik_processors._otlp_attributes import Attributes, key_values
-from automagik_processors._otlp_values import quote, text_of, utf8
-from automagik_processors._timestamps import MAX_SECONDS, seconds
+from automagik_processors._otlp_values import quote, text_of, type_name, utf8
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from structlog.typing import EventDict, WrappedLogger
 
 Ids = tuple[str | None, str | None, str | None]
@@ -99,7 +101,7 @@ class _OTLP(ABC):
     def _everything(self, event_dict: EventDict) -> tuple[str, object, object, Ids, str]:
         """Select all fields."""
         get = event_dict.get
-        exception = exception_attributes(exc_info) if (exc_info := get("exc_info")) else {}
+        exception = _exception_attributes(exc_info) if (exc_info := get("exc_info")) else {}
         return (
             self.attributes.encode(event_dict),
             get("success"),
@@ -212,3 +214,58 @@ def _nanoseconds(milliseconds: Any) -> int:  # noqa: ANN401  # from the applicat
     kind = type(milliseconds)
     valid = (kind is float or kind is int) and 0 <= milliseconds < MAX_SECONDS
     return int(milliseconds * 1_000) * 1_000 if valid else 0
+
+
+def _exception_attributes(exc_info: Any) -> dict[str, object]:  # noqa: ANN401  # from the application
+    """Return `exception.type`, `exception.message` and `exception.stacktrace`; {} if there is no exception.
+
+    Args:
+        exc_info: An exception, a tuple as `sys.exc_info()` returns it, or True for the exception being handled.
+    """
+    error: Any
+    if type(exc_info) is tuple:
+        error = exc_info[1] if len(exc_info) == 3 else None  # noqa: PLR2004  # class, exception, traceback
+    elif type(exc_info) in {bool, int}:
+        error = sys.exc_info()[1] if exc_info else None
+    else:
+        error = exc_info
+    if not issubclass(type(error), BaseException):
+        return {}
+    attributes: dict[str, object] = {"exception.type": _type_of(error), "exception.message": text_of(error)}
+    try:
+        attributes["exception.stacktrace"] = "".join(traceback.format_exception(error))
+    except Exception:  # noqa: BLE001  # the exception's own methods may raise anything
+        return attributes
+    return attributes
+
+
+def _type_of(error: BaseException) -> str:
+    """Return the name of a class with its module, which OpenTelemetry's SDK leaves out for built-in ones."""
+    module = type.__dict__["__dict__"].__get__(type(error)).get("__module__")
+    if type(module) is not str or module == "builtins":
+        return type_name(error)
+    return f"{module}.{type_name(error)}"
+
+
+_LISTS: Final = {
+    "traces": ("resourceSpans", "scopeSpans", "spans"),
+    "logs": ("resourceLogs", "scopeLogs", "logRecords"),
+}
+
+
+def envelope(signal: str, resource: Mapping[str, object], scope_name: str, scope_version: str) -> tuple[bytes, bytes]:
+    r"""Return the head and the tail of a request: `head + b",\n".join(fragments) + tail` is its body.
+
+    `signal` is "traces" or "logs", as the class attribute of `OTLPSpan` and `OTLPLogRecord` says; `resource` holds the
+    attributes of who sends. The head ends in `[\n`. Raises ValueError for another signal.
+    """
+    if signal not in _LISTS:
+        msg = f"signal: {signal!r}; allowed: {', '.join(_LISTS)}"
+        raise ValueError(msg)
+    resources, scopes, fragments = _LISTS[signal]
+    attributes = ",".join(key_values(resource).values())
+    scope = f'{{"name":{quote(scope_name)},"version":{quote(scope_version)}}}'
+    head = (
+        f'{{"{resources}":[{{"resource":{{"attributes":[{attributes}]}},"{scopes}":[{{"scope":{scope},"{fragments}":[\n'
+    )
+    return utf8(head), b"]}]}]}"

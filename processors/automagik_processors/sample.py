@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from automagik_processors._conventions import is_error_level
 from automagik_processors._ids import ForkSafeRandom, is_id
-from automagik_processors._levels import is_error_level
 from automagik_processors.exceptions import Dropped
 
 if TYPE_CHECKING:

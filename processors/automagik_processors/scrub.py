@@ -14,8 +14,7 @@ from uuid import UUID
 
 from automagik_processors import _scrub_keys as scrub_keys
 from automagik_processors import _scrub_shapes as scrub_shapes
-from automagik_processors._by_type import by_type
-from automagik_processors._mappings import pairs_of, plain_dict
+from automagik_processors._mappings import by_type, pairs_of, plain_dict
 from automagik_processors._otlp_values import text_of
 from automagik_processors._scrub_keys import DEFAULT_KEYS, SecretKeys
 from automagik_processors._scrub_shapes import DEFAULT_PATTERNS, Shapes

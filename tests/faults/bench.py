@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 from typing import TYPE_CHECKING, Any
 
-from automagik_telemetry.export._exporter import ExportResult, Outcome
+from automagik_telemetry.export._contract import ExportResult, Outcome
 from tests.faults.sending import account, line, pipeline
 from tests.faults.server import span_ids
 

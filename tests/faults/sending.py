@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING, Any
 
-from automagik_telemetry.export._envelope import SEPARATOR, Envelope
-from automagik_telemetry.export._limits import Limits
+from automagik_telemetry.export._body import SEPARATOR, Envelope
+from automagik_telemetry.export._contract import Limits
 from automagik_telemetry.export._pipeline import Pipeline
 from automagik_telemetry.export._spool import open_spool
 from automagik_telemetry.export._stats import DeliveryStats
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from automagik_telemetry.export._exporter import Exporter
+    from automagik_telemetry.export._contract import Exporter
 
 HEAD = b'{"resourceSpans":[{"resource":{"attributes":[]},"scopeSpans":[{"scope":{"name":"t","version":"1"},"spans":[\n'
 ENVELOPE = Envelope(HEAD, b"]}]}]}")

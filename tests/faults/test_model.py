@@ -25,7 +25,7 @@ from tests.faults.sending import event_id, fragment, line
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from automagik_telemetry.export._exporter import ExportResult
+    from automagik_telemetry.export._contract import ExportResult
 
 PROCESSES = 3
 DISTANCE = 17

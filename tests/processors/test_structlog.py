@@ -154,7 +154,7 @@ def test_the_example_in_the_docstring() -> None:
 def test_everything_public_is_exported() -> None:
     """`__all__` is sorted and holds each public class and function of the processors' own modules."""
     assert automagik_processors.__all__ == sorted(automagik_processors.__all__)
-    for name in ("exceptions", "kinds", "context", "anonymize", "sample", "otlp", "_envelope"):
+    for name in ("exceptions", "kinds", "context", "anonymize", "sample", "otlp"):
         module = importlib.import_module(f"automagik_processors.{name}")
         own = {key for key, value in vars(module).items() if getattr(value, "__module__", "") == module.__name__}
         public = {key for key in own if not key.startswith("_")} - {"three_digits", "valid_ids"}

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from automagik_telemetry._fork_lock import importing
 from automagik_telemetry._version import __version__
-from automagik_telemetry.export._exporter import ExportResult, Outcome
+from automagik_telemetry.export._contract import ExportResult, Outcome
 from automagik_telemetry.export.http._response import classify
 
 if TYPE_CHECKING:

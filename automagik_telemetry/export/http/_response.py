@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import orjson
 
 from automagik_telemetry._fork_lock import importing
-from automagik_telemetry.export._exporter import ExportResult, Outcome
+from automagik_telemetry.export._contract import ExportResult, Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

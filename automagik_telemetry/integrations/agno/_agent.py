@@ -28,7 +28,7 @@ from automagik_telemetry.integrations._wrapping import called
 from automagik_telemetry.integrations.agno._messages import prompt
 from automagik_telemetry.integrations.agno._model import Request, track_model
 from automagik_telemetry.tracing import _cost as cost
-from automagik_telemetry.tracing._application_trace import joined
+from automagik_telemetry.tracing._propagation import join_application_trace
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -176,7 +176,7 @@ def _tracked(method: Method) -> Method:
         earlier = kwargs.get("run_response", args[0] if args else None)
         run = _Run(self, kwargs, continues=continues, earlier=earlier if isinstance(earlier, RunOutput) else None)
         track_model(self.model)
-        with joined():
+        with join_application_trace():
             run.begin()
         if run.traced is not None:
             run.ask(None if continues else kwargs.get("input", args[0] if args else None), kwargs)

@@ -8,8 +8,7 @@ import time
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
-from automagik_telemetry.integrations._agent_run import AgentRun, current_run
-from automagik_telemetry.integrations._agent_step import Step
+from automagik_telemetry.integrations._agent_run import AgentRun, Step, current_run
 from automagik_telemetry.integrations._patch import subclass
 from automagik_telemetry.integrations._wrapping import called
 from automagik_telemetry.integrations.agno import _messages as agno_messages

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from automagik_telemetry.events._allowlist import declare
 from automagik_telemetry.integrations.click import _run as command_run
-from automagik_telemetry.integrations.click._ending import exit_code
+from automagik_telemetry.integrations.click._run import exit_code
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -19,12 +19,11 @@ except ImportError as error:
 
 from automagik_telemetry.events._allowlist import declare
 from automagik_telemetry.events.catalogue import ToolExecutionEvent
-from automagik_telemetry.integrations._agent_run import AgentRun, know_models
-from automagik_telemetry.integrations._agent_step import Step
+from automagik_telemetry.integrations._agent_run import AgentRun, Step, know_models
 from automagik_telemetry.integrations._runtime import observability, telemetry
 from automagik_telemetry.integrations._wrapping import awaited
 from automagik_telemetry.integrations.pydantic_ai._messages import Conversation, prompt
-from automagik_telemetry.tracing._application_trace import joined
+from automagik_telemetry.tracing._propagation import join_application_trace
 
 try:
     from pydantic_ai._instrumentation import model_response_span_capture
@@ -119,7 +118,7 @@ class _Tracker(AbstractCapability[Any]):
         if telemetry() is None and observability() is None:
             return await handler()
         run = _Run(ctx)
-        with joined():
+        with join_application_trace():
             run.begin()
         if run.traced is not None:
             run.ask(ctx)

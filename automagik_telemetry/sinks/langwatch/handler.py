@@ -122,8 +122,8 @@ def _build(  # noqa: PLR0913 - what is known before the first event
     """Return what the handler needs from its first trace on."""
     # A process that never logs a trace need not import the machinery.
     from automagik_processors import envelope  # noqa: PLC0415 - see above
-    from automagik_telemetry.export._envelope import Envelope  # noqa: PLC0415 - see above
-    from automagik_telemetry.export._limits import Limits  # noqa: PLC0415 - see above
+    from automagik_telemetry.export._body import Envelope  # noqa: PLC0415 - see above
+    from automagik_telemetry.export._contract import Limits  # noqa: PLC0415 - see above
     from automagik_telemetry.export._pipeline import Pipeline  # noqa: PLC0415 - see above
     from automagik_telemetry.export._spool import open_spool  # noqa: PLC0415 - see above
     from automagik_telemetry.sinks.langwatch._http import LangWatchExporter  # noqa: PLC0415 - see above

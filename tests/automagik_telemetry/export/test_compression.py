@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from automagik_telemetry.export import _compression as compression
-from automagik_telemetry.export._compression import gzip
+from automagik_telemetry.export import _body as compression
+from automagik_telemetry.export._body import gzip
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from automagik_telemetry.export._exporter import ExportResult, Outcome
+from automagik_telemetry.export._contract import ExportResult, Outcome
 from tests.faults.bench import RETRY, SUCCESS, Bench, Sink
 from tests.faults.sending import ids
 

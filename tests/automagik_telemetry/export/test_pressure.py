@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from automagik_telemetry.export._exporter import ExportResult
+    from automagik_telemetry.export._contract import ExportResult
     from automagik_telemetry.export._segment import Segment
 
 

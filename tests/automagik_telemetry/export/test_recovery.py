@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from automagik_telemetry.export._envelope import Envelope, join
+from automagik_telemetry.export._body import Envelope, join
 from automagik_telemetry.export._recovery import RecoveredSegment
 from automagik_telemetry.export._segment import body_of
 from automagik_telemetry.export._spool import Spool

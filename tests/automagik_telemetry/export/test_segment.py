@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from automagik_telemetry.export._envelope import SEPARATOR, join, split
+from automagik_telemetry.export._body import SEPARATOR, join, split
 from automagik_telemetry.export._recovery import RecoveredSegment
 from automagik_telemetry.export._segment import Segment, body_of
 from automagik_telemetry.export._spool import Spool

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from automagik_telemetry.export._exporter import ExportResult, Outcome
+from automagik_telemetry.export._contract import ExportResult, Outcome
 from automagik_telemetry.export._spool import Spool
 from automagik_telemetry.export._stats import PAGE_BYTES, DeliveryStats, Page, Totals
 from tests.faults.bench import REJECTED, RETRY, SUCCESS, Bench, Sink

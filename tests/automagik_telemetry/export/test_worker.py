@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from automagik_telemetry.export._exporter import ExportResult, Outcome
+from automagik_telemetry.export._contract import ExportResult, Outcome
 from tests.faults.bench import REJECTED, RETRY, SUCCESS, TOO_LARGE, Bench, Sink
 from tests.faults.sending import ids, line
 

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from automagik_telemetry._version import __version__
-from automagik_telemetry.export._envelope import join
-from automagik_telemetry.export._exporter import ExportResult, Outcome
+from automagik_telemetry.export._body import join
+from automagik_telemetry.export._contract import ExportResult, Outcome
 from automagik_telemetry.export.http._exporter import MAX_REPLY_BYTES, OTLPHTTPExporter
 from tests.faults.sending import ENVELOPE, fragment, ids
 from tests.faults.server import (

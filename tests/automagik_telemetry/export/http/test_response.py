@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from automagik_telemetry.export._exporter import ExportResult, Outcome
+from automagik_telemetry.export._contract import ExportResult, Outcome
 from automagik_telemetry.export.http._response import classify, retry_after
 
 NOW = 1_800_000_000.0

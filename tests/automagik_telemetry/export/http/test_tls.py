@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from automagik_telemetry.export._compression import gzip
-from automagik_telemetry.export._envelope import join
-from automagik_telemetry.export._exporter import ExportResult, Outcome
+from automagik_telemetry.export._body import gzip, join
+from automagik_telemetry.export._contract import ExportResult, Outcome
 from automagik_telemetry.export.http._exporter import OTLPHTTPExporter
 from tests.faults.sending import ENVELOPE, fragment
 from tests.faults.server import PATIENCE, Endpoint, hang_up

@@ -193,7 +193,7 @@ def test_only_telemetry_touches_no_content(opted_in: Any, monkeypatch: pytest.Mo
     for name in ("chat", "answer", "prompt"):
         monkeypatch.setattr(f"automagik_telemetry.integrations.agno._messages.{name}", pytest.fail)
     monkeypatch.setattr("automagik_telemetry.integrations.agno._agent.prompt", pytest.fail)
-    monkeypatch.setattr("automagik_telemetry.integrations._agent_step.open_span", pytest.fail)
+    monkeypatch.setattr("automagik_telemetry.integrations._agent_run.open_span", pytest.fail)
     assert instrument(make(look)).run("hello").content == "done"
 
 

@@ -212,7 +212,7 @@ def test_only_telemetry_touches_no_content(opted_in: Any, monkeypatch: pytest.Mo
     monkeypatch.setattr("automagik_telemetry.integrations.pydantic_ai._agent.Conversation.request", pytest.fail)
     monkeypatch.setattr("automagik_telemetry.integrations.pydantic_ai._agent.Conversation.response", pytest.fail)
     monkeypatch.setattr("automagik_telemetry.integrations.pydantic_ai._agent.prompt", pytest.fail)
-    monkeypatch.setattr("automagik_telemetry.integrations._agent_step.open_span", pytest.fail)
+    monkeypatch.setattr("automagik_telemetry.integrations._agent_run.open_span", pytest.fail)
     assert run_sync(instrument(adding()), "hello").output == "done"
 
 

@@ -1,9 +1,20 @@
-"""Read the `timestamp` of an event: Unix seconds, a datetime or ISO 8601."""
+"""The values of the keys `level` and `timestamp` of an event dict."""
 
 from __future__ import annotations
 
 import datetime as dt
 from typing import Any, Final
+
+SEVERITIES: Final = {"debug": 5, "info": 9, "warning": 13, "error": 17, "critical": 21}
+"""Python's level names, lower-case as structlog's `add_log_level` writes them, and their OTLP severity numbers."""
+
+ERRORS: Final = frozenset({"error", "critical"})
+
+
+def is_error_level(level: object) -> bool:
+    """Say whether `level` names an error, without calling any method of `level`."""
+    return type(level) is str and level in ERRORS
+
 
 EARLIEST: Final = 946_684_800.0  # floats, because a float is compared with them fastest
 """The year 2000: earlier times are not sent by `Anonymize`."""
