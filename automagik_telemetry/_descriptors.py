@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _STANDARD = 3  # descriptors: standard input, output and error
-_QUICK = 0.000_005  # seconds
+_MAX_CHECK_SECONDS = 0.000_005  # seconds
 _MAX_CHECKS = 5
 
 
@@ -55,7 +55,7 @@ class Identity(NamedTuple):
         for _ in range(_MAX_CHECKS):
             begin = time.perf_counter()
             is_same = Identity.of(number) == self
-            if not is_same or time.perf_counter() - begin < _QUICK:
+            if not is_same or time.perf_counter() - begin < _MAX_CHECK_SECONDS:
                 break
         return is_same
 

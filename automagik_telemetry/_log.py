@@ -1,4 +1,4 @@
-"""Our own logger, `automagik_telemetry`: heard where the host listens to it, and silent where it doesn't."""
+"""Our own logger, `automagik_telemetry`: heard where the application listens to it, and silent where it doesn't."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ logger = logging.getLogger("automagik_telemetry")
 
 
 def warn(message: str, *arguments: object) -> None:
-    """Log a warning; without a handler of the host's it goes nowhere, not even to stderr as `logging` would have it."""
+    """Log a warning; without a handler of the application's it goes nowhere, not even to stderr."""
     if not logger.handlers:
         logger.addHandler(logging.NullHandler())
     logger.warning(message, *arguments)

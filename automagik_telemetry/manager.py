@@ -19,7 +19,7 @@ from automagik_telemetry.settings import OFF, Settings
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from automagik_telemetry.events.facade import TelemetryCollector
+    from automagik_telemetry.events.client import TelemetryClient
     from automagik_telemetry.handlers.handler import BatchQueueHandler
     from automagik_telemetry.tracing.manager import ObservabilityManager
 
@@ -32,7 +32,7 @@ class TracingManager:
         settings = Settings.from_environ()
         self._logger = logging.getLogger(loggers.LOGGER)
         self.consent = decision.decide_telemetry(settings)
-        self.telemetry: TelemetryCollector | None = None
+        self.telemetry: TelemetryClient | None = None
         observed = decision.decide_observability(settings).given
         found = _sinks(settings, telemetry=self.consent.given, traces=observed)
         self.observability = _observability(settings, found) if observed else None
@@ -41,10 +41,10 @@ class TracingManager:
         if self.consent.given:
             if "telemetry" in found:
                 # A process that sends no usage need not import this.
-                from automagik_telemetry.events.facade import TelemetryCollector  # noqa: PLC0415 - see above
+                from automagik_telemetry.events.client import TelemetryClient  # noqa: PLC0415 - see above
 
                 self._handler = found["telemetry"]
-                self.telemetry = TelemetryCollector(self._sink)
+                self.telemetry = TelemetryClient(self._sink)
             else:
                 self.consent = decision.Consent(OFF, "the logging configuration has no telemetry sink")
         self.config = settings._replace(telemetry_enabled=self.consent.given)
@@ -64,7 +64,7 @@ class TracingManager:
         if self.observability is not None:
             self.observability.shutdown()
 
-    def hold_back(self, rule: str) -> None:
+    def suppress(self, rule: str) -> None:
         """Send and record no usage in this process from now on, for the reason that `rule` gives."""
         for sink in loggers.sinks().values():
             if not sink.for_traces:
@@ -74,7 +74,7 @@ class TracingManager:
         self.config = self.config._replace(telemetry_enabled=False)
 
     def _sink(self) -> BatchQueueHandler:
-        """Return the telemetry sink; attach it again if the host's own configuration has removed it."""
+        """Return the telemetry sink; attach it again if the application's own configuration has removed it."""
         if self._handler not in self._logger.handlers:
             found = loggers.sinks().get("telemetry")
             if found is None:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 _DAY = 86_400.0
 _SKEW = 120.0
-_LEAST_ROOM = 16 * 1024 * 1024
+_MIN_FREE_BYTES = 16 * 1024 * 1024
 
 
 class Finding(NamedTuple):
@@ -49,7 +49,7 @@ def state_directory(settings: Settings) -> Finding:
         says = f"{path} can't be used ({error.strerror}); {memory}."
         return Finding("wrong", about, says, "Make it writable, or name another in AUTOMAGIK_STATE_DIR.")
     free = room.f_bavail * room.f_frsize
-    if free < _LEAST_ROOM:
+    if free < _MIN_FREE_BYTES:
         return Finding("wrong", about, f"{path}: the disk is full ({free:,} bytes free); {memory}.", "Make room on it.")
     return Finding("ok", about, path)
 

@@ -75,7 +75,7 @@ def command() -> None:
             )
             flushed = _run([sys.executable, "-m", "automagik_telemetry", "flush"], environment)
             console.print(f"     {flushed.stdout.strip() or flushed.stderr.strip()}")
-            render(collector.answers(), console)
+            render(collector.report(), console)
     console.print("\n[bold]An agent's run as it lay on disk and was sent[/bold], without the message and the answer:")
     console.print(run, markup=False)
     console.print(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from automagik_telemetry.events._allowlist import vocabulary
+from automagik_telemetry.events._allowlist import allowlist
 from automagik_telemetry.events.catalogue import EVENTS
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ def command(as_json: bool, words: bool) -> None:  # noqa: FBT001 - click's way t
     """Show all that can ever be sent: events, levels, fields and kinds, and with --words the vocabulary."""
     catalogue = [_described(event) for event in EVENTS]
     if as_json:
-        known = {"vocabulary": sorted(vocabulary)} if words else {}
+        known = {"vocabulary": sorted(allowlist)} if words else {}
         click.echo(json.dumps({"events": catalogue, **known}, indent=2))
         return
     for event in catalogue:
@@ -31,7 +31,7 @@ def command(as_json: bool, words: bool) -> None:  # noqa: FBT001 - click's way t
             click.echo(f"    {field['field']:<15} {field['kind']:<9} {field['says']}")
     click.echo("\nA word leaves as it is only if it was declared, else as a keyed hash; numbers are rounded.")
     if words:
-        click.echo(f"The {len(vocabulary)} words declared here: {', '.join(sorted(vocabulary))}.")
+        click.echo(f"The {len(allowlist)} words declared here: {', '.join(sorted(allowlist))}.")
 
 
 def _described(event: type[TelemetryEvent]) -> dict[str, Any]:

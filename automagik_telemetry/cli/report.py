@@ -10,7 +10,7 @@ import click
 from automagik_telemetry.cli._failure import Failure, needs_extra
 
 if TYPE_CHECKING:
-    from automagik_telemetry.collector._queries import Answers
+    from automagik_telemetry.collector._queries import Report
 
 _DEFAULT_URL: Final = "http://127.0.0.1:4318"
 _TIMEOUT_SECONDS: Final = 30.0
@@ -20,7 +20,7 @@ class _Reply(TypedDict):
     """What `GET /api/report` answers."""
 
     store: str
-    answers: Answers
+    answers: Report
 
 
 @click.command("report")
@@ -45,7 +45,7 @@ def command(store: Path | None, url: str | None, *, as_json: bool) -> None:
     render(answers, Console())
 
 
-def _ask_store(chosen: Path | None) -> Answers:
+def _ask_store(chosen: Path | None) -> Report:
     """The answers of the file, or of the collector that has it open."""
     with needs_extra("collector"):
         from automagik_telemetry.collector._store import Store
@@ -59,14 +59,14 @@ def _ask_store(chosen: Path | None) -> Answers:
         return _ask_default(f"There is no store at {path}.")["answers"]
     try:
         with Store(path, read_only=True) as store:
-            return store.answers()
+            return store.report()
     except StoreLocked as error:
         return _ask_owner(path, str(error))
     except StoreError as error:
         raise Failure(str(error)) from None
 
 
-def _ask_owner(path: Path, problem: str) -> Answers:
+def _ask_owner(path: Path, problem: str) -> Report:
     """The answers of the collector at the default address, if the file is its own."""
     reply = _ask_default(problem)
     if path.resolve() != Path(reply["store"]).resolve():

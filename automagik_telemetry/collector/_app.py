@@ -71,7 +71,7 @@ def build(store: Store, limit: int = body.DEFAULT_LIMIT, patience: float = DEFAU
         return endpoint
 
     async def report(_request: Request) -> Response:
-        answers = await anyio.to_thread.run_sync(store.answers)
+        answers = await anyio.to_thread.run_sync(store.report)
         return _json({"store": str(store.path.absolute()), "answers": answers})
 
     async def health(_request: Request) -> Response:

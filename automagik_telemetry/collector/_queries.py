@@ -8,13 +8,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
-Answers: TypeAlias = dict[str, list[dict[str, Any]]]
-"""Question name to its rows; a row is column name to string, integer, float or None."""
+Report: TypeAlias = dict[str, list[dict[str, Any]]]
+"""Query name to its rows; a row is column name to string, integer, float or None."""
 
 
 @dataclass(frozen=True)
-class Question:
-    """A question and how to show its answer.
+class Query:
+    """A query and how to show its answer.
 
     Attributes:
         name: its key in the answers.
@@ -31,7 +31,7 @@ class Question:
     nothing: str
 
 
-FEATURE_USAGE: Final = Question(
+FEATURE_USAGE: Final = Query(
     "feature_usage",
     "Feature usage",
     """
@@ -54,7 +54,7 @@ FEATURE_USAGE: Final = Question(
     "No feature, agent, command or endpoint has been used yet.",
 )
 
-PERFORMANCE: Final = Question(
+PERFORMANCE: Final = Query(
     "performance",
     "Performance",
     """
@@ -72,7 +72,7 @@ PERFORMANCE: Final = Question(
     "Nothing that takes time has been recorded yet.",
 )
 
-ERRORS: Final = Question(
+ERRORS: Final = Query(
     "errors",
     "Error patterns: errors",
     """
@@ -87,7 +87,7 @@ ERRORS: Final = Question(
     "No error has been recorded.",
 )
 
-FAILURES: Final = Question(
+FAILURES: Final = Query(
     "failures",
     "Error patterns: failed runs",
     """
@@ -105,7 +105,7 @@ FAILURES: Final = Question(
     "No run has failed.",
 )
 
-FRAMEWORK_PREFERENCE: Final = Question(
+FRAMEWORK_PREFERENCE: Final = Query(
     "framework_preference",
     "Framework preference",
     """
@@ -121,4 +121,4 @@ FRAMEWORK_PREFERENCE: Final = Question(
     "No agent has run yet.",
 )
 
-QUESTIONS: Final = (FEATURE_USAGE, PERFORMANCE, ERRORS, FAILURES, FRAMEWORK_PREFERENCE)
+QUERIES: Final = (FEATURE_USAGE, PERFORMANCE, ERRORS, FAILURES, FRAMEWORK_PREFERENCE)

@@ -8,33 +8,33 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from automagik_telemetry.collector._queries import QUESTIONS
+from automagik_telemetry.collector._queries import QUERIES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from rich.console import Console
 
-    from automagik_telemetry.collector._queries import Answers, Question
+    from automagik_telemetry.collector._queries import Query, Report
 
 _EMPTY: Final = "No events are stored yet."
 
 
-def render(answers: Answers, console: Console) -> None:
-    """Print each question's answer as a table, or a sentence where there is nothing to show."""
-    if not any(answers.get(question.name) for question in QUESTIONS):
+def render(answers: Report, console: Console) -> None:
+    """Print each query's answer as a table, or a sentence where there is nothing to show."""
+    if not any(answers.get(query.name) for query in QUERIES):
         console.print(_EMPTY)
         return
-    for question in QUESTIONS:
+    for query in QUERIES:
         console.print()
-        console.print(Text(question.title, style="bold"))
-        rows = answers.get(question.name)
-        console.print(_table(question, rows) if rows else Text(question.nothing))
+        console.print(Text(query.title, style="bold"))
+        rows = answers.get(query.name)
+        console.print(_table(query, rows) if rows else Text(query.nothing))
 
 
-def _table(question: Question, rows: list[dict[str, object]]) -> Table:
+def _table(query: Query, rows: list[dict[str, object]]) -> Table:
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, header_style="bold")
-    for column, kind in question.columns.items():
+    for column, kind in query.columns.items():
         is_text = kind == "text"
         table.add_column(
             column.removesuffix("_ms").replace("_", " ") + (" ms" if kind == "ms" else ""),
@@ -43,7 +43,7 @@ def _table(question: Question, rows: list[dict[str, object]]) -> Table:
             overflow="fold",
         )
     for row in rows:
-        table.add_row(*(Text(_SHOWN[kind](row.get(column))) for column, kind in question.columns.items()))
+        table.add_row(*(Text(_SHOWN[kind](row.get(column))) for column, kind in query.columns.items()))
     return table
 
 

@@ -13,7 +13,7 @@ import orjson
 import platformdirs
 
 from automagik_telemetry.collector._errors import StoreError, StoreLocked
-from automagik_telemetry.collector._queries import QUESTIONS
+from automagik_telemetry.collector._queries import QUERIES
 from automagik_telemetry.collector._schema import EVENTS_VIEW, LOGS, TRACES
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
-    from automagik_telemetry.collector._queries import Answers
+    from automagik_telemetry.collector._queries import Report
     from automagik_telemetry.collector._rows import Row
     from automagik_telemetry.collector._schema import Table
 
@@ -84,7 +84,7 @@ class Store:
         """
         return self._add(LOGS, rows, _record_key, _STORED_RECORDS, "Timestamp")
 
-    def answers(self) -> Answers:
+    def report(self) -> Report:
         """The answers to all questions, from one moment's state of the store.
 
         Raises:
@@ -94,7 +94,7 @@ class Store:
         try:
             with database.cursor() as cursor:
                 cursor.begin()
-                return {question.name: _ask(cursor, question.sql) for question in QUESTIONS}
+                return {query.name: _run(cursor, query.sql) for query in QUERIES}
         except duckdb.Error as error:
             self._recover(database, error)
             raise StoreError(f"The store {self.path} cannot be read: {_first_line(error)}") from error
@@ -190,7 +190,7 @@ def _prepare(database: duckdb.DuckDBPyConnection, path: Path) -> None:
         raise
 
 
-def _ask(cursor: duckdb.DuckDBPyConnection, sql: str) -> list[dict[str, Any]]:
+def _run(cursor: duckdb.DuckDBPyConnection, sql: str) -> list[dict[str, Any]]:
     result = cursor.execute(sql)
     names = [column[0] for column in result.description or ()]
     return [dict(zip(names, row, strict=True)) for row in result.fetchall()]

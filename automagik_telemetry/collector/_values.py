@@ -27,7 +27,7 @@ _MAX_INT64: Final = 2**63 - 1
 _MAX_INT_DIGITS: Final = 20
 _PLAIN_FROM: Final = 1e-6
 _PLAIN_BELOW: Final = 1e21
-_LONGEST_SHOWN: Final = 48
+_MAX_SHOWN_CHARACTERS: Final = 48
 
 
 def walk(parent: Json, key: str, visit: Callable[[Json], Iterable[Item]]) -> Iterator[Item]:
@@ -242,4 +242,4 @@ def _shown(value: object) -> str:
     if isinstance(value, list):
         return "an array"
     shown = orjson.dumps(value).decode()
-    return shown if len(shown) <= _LONGEST_SHOWN else f"{shown[:_LONGEST_SHOWN]}..."
+    return shown if len(shown) <= _MAX_SHOWN_CHARACTERS else f"{shown[:_MAX_SHOWN_CHARACTERS]}..."

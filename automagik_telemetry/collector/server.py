@@ -18,7 +18,7 @@ from automagik_telemetry.collector._store import Store
 if TYPE_CHECKING:
     from types import TracebackType
 
-    from automagik_telemetry.collector._queries import Answers
+    from automagik_telemetry.collector._queries import Report
 
 _GRACE_SECONDS: Final = 5
 # Longer than senders wait between two batches, so that they find their connection still open.
@@ -70,9 +70,9 @@ class Collector:
         """The base URL, such as `http://127.0.0.1:4318`; OTLP goes to `/v1/traces` and `/v1/logs` below it."""
         return self._url
 
-    def answers(self) -> Answers:
+    def report(self) -> Report:
         """The answers to all questions, as `render` and `GET /api/report` show them."""
-        return self.store.answers()
+        return self.store.report()
 
     def stop(self) -> None:
         """Ask the server to end, without waiting; safe in a signal handler."""

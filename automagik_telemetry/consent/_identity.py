@@ -34,7 +34,7 @@ def anonymous_id(directory: str) -> str:
 
 
 @cache
-def salt(directory: str) -> bytes:
+def hash_key(directory: str) -> bytes:
     """Return the 32 random bytes that key the hashes of undeclared words. They never leave the machine."""
     return bytes.fromhex(_kept(directory, "salt", _SALT, os.urandom(32).hex()))
 

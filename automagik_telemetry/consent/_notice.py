@@ -34,7 +34,9 @@ def digest(catalogue: Catalogue) -> str:
     return hashlib.sha256(json.dumps(kinds, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def holds_back(settings: Settings, catalogue: Catalogue, environ: Mapping[str, str] | None = None) -> str | None:
+def reason_to_suppress(
+    settings: Settings, catalogue: Catalogue, environ: Mapping[str, str] | None = None
+) -> str | None:
     """Return why this run of a command must send nothing yet, or None if it may; print the notice if it is due.
 
     Without a terminal, or in continuous integration, nothing is printed, and nothing sent unless the environment says

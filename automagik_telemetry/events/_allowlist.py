@@ -46,7 +46,7 @@ _EXCEPTIONS = (
     *("OperationalError", "IntegrityError", "ProgrammingError", "DatabaseError", "InterfaceError", "SQLAlchemyError"),
 )
 
-vocabulary: set[str] = {
+allowlist: set[str] = {
     *AGENTS,
     *(f"agent.{name}" for name in AGENTS),
     *_FRAMEWORKS,
@@ -74,4 +74,4 @@ def declare(*words: str) -> None:
             raise TypeError(f"a declared word must be a str, not {type(word).__name__}")
         if not _NAME.fullmatch(word):
             raise ValueError(f"{word!r} can't be declared: a name begins with a letter and has at most 128 characters")
-    vocabulary.update(words, map("agent.{}".format, words))
+    allowlist.update(words, map("agent.{}".format, words))

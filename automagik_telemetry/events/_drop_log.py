@@ -16,35 +16,35 @@ if TYPE_CHECKING:
 
     from automagik_processors import Kind
 
-_MOST_REMEMBERED = 1_000
-_LONGEST_FIELD = 100  # characters of a field's name: it is the host's, and may be anything
+_MAX_REMEMBERED = 1_000
+_MAX_FIELD_CHARACTERS = 100  # characters of a field's name: it is the application's, and may be anything
 
 
-class Withheld:
-    """What `Anonymize` calls with event, field and reason; it never hears of values, so none is told.
+class DropLog:
+    """What `Anonymize` calls with event, field and reason; it is never given a value, so none is logged.
 
-    Each is told once, up to a thousand of them; beyond, nobody is told of more. Raises nothing.
+    Each is logged once, up to a thousand of them. Raises nothing.
     """
 
     def __init__(self, catalogue: Mapping[str, Mapping[str, Kind]]) -> None:
         self._catalogue = catalogue
-        self._told: set[tuple[str, str, str]] = set()
+        self._logged: set[tuple[str, str, str]] = set()
 
-        self.hears = partial(logger.isEnabledFor, logging.DEBUG)
-        """Whether anyone is there to be told."""
+        self.is_enabled = partial(logger.isEnabledFor, logging.DEBUG)
+        """Whether anyone listens to the logger."""
 
     def __call__(self, event: str, field: str, reason: str) -> None:
         """Tell of one field."""
-        if not self.hears():
+        if not self.is_enabled():
             return
-        told = (event, field[:_LONGEST_FIELD], reason)
-        # Remembered before it is told, for a handler of the host's may lead back here.
-        if told in self._told or len(self._told) >= _MOST_REMEMBERED:
+        key = (event, field[:_MAX_FIELD_CHARACTERS], reason)
+        # Remembered before it is logged, because a handler of the application's may lead back here.
+        if key in self._logged or len(self._logged) >= _MAX_REMEMBERED:
             return
-        self._told.add(told)
-        # A host's handler may raise anything, `ProcessorFormatter` a DropEvent, and the event is to go on.
+        self._logged.add(key)
+        # An application's handler may raise anything, `ProcessorFormatter` a DropEvent, and the event is to go on.
         with contextlib.suppress(Exception, structlog.DropEvent):
-            logger.debug(*self._message(*told))
+            logger.debug(*self._message(*key))
 
     def _message(self, event: str, field: str, reason: str) -> tuple[str, ...]:
         fields = self._catalogue[event]

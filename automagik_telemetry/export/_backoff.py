@@ -1,4 +1,4 @@
-"""When the next request may go out: exponential backoff with jitter, and the breaker that it amounts to."""
+"""When the next request may go out: exponential backoff with jitter, and the backoff that it amounts to."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 State = Literal["closed", "open", "half_open"]
 
 
-class CircuitBreaker:
+class Backoff:
     """Closed while requests succeed or fail now and then; open after `failure_threshold` failures in a row.
 
     Every failure delays the next request by `initial * 2**n`, at most `maximum`, times a random factor in [0.5, 1]
@@ -48,18 +48,18 @@ class CircuitBreaker:
         """Return the seconds until the next request may go out; 0.0 is now."""
         return max(0.0, self._not_before - self._clock())
 
-    def succeeded(self) -> None:
+    def record_success(self) -> None:
         """Forget the failures: the endpoint answered."""
         self.failures = 0
         self._not_before = 0.0
 
-    def failed(self, retry_after: float = 0.0) -> float:
+    def record_failure(self, retry_after: float = 0.0) -> float:
         """Count a failure and return the delay in seconds; `retry_after` is the least that it may be."""
         delay = min(self._initial * 2.0 ** min(self.failures, 30), self._maximum)
         self.failures += 1
-        return self.pause(max(delay * self._uniform(0.5, 1.0), retry_after))
+        return self.hold(max(delay * self._uniform(0.5, 1.0), retry_after))
 
-    def pause(self, seconds: float) -> float:
+    def hold(self, seconds: float) -> float:
         """Let no request out for `seconds`, without counting a failure; return them."""
         self._not_before = max(self._not_before, self._clock() + seconds)
         return seconds

@@ -8,7 +8,7 @@ import weakref
 from typing import TYPE_CHECKING, Any
 
 from automagik_telemetry._reentrancy import guard
-from automagik_telemetry.export._backoff import CircuitBreaker
+from automagik_telemetry.export._backoff import Backoff
 from automagik_telemetry.export._queue import BatchQueue
 from automagik_telemetry.export._stats import delivery_metrics
 from automagik_telemetry.export._worker import Worker
@@ -53,7 +53,7 @@ class Pipeline:
         self._ended = _exiting
         self.worker = Worker(
             exporter=exporter,
-            breaker=CircuitBreaker(clock),
+            backoff=Backoff(clock),
             limits=limits,
             envelope=envelope,
             spool=self._durable,
@@ -113,16 +113,16 @@ class Pipeline:
         self._ended = True
 
     def metrics(self) -> dict[str, Any]:
-        """Return the stats, the breaker and the last success and error; sizes in bytes, times in Unix seconds."""
+        """Return the stats, the backoff and the last success and error; sizes in bytes, times in Unix seconds."""
         with self.stats.lock:
             pending, own, recovered = self.queue.pending(), self.stats.own(), self.stats.recovered()
-        breaker = self.worker.breaker
+        backoff = self.worker.backoff
         return {
             "tracer": delivery_metrics(own, recovered, pending, self.queue.storage),
             "circuit_breaker": {
-                "state": breaker.state,
-                "failures": breaker.failures,
-                "retry_in": breaker.remaining(),
+                "state": backoff.state,
+                "failures": backoff.failures,
+                "retry_in": backoff.remaining(),
             },
             "last_success": self.worker.last_success,
             "last_error": self.worker.last_error,

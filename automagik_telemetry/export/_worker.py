@@ -26,7 +26,7 @@ from automagik_telemetry.export._stats import WorkerState
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from automagik_telemetry.export._backoff import CircuitBreaker
+    from automagik_telemetry.export._backoff import Backoff
     from automagik_telemetry.export._body import Envelope
     from automagik_telemetry.export._contract import Exporter, Limits
     from automagik_telemetry.export._queue import BatchQueue
@@ -63,7 +63,7 @@ class Worker:
         self,
         *,
         exporter: Exporter,
-        breaker: CircuitBreaker,
+        backoff: Backoff,
         limits: Limits,
         envelope: Envelope,
         spool: Spool | None,
@@ -74,7 +74,7 @@ class Worker:
     ) -> None:
         self.queue: BatchQueue
         self.exporter = exporter
-        self.breaker = breaker
+        self.backoff = backoff
         self._limits = limits
         self._envelope = envelope
         self._spool = spool
@@ -164,7 +164,7 @@ class Worker:
                 except Exception:  # one bad batch must not end all exports
                     logger.debug("export failed", exc_info=True)
                     self.queue.put_back()
-                    delay = self.breaker.failed()
+                    delay = self.backoff.record_failure()
                 self._end_late_flushes()
                 if self.active is token:
                     self._sleep(delay)
@@ -177,7 +177,7 @@ class Worker:
         if self._spool is None:
             with contextlib.suppress(Exception):
                 self.queue.expedite()
-                if self._allowed() and self.breaker.remaining() <= 0 and (batch := self.queue.take()):
+                if self._allowed() and self.backoff.remaining() <= 0 and (batch := self.queue.take()):
                     self._send(batch)
         self.queue.release()
         self._write_state()
@@ -212,13 +212,13 @@ class Worker:
         return min(delay, self._limits.write_interval) if buffered else delay
 
     def _send_next(self) -> float:
-        if (blocked := self.breaker.remaining()) > 0:
+        if (blocked := self.backoff.remaining()) > 0:
             return blocked
         batch = self.queue.take() or self._adopt()
         if batch:
             self._send(batch)
             self._write_state()
-            return self.breaker.remaining()
+            return self.backoff.remaining()
         self._end_flushes(settled=True)
         due = self.queue.due_in()
         until_scan = self._next_scan - self._clock() if self._spool else _SCAN_INTERVAL
@@ -230,7 +230,7 @@ class Worker:
 
     def _end_late_flushes(self) -> None:
         """Answer those that would end before the next attempt."""
-        wait = self.breaker.remaining()
+        wait = self.backoff.remaining()
         if wait > 0:
             late = [flush for flush in self._flushing if self._clock() + wait > flush.deadline]
             self._flushing = [flush for flush in self._flushing if flush not in late]
@@ -251,7 +251,7 @@ class Worker:
         if result.outcome is Outcome.RETRY:
             self._retry_later(batch, result)
             return
-        self.breaker.succeeded()
+        self.backoff.record_success()
         dropped = events if result.outcome is Outcome.REJECTED else min(result.rejected, events)
         if dropped:
             self.last_error = result.detail
@@ -270,8 +270,8 @@ class Worker:
                 endpoint=self.exporter.url.partition("?")[0],
                 last_success=self.last_success,
                 last_error=self.last_error,
-                failures=self.breaker.failures,
-                retry_at=now + self.breaker.remaining(),
+                failures=self.backoff.failures,
+                retry_at=now + self.backoff.remaining(),
             )
         )
 
@@ -309,7 +309,7 @@ class Worker:
 
     def _retry_later(self, batch: Sequence[Segment], result: ExportResult) -> None:
         self.last_error = result.detail
-        delay = self.breaker.failed(min(result.retry_after, _MAX_DEFERRAL))
+        delay = self.backoff.record_failure(min(result.retry_after, _MAX_DEFERRAL))
         logger.debug("next attempt in %.1f s: %s", delay, result.detail)
         self.queue.put_back()
         self.queue.trim()
@@ -321,7 +321,7 @@ class Worker:
     def _bound(self) -> None:
         """Drop what is too old, and keep room for the next segment by dropping the oldest batch."""
         limits = self._limits
-        if self.breaker.failures:
+        if self.backoff.failures:
             self.queue.trim()
         self.queue.drop_older_than(self._clock() - limits.max_age)
         room = limits.max_disk_bytes if self._spool else limits.max_memory_bytes
@@ -332,7 +332,7 @@ class Worker:
         self._next_scan = self._clock() + _SCAN_INTERVAL
         wait = spool.not_before() - time.time()
         if 0 < wait <= _MAX_DEFERRAL:
-            self.breaker.pause(wait)
+            self.backoff.hold(wait)
         names = spool.names()
         self.queue.forget_released({spool.path(name) for name in names})
         if names and (created(names[0]) <= self._oldest() or spool.usage() > self._limits.max_disk_bytes):

@@ -1,7 +1,7 @@
 """Finds logging.yaml and builds what it says, without touching any logger, handler or setting that it does not name.
 
-`logging.config.dictConfig` would close every handler of the host. The same machinery is used here piece by piece: all
-is checked and built before anything is attached.
+`logging.config.dictConfig` would close every handler of the application. The same machinery is used here piece by
+piece: all is checked and built before anything is attached.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class ConfigurationError(ValueError):
 def builder_of(path: str | os.PathLike[str] | None, settings: Settings) -> Builder:
     """Return the builder of a file, by default of the one that `find` returns. Raises ConfigurationError."""
     found = find(settings) if path is None else Path(path)
-    return Builder(load(found), shipped=path is None and not settings.logging_config)
+    return Builder(load(found), is_default=path is None and not settings.logging_config)
 
 
 def find(settings: Settings) -> Path:
@@ -140,22 +140,22 @@ def _kind(value: object) -> str:
 class Builder(logging.config.DictConfigurator):
     """The standard library's configurator, one object at a time. Raises ConfigurationError.
 
-    `shipped` says that the file is the package's own, whose every part is known to be right. So of it only what will
+    `is_default` says that the file is the package's own, whose every part is known to be right. So of it only what will
     work is built: no handler without a logger, and no chain of a sink that is off. Of any other file all is, so that a
     mistake is said at start-up, whatever the user allows.
     """
 
-    def __init__(self, config: dict[str, Any], *, shipped: bool = False) -> None:
+    def __init__(self, config: dict[str, Any], *, is_default: bool = False) -> None:
         logging.addLevelName(OFF, "OFF")
         super().__init__(config)
-        self._shipped = shipped
+        self._is_default = is_default
         self._made: dict[str, logging.Handler] = {}
 
     def names(self) -> list[str]:
         """Return the names of the handlers that are to be built."""
         handlers, loggers = self.config.get("handlers", {}), self.config.get("loggers", {})
         used = {name for logger in loggers.values() for name in logger.get("handlers", ())}
-        return [name for name in handlers if name in used or not self._shipped]
+        return [name for name in handlers if name in used or not self._is_default]
 
     def handler(self, name: str) -> logging.Handler:
         """Return a handler with its formatter and filters, built at the first call."""
@@ -167,7 +167,7 @@ class Builder(logging.config.DictConfigurator):
             with _at(f"handlers.{name}"):
                 built: logging.Handler = self.configure_handler(entry)
                 built.name = name
-            if self._shipped and isinstance(built, BatchQueueHandler) and built.level >= OFF:
+            if self._is_default and isinstance(built, BatchQueueHandler) and built.level >= OFF:
                 built.chain_later = partial(self._build, "formatters", formatter)
             else:
                 self._complete(built, formatter, f"handlers.{name}.formatter")

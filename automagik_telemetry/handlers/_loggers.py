@@ -1,4 +1,4 @@
-"""Attaches sinks to the logger `automagik` so that the host's own logging sees what it would see without us."""
+"""Attaches sinks to the logger `automagik` so that the application's own logging sees what it would see without us."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ if TYPE_CHECKING:
 LOGGER = "automagik"
 """The logger that agents, CLI and API log to, and below."""
 EVENT_LOGGER = "automagik.telemetry"
-"""The logger of `track_*`: nobody's but ours, so that the host does not see what it did not log."""
+"""The logger of `track_*`: nobody's but ours, so that the application does not see what it did not log."""
 TRACE_LOGGER = "automagik.traces"
 """The logger of whole traces, content and all: only sinks for traces stand there, and nothing propagates."""
 
 
-class HostHandler(logging.Handler):
+class ApplicationHandler(logging.Handler):
     """Hands on to the loggers above what they would have got without us.
 
-    For usage events to be logged at all, the logger's level must let INFO through, which a host that never set one
-    did not ask for: by itself that would put every INFO line of `automagik.*` on the host's console. So the logger no
+    For usage events to be logged at all, the logger's level must let INFO through, which an application that never set
+    one did not ask for: by itself that would put every INFO line of `automagik.*` on its console. So the logger no
     longer propagates, and this handler propagates what passes the level that would have held.
     """
 
@@ -44,16 +44,16 @@ class HostHandler(logging.Handler):
         return True
 
     def _heard_below(self, name: str) -> bool:
-        """Return whether a handler of the host's stands on the record's logger or between it and ours, or on ours."""
+        """Return whether the application has a handler on the record's logger, between it and ours, or on ours."""
         logger: logging.Logger | None = logging.getLogger(name)
         while logger is not None and logger is not self._logger.parent:
-            if any(not isinstance(handler, HostHandler | BatchQueueHandler) for handler in logger.handlers):
+            if any(not isinstance(handler, ApplicationHandler | BatchQueueHandler) for handler in logger.handlers):
                 return True
             logger = logger.parent
         return False
 
     def _level_below(self, name: str) -> int:
-        """Return the level that the host set on the record's logger or one between it and ours, else one above all."""
+        """Return the level that the application set between the record's logger and ours, else one above all."""
         logger: logging.Logger | None = logging.getLogger(name)
         while logger is not None and logger is not self._logger:
             if logger.level:
@@ -87,7 +87,7 @@ def reset_own_loggers() -> None:
 
 
 def attach(handlers: Iterable[BatchQueueHandler]) -> None:
-    """Attach sinks to the logger `automagik`, which keeps the level and handlers that the host gave it.
+    """Attach sinks to the logger `automagik`, which keeps the level and handlers that the application gave it.
 
     Sinks for traces go to the logger of traces, and that one hands nothing on.
     """
@@ -96,10 +96,10 @@ def attach(handlers: Iterable[BatchQueueHandler]) -> None:
     handlers = [handler for handler in given if not handler.for_traces]
     logger = logging.getLogger(LOGGER)
     if handlers and not logger.level:
-        # No higher than it was, or the host would lose lines that it asked for.
+        # No higher than it was, or the application would lose lines that it asked for.
         logger.setLevel(min(logger.getEffectiveLevel(), *(handler.level for handler in handlers)))
         if logger.propagate:
-            logger.addHandler(HostHandler(logger, logger.level))
+            logger.addHandler(ApplicationHandler(logger, logger.level))
             logger.propagate = False
     for handler in handlers:
         logger.addHandler(handler)

@@ -63,14 +63,14 @@ class EventRecord(logging.LogRecord):
         values.update(fields)
 
 
-def _process_name(multiprocessing: Any) -> str:  # noqa: ANN401 - the module, if the host has imported it
+def _process_name(multiprocessing: Any) -> str:  # noqa: ANN401 - the module, if the application has imported it
     if multiprocessing is not None:
         with contextlib.suppress(Exception):  # it may not have been imported to its end
             return multiprocessing.current_process().name  # type: ignore[no-any-return]  # as above
     return "MainProcess"
 
 
-def _task_name(asyncio: Any) -> str | None:  # noqa: ANN401 - the module, if the host has imported it
+def _task_name(asyncio: Any) -> str | None:  # noqa: ANN401 - the module, if the application has imported it
     # By `getattr`, for it came with Python 3.12, as the name did.
     if not getattr(logging, "logAsyncioTasks", False) or asyncio._get_running_loop() is None:  # noqa: SLF001 - it raises nothing
         return None
@@ -82,7 +82,7 @@ def _task_name(asyncio: Any) -> str | None:  # noqa: ANN401 - the module, if the
 def event_record(
     logger: logging.Logger, level: int, event: object, fields: Mapping[str, Any], args: tuple[Any, ...] = ()
 ) -> logging.LogRecord:
-    """Return the record of an event, made by the host's factory if it has set one, on which its handlers may rely."""
+    """Return the record of an event, made by the application's own factory if it has set one."""
     if logging.getLogRecordFactory() is logging.LogRecord:
         return EventRecord(logger.name, level, event, fields, args)
     record = logger.makeRecord(logger.name, level, "(unknown file)", 0, event, args, None, "(unknown function)")

@@ -196,8 +196,8 @@ class BatchQueueHandler(logging.Handler):
         if self._pipeline is not None:
             return self._pipeline.metrics()
         tracer = delivery_metrics(self.stats.own(), self.stats.recovered(), Pending(), None)
-        breaker = {"state": "closed", "failures": 0, "retry_in": 0.0}
-        return {"tracer": tracer, "circuit_breaker": breaker, "last_success": None, "last_error": None}
+        backoff = {"state": "closed", "failures": 0, "retry_in": 0.0}
+        return {"tracer": tracer, "circuit_breaker": backoff, "last_success": None, "last_error": None}
 
     def check(self) -> None:
         """Raise TypeError if the formatter is no chain of processors, and ValueError if it can't serve the endpoint."""

@@ -7,10 +7,10 @@ import time
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
-from automagik_telemetry.events._allowlist import vocabulary
+from automagik_telemetry.events._allowlist import allowlist
 from automagik_telemetry.events.catalogue import AgentExecutionEvent, ToolExecutionEvent
 from automagik_telemetry.integrations._runtime import observability, telemetry
-from automagik_telemetry.tracing._propagation import Span
+from automagik_telemetry.tracing._propagation import SpanContext
 from automagik_telemetry.tracing.spans import OpenSpan, fill, open_span
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
-_MOST_ITEMS = 1_000
+_MAX_ITEMS = 1_000
 """Items of a stream that are kept for the trace."""
 
 _enclosing: ContextVar[tuple[AgentRun, ...]] = ContextVar("automagik_telemetry_enclosing", default=())
@@ -57,12 +57,12 @@ class AgentRun:
 
     def begin(self) -> None:
         """Begin the run, as a child of the one that encloses it, if any."""
-        self._span = Span()
+        self._span = SpanContext()
         if observability() is not None:
             self.traced = open_span(self.event.agent_name, "agent", span=self._span)
         self._started = time.perf_counter()
 
-    def tell(self, **values: Any) -> None:  # noqa: ANN401 - see OpenSpan
+    def record(self, **values: Any) -> None:  # noqa: ANN401 - see OpenSpan
         """Give the run's span, if there is one, its input, or what else a span has. Don't make content for nothing."""
         if self.traced is not None:
             fill(self.traced, **values)
@@ -77,15 +77,15 @@ class AgentRun:
         finally:
             _enclosing.reset(token)
 
-    def see(self, told: object) -> bool:
+    def observe(self, value: object) -> bool:
         """Take in a result, or an item of a stream, and the number of tokens if it tells it; nothing is hidden."""
         tokens = None
         with contextlib.suppress(Exception):  # a property of the application's may do anything
-            tokens = getattr(told, "total_tokens", None)
+            tokens = getattr(value, "total_tokens", None)
         if type(tokens) is int:
             self.event.token_count = tokens
-        if self.traced is not None and len(self._items) < _MOST_ITEMS:
-            self._items.append(told)
+        if self.traced is not None and len(self._items) < _MAX_ITEMS:
+            self._items.append(value)
         return False
 
     def count_request(self, model: str | None = None) -> None:
@@ -106,9 +106,9 @@ class AgentRun:
         """Log a tool that was executed in this run."""
         self.event.tool_count = (self.event.tool_count or 0) + 1
         tool.agent_name = self.event.agent_name
-        collector = telemetry()
-        if collector is not None:
-            collector.track_event(tool)
+        client = telemetry()
+        if client is not None:
+            client.track_event(tool)
 
     def end(self, error: BaseException | None = None) -> None:
         """End the run and log it."""
@@ -136,26 +136,26 @@ class AgentRun:
         self.end(error)
 
     def _log(self, error: BaseException | None) -> None:
-        collector = telemetry()
-        if collector is None:
+        client = telemetry()
+        if client is None:
             return
         if isinstance(error, Exception):
             self.event.error_type = type(error).__name__
-            collector.track_error(self.event.error_type, f"agent.{self.event.agent_name}")
-        collector.track_event(self.event, span_id=self._span.span_id)
+            client.track_error(self.event.error_type, f"agent.{self.event.agent_name}")
+        client.track_event(self.event, span_id=self._span.span_id)
 
 
-def know_models() -> None:
+def allow_public_models() -> None:
     """Let the names of public models leave verbatim: once something tells them, for there are two thousand."""
     from automagik_telemetry.events._model_names import MODEL_NAMES  # noqa: PLC0415 - see above
 
-    vocabulary.update(MODEL_NAMES)
+    allowlist.update(MODEL_NAMES)
 
 
 def _public(model: str) -> str:
     """Return a model's name without who serves it: `gpt-4o` of `openai/gpt-4o:batch`, if that is a public one."""
     bare = model.rpartition("/")[2].partition(":")[0]
-    return bare if bare in vocabulary else model
+    return bare if bare in allowlist else model
 
 
 def _whole(items: list[object]) -> object:
@@ -172,21 +172,21 @@ class Step:
     def __init__(self, run: AgentRun, name: str, type: str, about: Callable[[], dict[str, Any]]) -> None:  # noqa: A002 - the attribute's name
         self.run = run
         self.traced = open_span(name, type) if run.traced is not None else None
-        self.tell(about)
+        self.record(about)
 
     def step(self) -> AbstractContextManager[Any]:
         """Return a block whose spans are parts of this; what is logged in it stays part of the run."""
         return contextlib.nullcontext() if self.traced is None else self.traced.within(bind=False)
 
-    def tell(self, about: Callable[[], dict[str, Any]]) -> None:
-        """Add to what the span says. Nothing that goes wrong with it reaches the host."""
+    def record(self, about: Callable[[], dict[str, Any]]) -> None:
+        """Add to what the span says. Nothing that goes wrong with it reaches the application."""
         if self.traced is not None:
             with contextlib.suppress(Exception):
                 fill(self.traced, **about())
 
-    def see(self, told: object) -> bool:
+    def observe(self, value: object) -> bool:
         """Take in a result, or an item of a stream; nothing is hidden."""
-        del told
+        del value
         return False
 
     def end(self, error: BaseException | None = None) -> None:

@@ -10,8 +10,8 @@ from typing import Any
 
 from automagik_processors._bounded_json import dumps
 
-_LONGEST_URL = 2_048
-_WHOLE = 1_000_000
+_MAX_URL_CHARACTERS = 2_048
+_MAX_CHARACTERS = 1_000_000
 """Characters kept here: as many as are searched for secrets, for half of one is not known; what is sent is less."""
 _ROLES = {"developer": "system", "model": "assistant", "human": "user", "ai": "assistant"}
 _KNOWN = frozenset({"system", "user", "assistant", "tool", "function"})
@@ -58,7 +58,7 @@ def media(kind: object, size: int | None = None, reference: object = None) -> di
 
 def is_inline(url: str) -> bool:
     """Return whether an address holds the content itself."""
-    return url.startswith("data:") or len(url) > _LONGEST_URL
+    return url.startswith("data:") or len(url) > _MAX_URL_CHARACTERS
 
 
 def inline(url: str) -> str:
@@ -83,4 +83,4 @@ def without_bytes(value: object) -> object:
 
 
 def _json(value: object) -> str:
-    return dumps(value, _WHOLE, _WHOLE)
+    return dumps(value, _MAX_CHARACTERS, _MAX_CHARACTERS)

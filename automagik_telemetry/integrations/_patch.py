@@ -13,14 +13,14 @@ if TYPE_CHECKING:
 _PLAIN = "_automagik_telemetry_plain_class"
 
 
-def subclass(of: Any, wraps: Mapping[str, Wrap]) -> None:  # noqa: ANN401 - any object with these methods
+def patch_instance(of: Any, wraps: Mapping[str, Wrap]) -> None:  # noqa: ANN401 - any object with these methods
     """Give the object a class that looks like its own, with each method in `wraps` wrapped; once."""
     if _PLAIN not in type(of).__dict__:
         kind: Any = type(of)
         of.__class__ = _made(kind, tuple(wraps.items()))
 
 
-def unsubclass(of: Any) -> None:  # noqa: ANN401 - see above
+def unpatch_instance(of: Any) -> None:  # noqa: ANN401 - see above
     """Give the object its own class back."""
     if _PLAIN in type(of).__dict__:
         of.__class__ = type(of).__dict__[_PLAIN]

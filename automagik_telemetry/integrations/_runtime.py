@@ -1,4 +1,4 @@
-"""What an integration tracks with: the process's telemetry, or None, and never an exception in the host's face."""
+"""The telemetry and observability of this process, for integrations: None while off, and never an exception."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from automagik_telemetry.manager import TracingManager, get_tracing_manager
 from automagik_telemetry.settings import Settings
 
 if TYPE_CHECKING:
-    from automagik_telemetry.events.facade import TelemetryCollector
+    from automagik_telemetry.events.client import TelemetryClient
     from automagik_telemetry.tracing.manager import ObservabilityManager
 
 _asked: weakref.WeakSet[TracingManager] = weakref.WeakSet()
 
 
-def telemetry() -> TelemetryCollector | None:
+def telemetry() -> TelemetryClient | None:
     """Return the telemetry; None while it is off, or the logging configuration is wrong, which is warned of once."""
     try:
         return get_tracing_manager().telemetry
@@ -38,19 +38,19 @@ def observability() -> ObservabilityManager | None:
         return None
 
 
-def telemetry_of_command() -> TelemetryCollector | None:
+def telemetry_of_command() -> TelemetryClient | None:
     """Return the telemetry for a command, which shows the notice if it is due, and ships what earlier ones left."""
-    collector = telemetry()
-    if collector is None:
+    client = telemetry()
+    if client is None:
         return None
     manager = get_tracing_manager()
     if manager not in _asked:
-        if rule := notice.holds_back(Settings.from_environ(), CATALOGUE):
-            manager.hold_back(rule)
+        if rule := notice.reason_to_suppress(Settings.from_environ(), CATALOGUE):
+            manager.suppress(rule)
             return manager.telemetry
         _asked.add(manager)
-        collector.resume()
-    return collector
+        client.resume()
+    return client
 
 
 @cache

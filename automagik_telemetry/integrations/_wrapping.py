@@ -23,14 +23,14 @@ class Run(Protocol):
     def step(self) -> AbstractContextManager[None]:
         """Return a block in which the run's code runs; the caller's never does."""
 
-    def see(self, told: object) -> bool:
+    def observe(self, value: object) -> bool:
         """Take in a result, or an item of a stream; return whether the caller, who did not ask for it, is spared it."""
 
     def end(self, error: BaseException | None = None) -> None:
         """End the run."""
 
 
-def called(run: Run, call: Callable[[], Any]) -> Any:  # noqa: ANN401 - here and below, the function's own
+def wrap_call(run: Run, call: Callable[[], Any]) -> Any:  # noqa: ANN401 - here and below, the function's own
     """Return what a plain function returns; a coroutine or generator that is returned goes on with the run."""
     try:
         with run.step():
@@ -39,15 +39,15 @@ def called(run: Run, call: Callable[[], Any]) -> Any:  # noqa: ANN401 - here and
         run.end(error)
         raise
     if inspect.iscoroutine(result):
-        return awaited(run, result)
+        return wrap_coroutine(run, result)
     if inspect.isgenerator(result):
-        return driven(run, result)
+        return wrap_generator(run, result)
     if inspect.isasyncgen(result):
-        return driving(lambda: result, lambda *_: run)()
+        return wrap_async_generator(lambda: result, lambda *_: run)()
     return _seen(run, result)
 
 
-async def awaited(run: Run, coroutine: Awaitable[Result]) -> Result:
+async def wrap_coroutine(run: Run, coroutine: Awaitable[Result]) -> Result:
     """Return what a coroutine returns."""
     try:
         with run.step():
@@ -58,7 +58,7 @@ async def awaited(run: Run, coroutine: Awaitable[Result]) -> Result:
     return _seen(run, result)
 
 
-def driven(run: Run, steps: Generator[Any, Any, Any]) -> Generator[Any, Any, Any]:
+def wrap_generator(run: Run, steps: Generator[Any, Any, Any]) -> Generator[Any, Any, Any]:
     """Yield what a generator yields, and hand to it what is sent or thrown."""
     failure: BaseException | None = None
     step: Callable[[], Any] = functools.partial(next, steps)
@@ -66,7 +66,7 @@ def driven(run: Run, steps: Generator[Any, Any, Any]) -> Generator[Any, Any, Any
         while True:
             with run.step():
                 item = step()
-                hidden = run.see(item)
+                hidden = run.observe(item)
             step = functools.partial(next, steps)
             if hidden:
                 continue
@@ -89,7 +89,7 @@ def driven(run: Run, steps: Generator[Any, Any, Any]) -> Generator[Any, Any, Any
         run.end(failure)
 
 
-def driving(function: Call, begin: Begin) -> Call:
+def wrap_async_generator(function: Call, begin: Begin) -> Call:
     """Return an asynchronous generator function that does the same for each generator that `function` makes.
 
     A function, for there is no `yield from` here by which the wrapper that a decorator needs could leave the work to
@@ -106,7 +106,7 @@ def driving(function: Call, begin: Begin) -> Call:
             while True:
                 with run.step():
                     item = await step
-                    hidden = run.see(item)
+                    hidden = run.observe(item)
                 if hidden:
                     step = steps.asend(None)
                     continue
@@ -133,7 +133,7 @@ def driving(function: Call, begin: Begin) -> Call:
 
 def _seen(run: Run, result: Result) -> Result:
     with run.step():
-        run.see(result)
+        run.observe(result)
     run.end()
     return result
 
@@ -145,9 +145,9 @@ class _NoRun:
         """See `Run`, as below."""
         return contextlib.nullcontext()
 
-    def see(self, told: object) -> bool:
+    def observe(self, value: object) -> bool:
         """Hide nothing."""
-        del told
+        del value
         return False
 
     def end(self, error: BaseException | None = None) -> None:

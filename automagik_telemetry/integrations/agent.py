@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from automagik_telemetry.events._allowlist import declare
 from automagik_telemetry.integrations._agent_run import AgentRun, is_running
-from automagik_telemetry.integrations._wrapping import awaited, called, driven, driving
+from automagik_telemetry.integrations._wrapping import wrap_async_generator, wrap_call, wrap_coroutine, wrap_generator
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -86,7 +86,7 @@ def _begin(
     )
     run.begin()
     if run.traced is not None:
-        run.tell(input=_asked(arguments[is_method:], options), **_who(options))
+        run.record(input=_asked(arguments[is_method:], options), **_who(options))
     return run
 
 
@@ -111,7 +111,7 @@ def _who(options: dict[str, Any]) -> dict[str, str]:
 def _wrap(function: Call, begin: Begin) -> Call:
     """Return a function of the same kind that tracks each call."""
     if inspect.isasyncgenfunction(function):
-        return driving(function, begin)
+        return wrap_async_generator(function, begin)
     if inspect.iscoroutinefunction(function):
         return _asynchronous(function, begin)
     return _generator(function, begin) if inspect.isgeneratorfunction(function) else _plain(function, begin)
@@ -121,7 +121,7 @@ def _plain(function: Call, begin: Begin) -> Call:
     @functools.wraps(function)
     def plain(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - the function's own, as below
         run = begin(args, kwargs)
-        return function(*args, **kwargs) if run is None else called(run, lambda: function(*args, **kwargs))
+        return function(*args, **kwargs) if run is None else wrap_call(run, lambda: function(*args, **kwargs))
 
     return plain
 
@@ -131,7 +131,7 @@ def _asynchronous(function: Call, begin: Begin) -> Call:
     async def asynchronous(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
         run = begin(args, kwargs)
         coroutine = function(*args, **kwargs)
-        return await (coroutine if run is None else awaited(run, coroutine))
+        return await (coroutine if run is None else wrap_coroutine(run, coroutine))
 
     return asynchronous
 
@@ -141,7 +141,7 @@ def _generator(function: Call, begin: Begin) -> Call:
     def generator(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:  # noqa: ANN401
         run = begin(args, kwargs)
         steps = function(*args, **kwargs)
-        return (yield from (steps if run is None else driven(run, steps)))
+        return (yield from (steps if run is None else wrap_generator(run, steps)))
 
     return generator
 

@@ -19,8 +19,8 @@ def emit_event(_logger: WrappedLogger, method_name: str, event_dict: EventDict) 
     logger below `automagik`, which brings the events already.
     """
     name = event_dict.get("event")
-    if type(name) is str and name in CATALOGUE and (collector := telemetry()) is not None:
+    if type(name) is str and name in CATALOGUE and (client := telemetry()) is not None:
         level = logging.getLevelName("ERROR" if method_name == "exception" else method_name.upper())
         if type(level) is int:
-            collector.log(dict(event_dict), level)
+            client.log(dict(event_dict), level)
     return event_dict

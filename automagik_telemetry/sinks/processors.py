@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from automagik_processors import Anonymize, OTLPLogRecord, OTLPSpan, Sample
 from automagik_telemetry.consent import _identity as identity
-from automagik_telemetry.events import _allowlist as words
-from automagik_telemetry.events._drop_log import Withheld
+from automagik_telemetry.events._allowlist import allowlist, declare
+from automagik_telemetry.events._drop_log import DropLog
 from automagik_telemetry.events.catalogue import CATALOGUE
 from automagik_telemetry.settings import Settings
 from automagik_telemetry.sinks.telemetry import configured_endpoint, signal_of
@@ -28,19 +28,19 @@ _MACHINES = frozenset(
 def anonymize(vocabulary: Sequence[str] = ()) -> Anonymize:
     """Return the processor; `vocabulary` are words of yours that may leave verbatim.
 
-    What does not leave is told once, without its value, at DEBUG of the logger `automagik_telemetry`.
+    What does not leave is logged once, without its value, at DEBUG of the logger `automagik_telemetry`.
 
     Raises TypeError or ValueError for one that can't be declared.
     """
     if isinstance(vocabulary, str):
         raise TypeError(f"vocabulary: {vocabulary!r} is a str; allowed is a list of words")
-    words.declare(*(vocabulary[index] for index in range(len(vocabulary))))
-    told = Withheld(CATALOGUE)
-    return Anonymize(CATALOGUE, words.vocabulary, key=_salt, on_withheld=told, hears=told.hears)
+    declare(*(vocabulary[index] for index in range(len(vocabulary))))
+    log = DropLog(CATALOGUE)
+    return Anonymize(CATALOGUE, allowlist, key=_hash_key, on_withheld=log, hears=log.is_enabled)
 
 
-def _salt() -> bytes:
-    return identity.salt(identity.state_directory(Settings.from_environ().state_dir))
+def _hash_key() -> bytes:
+    return identity.hash_key(identity.state_directory(Settings.from_environ().state_dir))
 
 
 def sample(rate: float = 1.0, error_rate: float = 1.0) -> Sample:

@@ -38,7 +38,7 @@ def is_bound() -> bool:
     return _bound(_TRACE) is not None or _bound(_SPAN) is not None
 
 
-class Span:
+class SpanContext:
     """Ids: the trace of the surroundings, else of the remote caller, else a new one; and the parent likewise.
 
     `trace_id` are 32 hex digits, `span_id` and `parent_span_id` 16; the parent is None for a trace's first span.
@@ -75,17 +75,17 @@ class Span:
             ids["parent_span_id"] = self.parent_span_id
         return ids
 
-    def within(self) -> Bound:
+    def within(self) -> BoundSpanContext:
         """Return a block in which everything logged, and every run, is part of this."""
-        return Bound(self)
+        return BoundSpanContext(self)
 
 
-class Bound:
+class BoundSpanContext:
     """A `with` block in which a span's ids are bound."""
 
     __slots__ = ("_parent", "_span", "_tokens")
 
-    def __init__(self, span: Span) -> None:
+    def __init__(self, span: SpanContext) -> None:
         self._span = span
 
     def __enter__(self) -> None:
@@ -104,7 +104,7 @@ class Bound:
             _PARENT.reset(self._parent)
 
 
-def _bound(variable: ContextVar[Any]) -> Any:  # noqa: ANN401 - a host may have bound anything
+def _bound(variable: ContextVar[Any]) -> Any:  # noqa: ANN401 - an application may have bound anything
     value = variable.get(None)
     return None if value is ... else value  # which structlog sets where something was unbound
 
@@ -122,10 +122,10 @@ def traceparent(headers: Iterable[tuple[bytes, bytes]]) -> tuple[str, str] | Non
 
 @contextlib.contextmanager
 def join_application_trace() -> Iterator[None]:
-    """Return a block in which what begins is part of the trace that the host has open.
+    """Return a block in which what begins is part of the trace that the application has open.
 
-    A trace that is bound already counts before it, for that one's spans are ours. Nothing is imported: a host that has
-    not imported OpenTelemetry has no span.
+    A trace that is bound already counts before it, for that one's spans are ours. Nothing is imported: an
+    application that has not imported OpenTelemetry has no span.
     """
     ids = {} if "trace_id" in structlog.contextvars.get_contextvars() else application_ids()
     with structlog.contextvars.bound_contextvars(**ids):
@@ -133,13 +133,13 @@ def join_application_trace() -> Iterator[None]:
 
 
 def application_ids() -> dict[str, str]:
-    """Return the `trace_id` and `span_id` of the host's current span; nothing without a valid one."""
+    """Return the `trace_id` and `span_id` of the application's current span; nothing without a valid one."""
     api = sys.modules.get("opentelemetry.trace")
     if api is None:
         return {}
     try:
         span = api.get_current_span().get_span_context()
         valid = span.is_valid
-    except Exception:  # noqa: BLE001 - the host's own tracing may be anything, and is no reason to fail
+    except Exception:  # noqa: BLE001 - the application's own tracing may be anything, and is no reason to fail
         return {}
     return {"trace_id": f"{span.trace_id:032x}", "span_id": f"{span.span_id:016x}"} if valid else {}

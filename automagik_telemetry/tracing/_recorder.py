@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from automagik_telemetry.tracing.spans import OpenSpan
 
 CUT = "[cut: the trace holds too much]"
-_MOST_UNCOUNTED = 1_000
+_MAX_UNCOUNTED = 1_000
 
 
 class TraceLimits(NamedTuple):
@@ -204,7 +204,7 @@ class Recorder:
             spans = [span for span in spans if span.start >= oldest]
         try:
             self._log(trace, spans, ended, decision, logging.ERROR if failed else logging.INFO)
-        except Exception:  # noqa: BLE001 - nothing of ours reaches the host as an exception
+        except Exception:  # noqa: BLE001 - nothing of ours reaches the application as an exception
             self.count("failed")
 
     def metrics(self) -> dict[str, int]:
@@ -216,7 +216,7 @@ class Recorder:
     def count(self, reason: str, number: int = 1) -> None:
         """Count what was logged, dropped or cut, by reason."""
         self._uncounted.append((reason, number))
-        if len(self._uncounted) > _MOST_UNCOUNTED:
+        if len(self._uncounted) > _MAX_UNCOUNTED:
             with self.lock:
                 self._add_up()
 
@@ -245,7 +245,7 @@ class Recorder:
         if not spans:
             return
         logger = self._logger
-        logger.disabled = False  # by a host's dictConfig, which disables what it does not name
+        logger.disabled = False  # by an application's dictConfig, which disables what it does not name
         if not logger.isEnabledFor(level):
             return
         event = self._rendered(trace, spans, ended, decision)

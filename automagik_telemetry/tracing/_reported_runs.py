@@ -1,4 +1,4 @@
-"""Runs that an application tells of call by call, by ids of its own: one run becomes one trace."""
+"""Runs that an application reports call by call, by ids of its own: one run becomes one trace."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING, Any
 
 from automagik_telemetry.tracing._arguments import span_id_of, trace_id_of
-from automagik_telemetry.tracing._propagation import Span
+from automagik_telemetry.tracing._propagation import SpanContext
 from automagik_telemetry.tracing.context import begin
 from automagik_telemetry.tracing.spans import OpenSpan, child_of, current_span
 
@@ -17,48 +17,48 @@ MAX_RUNS = 1_000
 """Runs that have been started and not completed; beyond it the oldest is completed as it is."""
 
 
-class ToldRun:
-    """A run that is being told: its first span, and the others by the ids that the application gave them."""
+class ReportedRun:
+    """A run that is being reported: its first span, and the others by the ids that the application gave them."""
 
-    def __init__(self, root: OpenSpan, teller: str, *, own: bool) -> None:
+    def __init__(self, root: OpenSpan, provider: str, *, own: bool) -> None:
         self.root = root
-        self.teller = teller
+        self.provider = provider
         self.own = own
         """Whether it began the trace; else it is part of one that ends by itself."""
         self.spans: dict[str, OpenSpan] = {}
 
 
-class ToldRuns:
-    """The runs that are being told, by the trace ids that the application gave them.
+class ReportedRuns:
+    """The runs that are being reported, by the trace ids that the application gave them.
 
-    An application tells every provider of every run, and every provider gets every trace: the first that hears of a
-    run tells it, and what is told to the others is left alone. What is told inside an open trace becomes part of that.
+    An application calls every provider for every run, and every provider gets every trace. The first that is called for
+    a run reports it, and calls of the others are ignored. What is reported inside an open trace becomes part of it.
     """
 
     def __init__(self, recorder: Recorder) -> None:
-        self._runs: OrderedDict[str, ToldRun] = OrderedDict()
+        self._runs: OrderedDict[str, ReportedRun] = OrderedDict()
         self._recorder = recorder
 
-    def start(self, teller: str, trace_id: object, span_id: object, name: str) -> OpenSpan | None:
-        """Begin a run, or find it; None if another provider tells it."""
+    def start(self, provider: str, trace_id: object, span_id: object, name: str) -> OpenSpan | None:
+        """Begin a run, or find it; None if another provider reports it."""
         key = trace_id_of(trace_id)
         with self._recorder.lock:  # which is renewed after a fork
             run = self._runs.get(key)
             if run is None:
                 outer = current_span()
-                ids = Span.part_of(key, None, span_id_of(span_id) if span_id else None)
-                run = ToldRun(outer or begin(name, "agent", span=ids), teller, own=outer is None)
+                ids = SpanContext.part_of(key, None, span_id_of(span_id) if span_id else None)
+                run = ReportedRun(outer or begin(name, "agent", span=ids), provider, own=outer is None)
                 self._runs[key] = run
             if span_id:
                 run.spans[span_id_of(span_id)] = run.root
             oldest = self._runs.popitem(last=False)[1] if len(self._runs) > MAX_RUNS else None
         if oldest is not None:
             end(oldest)
-        return run.root if run.teller == teller else None
+        return run.root if run.provider == provider else None
 
     def add(  # noqa: PLR0913 - a span's place, and what it is
         self,
-        teller: str,
+        provider: str,
         name: str,
         type: str,  # noqa: A002 - the attribute's name
         *,
@@ -67,43 +67,43 @@ class ToldRuns:
         parent_span_id: object = None,
         **values: Any,  # noqa: ANN401 - see `open_span`
     ) -> OpenSpan | None:
-        """Open a span of a run, of the current trace, or of one of its own; None if another provider tells it."""
+        """Open a span of a run, of the current trace, or of one of its own; None if another provider reports it."""
         run = self._run(trace_id)
-        if run is not None and run.teller != teller:
+        if run is not None and run.provider != provider:
             return None
         if run is None:
             return begin(name, type, **values)
         outer = run.spans.get(span_id_of(parent_span_id), run.root) if parent_span_id else run.root
-        ids = Span.part_of(outer.trace.trace_id, outer.span_id, span_id_of(span_id) if span_id else None)
+        ids = SpanContext.part_of(outer.trace.trace_id, outer.span_id, span_id_of(span_id) if span_id else None)
         opened = child_of(outer, name, type, span=ids, **values)
         if span_id:
             run.spans[opened.span_id] = opened
         return opened
 
-    def find(self, teller: str, trace_id: object, span_id: object = None) -> OpenSpan | None:
-        """Return a span of a run, else the current one; None if there is none, or another provider tells the run."""
+    def find(self, provider: str, trace_id: object, span_id: object = None) -> OpenSpan | None:
+        """Return a span of a run, else the current one; None if there is none, or another provider reports the run."""
         run = self._run(trace_id)
         if run is None:
             return current_span()
-        if run.teller != teller:
+        if run.provider != provider:
             return None
         return run.spans.get(span_id_of(span_id)) if span_id else run.root
 
-    def complete(self, teller: str, trace_id: object) -> ToldRun | None:
+    def complete(self, provider: str, trace_id: object) -> ReportedRun | None:
         """Forget a run that is over; None if there is none, or another provider tells it."""
         run = self._run(trace_id)
-        if run is None or run.teller != teller:
+        if run is None or run.provider != provider:
             return None
         with self._recorder.lock:
             self._runs.pop(trace_id_of(trace_id), None)
         return run
 
-    def _run(self, trace_id: object) -> ToldRun | None:
+    def _run(self, trace_id: object) -> ReportedRun | None:
         with self._recorder.lock:
             return self._runs.get(trace_id_of(trace_id)) if trace_id else None
 
 
-def end(run: ToldRun) -> None:
+def end(run: ReportedRun) -> None:
     """End the trace of a run that has one of its own."""
     if run.own:
         run.root.end()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 
-from automagik_telemetry.tracing._propagation import Span, application_ids, traceparent
+from automagik_telemetry.tracing._propagation import SpanContext, application_ids, traceparent
 from automagik_telemetry.tracing.sampler import SamplingDecision, take_decision
 from automagik_telemetry.tracing.spans import OpenSpan, Within, current_span, fill, open_span
 
@@ -132,7 +132,7 @@ def begin(
     type: str,  # noqa: A002 - the attribute's name
     *,
     caller: str | None = None,
-    span: Span | None = None,
+    span: SpanContext | None = None,
     **values: Any,  # noqa: ANN401 - see `open_span`
 ) -> OpenSpan:
     """Open a span that was asked for: part of what is open, else the first of a trace that is kept.
@@ -144,11 +144,11 @@ def begin(
         return open_span(name, type, **values)
     decision = _REQUESTED
     if span is None and caller and (remote := traceparent([(b"traceparent", caller.encode())])):
-        span = Span.part_of(*remote)
+        span = SpanContext.part_of(*remote)
     elif decided is not None:
         decision, trace_id = decided
         if span is None and not (structlog.contextvars.get_contextvars().get("trace_id") or application_ids()):
-            span = Span.part_of(trace_id, None)
+            span = SpanContext.part_of(trace_id, None)
     opened = open_span(name, type, span=span, **values)
     if opened.is_root and opened.trace.decision is None:
         opened.trace.decision = decision

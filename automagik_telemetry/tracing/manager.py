@@ -9,7 +9,7 @@ from automagik_telemetry._log import warn
 from automagik_telemetry.settings import OFF
 from automagik_telemetry.tracing import spans
 from automagik_telemetry.tracing._recorder import Recorder
-from automagik_telemetry.tracing._reported_runs import ToldRuns
+from automagik_telemetry.tracing._reported_runs import ReportedRuns
 from automagik_telemetry.tracing.context import TraceContext
 from automagik_telemetry.tracing.provider import TraceProvider
 from automagik_telemetry.tracing.sampler import AdaptiveSampler
@@ -41,7 +41,7 @@ class ObservabilityManager:
     ) -> None:
         self.sampler = sampler or AdaptiveSampler()
         self._recorder = Recorder(self.sampler, limits, self._warm_up)
-        runs = ToldRuns(self._recorder)
+        runs = ReportedRuns(self._recorder)
         self.providers = {
             name: TraceProvider(name, handler, self._recorder, runs) for name, handler in (handlers or {}).items()
         }

@@ -9,7 +9,7 @@ import functools
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from automagik_telemetry.tracing._arguments import span_id_of, usage_of
-from automagik_telemetry.tracing._reported_runs import ToldRuns, end
+from automagik_telemetry.tracing._reported_runs import ReportedRuns, end
 from automagik_telemetry.tracing.context import TraceContext, annotate
 from automagik_telemetry.tracing.spans import fill
 
@@ -30,7 +30,7 @@ def _never_raises(method: Method) -> Method:
     def call(self: TraceProvider, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - the method's own
         try:
             cast("Callable[..., Any]", method)(self, *args, **kwargs)
-        except Exception:  # noqa: BLE001 - nothing of ours reaches the host as an exception
+        except Exception:  # noqa: BLE001 - nothing of ours reaches the application as an exception
             self._recorder.count("bad_call")
 
     return cast("Method", call)
@@ -42,7 +42,7 @@ class TraceProvider:
     Every trace goes to every provider, whichever of them it was told to. Ids may be of any form.
     """
 
-    def __init__(self, name: str, handler: logging.Handler, recorder: Recorder, runs: ToldRuns) -> None:
+    def __init__(self, name: str, handler: logging.Handler, recorder: Recorder, runs: ReportedRuns) -> None:
         self.name = name
         self.handler = handler
         self._recorder = recorder

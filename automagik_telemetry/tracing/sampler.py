@@ -25,7 +25,7 @@ MAX_TYPES = 1_000
 """Types that are told apart; what comes after is one type together, of which nothing is a first."""
 _OTHER = "other"
 _TRACE_ID = 32
-_LEAST = 1e-6
+_MIN_SHARE = 1e-6
 
 
 class SamplingDecision(NamedTuple):
@@ -150,7 +150,7 @@ class AdaptiveSampler:
         if left >= full:
             left = full
         elif left < full / 2.0:
-            rate *= max(_LEAST, 2.0 * left / full)
+            rate *= max(_MIN_SHARE, 2.0 * left / full)
         budget.left = left - rate if left > rate else 0.0
         return rate
 

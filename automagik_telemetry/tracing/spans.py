@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from automagik_telemetry.tracing._propagation import Span, application_ids, is_bound, new_ids, new_span_id
+from automagik_telemetry.tracing._propagation import SpanContext, application_ids, is_bound, new_ids, new_span_id
 from automagik_telemetry.tracing._recorder import OpenTrace, Recorder
 
 if TYPE_CHECKING:
     from contextvars import Token
 
     from automagik_processors._bounded import Bounded
-    from automagik_telemetry.tracing._propagation import Bound
+    from automagik_telemetry.tracing._propagation import BoundSpanContext
 
 _MAX_NAME = 256
 _FIELDS = ("input", "output", "model", "provider", "usage", "cost", "first_token_at", "thread_id", "user_id")
@@ -75,7 +75,7 @@ class OpenSpan:
         trace: OpenTrace,
         span_id: str,
         parent_span_id: str | None,
-        span: Span | None = None,
+        span: SpanContext | None = None,
     ) -> None:
         self.name = name
         self.type = type
@@ -104,10 +104,10 @@ class OpenSpan:
         self._began = time.perf_counter()
 
     @property
-    def span(self) -> Span:
+    def span(self) -> SpanContext:
         """The ids, as they are shared with what else they stand for."""
         if self._span is None:
-            self._span = Span.part_of(self.trace.trace_id, self.parent_span_id, self.span_id)
+            self._span = SpanContext.part_of(self.trace.trace_id, self.parent_span_id, self.span_id)
         return self._span
 
     @property
@@ -179,7 +179,7 @@ class Within:
 
     def __init__(self, span: OpenSpan, *, bind: bool = True) -> None:
         self._span = span
-        self._bound: Bound | None = span.span.within() if bind else None
+        self._bound: BoundSpanContext | None = span.span.within() if bind else None
 
     def __enter__(self) -> OpenSpan:
         """Enter."""
@@ -202,7 +202,7 @@ def open_span(
     type: str = "span",  # noqa: A002 - the attribute's name
     *,
     input: object = None,  # noqa: A002 - see above
-    span: Span | None = None,
+    span: SpanContext | None = None,
     **values: Any,  # noqa: ANN401 - see OpenSpan
 ) -> OpenSpan:
     """Return a new open span: part of the current one, or else the first of a new trace.
@@ -221,7 +221,14 @@ def open_span(
     return opened
 
 
-def child_of(outer: OpenSpan, name: str, type: str = "span", *, span: Span | None = None, **values: Any) -> OpenSpan:  # noqa: A002, ANN401 - see `open_span`
+def child_of(
+    outer: OpenSpan,
+    name: str,
+    type: str = "span",  # noqa: A002 - the attribute's name
+    *,
+    span: SpanContext | None = None,
+    **values: Any,  # noqa: ANN401 - see OpenSpan
+) -> OpenSpan:
     """Return a new open span that is part of `outer`, wherever it is called."""
     opened = _child(outer, name, type, span)
     _fill(opened, values)
@@ -249,7 +256,7 @@ def _fill(opened: OpenSpan, values: dict[str, Any]) -> None:
             opened.attributes = {**(opened.attributes or {}), name: value}
 
 
-def _child(outer: OpenSpan, name: str, type: str, span: Span | None) -> OpenSpan:  # noqa: A002 - see `open_span`
+def _child(outer: OpenSpan, name: str, type: str, span: SpanContext | None) -> OpenSpan:  # noqa: A002 - see `open_span`
     trace = outer.trace
     opened = OpenSpan(name, type, trace, span.span_id if span is not None else new_span_id(), outer.span_id, span)
     if trace.recorder is not None:
@@ -257,18 +264,18 @@ def _child(outer: OpenSpan, name: str, type: str, span: Span | None) -> OpenSpan
     return opened
 
 
-def _first(name: str, type: str, span: Span | None, outer: OpenSpan | None) -> OpenSpan:  # noqa: A002 - see `open_span`
+def _first(name: str, type: str, span: SpanContext | None, outer: OpenSpan | None) -> OpenSpan:  # noqa: A002 - see `open_span`
     """Return the first span of a trace in this process."""
     parent: str | None
     if outer is not None:  # a part of the trace has been logged, or belongs to the parent process
-        span = span or Span.part_of(outer.trace.trace_id, outer.span_id)
+        span = span or SpanContext.part_of(outer.trace.trace_id, outer.span_id)
         trace_id, span_id, parent = span.trace_id, span.span_id, outer.span_id
     else:
-        host = application_ids()
-        if span is None and (host or is_bound()):
-            span = Span((host["trace_id"], host["span_id"]) if host else None)
+        application = application_ids()
+        if span is None and (application or is_bound()):
+            span = SpanContext((application["trace_id"], application["span_id"]) if application else None)
         if span is not None:
-            trace_id, span_id, parent = span.trace_id, span.span_id, _parent_outside(span, host)
+            trace_id, span_id, parent = span.trace_id, span.span_id, _parent_outside(span, application)
         else:
             (trace_id, span_id), parent = new_ids(), None
     recorder = _recorder
@@ -284,16 +291,16 @@ def _first(name: str, type: str, span: Span | None, outer: OpenSpan | None) -> O
     return opened
 
 
-def _parent_outside(span: Span, host: dict[str, str]) -> str | None:
-    """Return the parent of a trace's first span: a caller's or the host's, and not one that only telemetry knows."""
+def _parent_outside(span: SpanContext, application: dict[str, str]) -> str | None:
+    """Return the parent of a trace's first span: the caller's or the application's, if it is recorded."""
     parent = span.parent_span_id
     if parent is None:
         return None
     bound = structlog.contextvars.get_contextvars()
     if parent != bound.get("span_id"):
         return parent
-    if host.get("trace_id") == span.trace_id:
-        return host["span_id"]
+    if application.get("trace_id") == span.trace_id:
+        return application["span_id"]
     return bound.get("parent_span_id")
 
 

@@ -17,9 +17,9 @@ from automagik_processors._otlp_values import text_of, utf8
 
 CUT: Final = "[cut]"
 
-_LARGEST: Final = 2**63
+_INT64_LIMIT: Final = 2**63
 _STR: Final = frozenset({str})
-_MOST_BITS: Final = 10_000  # of an int that is written in decimal, for Python refuses to write more than 4,300 digits
+_MAX_DECIMAL_BITS: Final = 10_000  # of an int that is written in decimal: Python writes at most 4,300 digits
 
 
 def cut(text: str, room: int) -> str:
@@ -54,7 +54,7 @@ class Bounded:
         if self._nodes >= 0:
             if kind is str:
                 return self.text(value)  # type: ignore[arg-type]  # known by its type
-            if value is None or kind is bool or (kind is int and -_LARGEST <= value < _LARGEST):  # type: ignore[operator]
+            if value is None or kind is bool or (kind is int and -_INT64_LIMIT <= value < _INT64_LIMIT):  # type: ignore[operator]
                 return value
             if kind is float and value - value == 0.0:  # type: ignore[operator]  # neither NaN nor infinite
                 return value
@@ -121,7 +121,7 @@ class Bounded:
             elif not (
                 kind is bool
                 or (kind is float and value - value == 0.0)
-                or (kind is int and -_LARGEST <= value < _LARGEST)
+                or (kind is int and -_INT64_LIMIT <= value < _INT64_LIMIT)
                 or value is None
             ):
                 return False
@@ -147,9 +147,9 @@ _Converter = Callable[[Bounded, Any], Any]
 
 def _int(bounds: Bounded, value: int) -> int | str:
     value = int.__int__(value)  # of a subclass, what it holds
-    if -_LARGEST <= value < _LARGEST:
+    if -_INT64_LIMIT <= value < _INT64_LIMIT:
         return value
-    return bounds.text(hex(value) if value.bit_length() > _MOST_BITS else str(value))
+    return bounds.text(hex(value) if value.bit_length() > _MAX_DECIMAL_BITS else str(value))
 
 
 def _float(_bounds: Bounded, value: float) -> float | str:
@@ -161,7 +161,7 @@ def _exception(bounds: Bounded, value: BaseException) -> str:
     return bounds.text(f"{type(value).__name__}: {text_of(value)}")
 
 
-def _other(bounds: Bounded, value: Any) -> Any:  # noqa: ANN401  # whatever a host puts there
+def _other(bounds: Bounded, value: Any) -> Any:  # noqa: ANN401  # whatever an application puts there
     if (pairs := pairs_of(value)) is not None:
         return bounds.mapping(pairs)
     if callable(dump := getattr(type(value), "model_dump", None)):  # pydantic's models

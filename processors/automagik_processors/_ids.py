@@ -21,7 +21,7 @@ _is_hex: Final = re.compile("[0-9a-f]+").fullmatch
 class ForkSafeRandom(random.Random):
     """A generator of its own, seeded by the system, and seeded anew in the child after a fork.
 
-    Not the module-global `random`: hosts seed that one, which would repeat our ids, and we must not
+    Not the module-global `random`: applications seed that one, which would repeat our ids, and we must not
     disturb their sequence. Not `os.urandom` for each event: a system call gives up the GIL, which costs
     a logging thread milliseconds beside a busy one.
     """

@@ -34,7 +34,7 @@ def _items(mapping: object) -> Iterable[tuple[Any, Any]]:
     return ()
 
 
-def pairs_of(value: Any) -> Iterable[tuple[Any, Any]] | None:  # noqa: ANN401  # whatever a host puts there
+def pairs_of(value: Any) -> Iterable[tuple[Any, Any]] | None:  # noqa: ANN401  # whatever an application puts there
     """Return the pairs of a mapping that is no dict, or the fields of a dataclass; None if it is neither."""
     cls = type(value)
     if issubclass(cls, Mapping):

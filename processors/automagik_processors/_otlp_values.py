@@ -24,7 +24,7 @@ MAX_NODES: Final = 10_000
 quote: Final[Callable[[str], str]] = encode_basestring
 """Returns a str as JSON, in its quotes, with non-ASCII as it is. The standard library's, in C."""
 
-_LARGEST: Final = 2**63 - 1
+_MAX_INT64: Final = 2**63 - 1
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
 
 
@@ -101,7 +101,7 @@ def _string(text: str) -> str:
 
 def _int(_encoding: _Encoding, value: int) -> str:
     value = int.__int__(value)  # of a subclass, what it holds
-    if -_LARGEST - 1 <= value <= _LARGEST:
+    if -_MAX_INT64 - 1 <= value <= _MAX_INT64:
         return f'{{"intValue":"{value}"}}'
     try:
         return _string(str(value))
@@ -123,7 +123,7 @@ def _exception(_encoding: _Encoding, value: BaseException) -> str:
     return _string(f"{type_name(value)}: {message}" if message else type_name(value))
 
 
-def _other(encoding: _Encoding, value: Any) -> str:  # noqa: ANN401  # whatever a host puts there
+def _other(encoding: _Encoding, value: Any) -> str:  # noqa: ANN401  # whatever an application puts there
     cls = type(value)
     if (pairs := pairs_of(value)) is not None:
         return encoding.kvlist(pairs)

@@ -37,7 +37,7 @@ _HARMLESS: Final = frozenset(
 _WORD: Final = re.compile(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[^\WA-Z\d_]+|[A-Z]+|\d+")
 _LONGEST: Final = 64  # characters of a key's end that are looked at
 _END: Final = 3  # characters of a key's end that are looked at first
-_MOST_WORDS: Final = 6
+_MAX_WORDS: Final = 6
 _UNMISTAKABLE: Final = 8  # letters: a name of this length is one at the end of a longer word too
 
 
@@ -74,7 +74,7 @@ class SecretKeys:
         words = [word.lower() for word in _WORD.findall(key)]
         while words and (words[-1] in _TRAILERS or words[-1].isdigit()) and words[-1] not in self._names:
             words.pop()
-        ends = ["".join(words[-count:]) for count in range(1, min(len(words), _MOST_WORDS) + 1)]
+        ends = ["".join(words[-count:]) for count in range(1, min(len(words), _MAX_WORDS) + 1)]
         if not ends or not self._harmless.isdisjoint(ends):
             return False
         return not self._names.isdisjoint(ends) or words[-1].endswith(self._suffixes)

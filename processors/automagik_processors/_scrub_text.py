@@ -24,8 +24,8 @@ _PARAMETER: Final = re.compile(r"([?&;](?:sig|signature|key|code|sid|hmac)=)[^\s
 _HEX: Final = re.compile("[0-9a-f]{1,64}").fullmatch
 _SHORT: Final = 64  # characters of a text that is remembered, if it is harmless: names, words, types, roles
 _WORD: Final = 15  # characters from which on a word is no word
-_MOST_REMEMBERED: Final = 4_096
-_FEW: Final = 16  # separators that are looked at sooner than a text is searched for each of the names of secrets
+_MAX_REMEMBERED: Final = 4_096
+_MAX_SEPARATORS: Final = 16  # that are looked at, before a text is searched for each of the names of secrets
 
 # Between a key and its separator: the ends of quotes and of subscripts.
 _CLOSING: Final = " \t\"'`\\])"
@@ -70,7 +70,7 @@ class TextScrubber:
             return self._shapes.scrub_word(text)
         scrubbed = self._scrubbed(text)
         if len(text) <= _SHORT and scrubbed == text:
-            if len(self.harmless) >= _MOST_REMEMBERED:
+            if len(self.harmless) >= _MAX_REMEMBERED:
                 self.harmless.clear()
             self.harmless.add(hash(text))
         return scrubbed
@@ -92,7 +92,7 @@ class TextScrubber:
             text = _USERINFO.sub(lambda found: f"{found[1]}{self._mark}@", text)
         if "=" in text and ("&" in text or "?" in text):
             text = _PARAMETER.sub(lambda found: found[1] + self._mark, text)
-        few = text.count(":") + text.count("=") + text.count("%") <= _FEW
+        few = text.count(":") + text.count("=") + text.count("%") <= _MAX_SEPARATORS
         return self._replaced(text, self._after_separators(text)) if few or self.may_hold_key(text) else text
 
     def _replaced(self, text: str, spans: Iterator[tuple[int, int]]) -> str:

@@ -30,8 +30,8 @@ MAX_NODES: Final = 10_000
 """How many values are looked at within one field, or one span of a trace; a mark stands for each that follows."""
 
 _LONG_KEY: Final = 12  # characters, from which on a key may hold a secret itself
-_LONGEST_REMEMBERED: Final = 64  # characters of a key
-_MOST_REMEMBERED: Final = 4_096
+_MAX_REMEMBERED_CHARACTERS: Final = 64  # characters of a key
+_MAX_REMEMBERED: Final = 4_096
 _LONG_TEXT: Final = 100  # characters, from which on a text is looked at but once in an event
 _NUMBERS: Final = frozenset({NoneType, bool, int, float})
 _NAMES: Final = ("name", "key", "header", "Name", "Key")
@@ -102,7 +102,7 @@ class _HarmlessKeys(dict[Any, bool]):
         if type(key) is not str:
             return False
         harmless = not self._keys.is_secret(key) and (len(key) <= _LONG_KEY or self._text.scrub(key) == key)
-        if len(key) <= _LONGEST_REMEMBERED and len(self) < _MOST_REMEMBERED:
+        if len(key) <= _MAX_REMEMBERED_CHARACTERS and len(self) < _MAX_REMEMBERED:
             self[key] = harmless
         return harmless
 
@@ -145,7 +145,7 @@ class _Walk:
             scrubbed.append(self.value(span, 0))
         return spans if _same(spans, scrubbed) else scrubbed
 
-    def value(self, value: Any, depth: int) -> object:  # noqa: ANN401  # whatever a host puts there
+    def value(self, value: Any, depth: int) -> object:  # noqa: ANN401  # whatever an application puts there
         """Return `value`, or a copy without secrets; the mark if it can't be read."""
         kind = type(value)
         if kind in _NUMBERS:
@@ -192,7 +192,7 @@ class _Walk:
             return text
         return text if scrubbed is held else json.dumps(scrubbed, ensure_ascii=False)
 
-    def _pair(self, key: Any, value: Any, depth: int) -> tuple[Any, Any]:  # noqa: ANN401  # whatever a host puts there
+    def _pair(self, key: Any, value: Any, depth: int) -> tuple[Any, Any]:  # noqa: ANN401  # whatever an application puts there
         if type(key) is not str:
             name = key.decode("latin-1") if type(key) is bytes else text_of(key)
         elif self._harmless[key]:
@@ -278,7 +278,7 @@ class _Walk:
     def _exception(self, value: BaseException, depth: int) -> object:
         return self._as_text(value, f"{type(value).__name__}: {text_of(value)}", depth)
 
-    def _other(self, value: Any, depth: int) -> object:  # noqa: ANN401  # whatever a host puts there
+    def _other(self, value: Any, depth: int) -> object:  # noqa: ANN401  # whatever an application puts there
         pairs = pairs_of(value)
         if pairs is None:
             return self._as_text(value, text_of(value), depth)

@@ -14,7 +14,7 @@ import structlog
 
 from automagik_telemetry import manager, settings
 from automagik_telemetry.consent import _identity as identity
-from automagik_telemetry.events._allowlist import vocabulary
+from automagik_telemetry.events._allowlist import allowlist
 from automagik_telemetry.handlers import _loggers as loggers
 from automagik_telemetry.tracing import spans
 
@@ -117,7 +117,7 @@ def flush() -> Callable[[], None]:
 @pytest.fixture(autouse=True)
 def fresh_process() -> Iterator[None]:
     """Leave the process's logging, structlog and our singletons as they were."""
-    words = set(vocabulary)
+    words = set(allowlist)
     root = logging.getLogger()
     before = list(root.handlers), root.level
     yield
@@ -135,9 +135,9 @@ def fresh_process() -> Iterator[None]:
     manager._manager = None
     structlog.reset_defaults()
     structlog.contextvars.clear_contextvars()
-    vocabulary.clear()
-    vocabulary.update(words)
-    for cached in (settings._warn_once, identity.anonymous_id, identity.salt, identity.session_id):
+    allowlist.clear()
+    allowlist.update(words)
+    for cached in (settings._warn_once, identity.anonymous_id, identity.hash_key, identity.session_id):
         cached.cache_clear()
 
 

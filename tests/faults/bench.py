@@ -60,7 +60,7 @@ class Bench:
         self.sink = sink
         self.pipeline: Pipeline = pipeline(state, sink, clock=lambda: self.now, **options)
         self.pipeline.worker.active = self  # as if there were a thread, so that none is started
-        self.pipeline.worker.breaker._uniform = lambda _low, high: high
+        self.pipeline.worker.backoff._uniform = lambda _low, high: high
 
     def log(self, *numbers: int) -> None:
         """Queue events."""

@@ -42,7 +42,7 @@ def many(usual: int, long: int) -> int:
 
 def sent(*numbers: int) -> list[str]:
     """Return the span ids that events have on the wire: hashes with the salt that the processes share."""
-    hashed = KeyedHash(identity.salt(os.environ["AUTOMAGIK_STATE_DIR"]))
+    hashed = KeyedHash(identity.hash_key(os.environ["AUTOMAGIK_STATE_DIR"]))
     return [hashed.span_id(each) for each in ids(*numbers)]
 
 

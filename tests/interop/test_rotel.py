@@ -94,7 +94,7 @@ def rotel(exports_to: str) -> Iterator[str]:
 def arrived(collector: Collector, runs: int) -> None:
     """Wait until the collector has stored that many runs of agents."""
     deadline = time.monotonic() + 30
-    while sum(row["count"] for row in collector.answers()["framework_preference"]) < runs:
+    while sum(row["count"] for row in collector.report()["framework_preference"]) < runs:
         assert time.monotonic() < deadline, "the events did not arrive"
         time.sleep(0.05)
 

@@ -1,7 +1,7 @@
 """Delivers request bodies as OTLP over HTTP: JSON, compressed with gzip, one POST at a time on a kept connection.
 
 httpx is imported at the first request, on the worker's thread. Its transport is used without its client, which would
-follow the host's netrc, log every request at INFO and read proxies for itself.
+follow the application's netrc, log every request at INFO and read proxies for itself.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 MAX_REPLY_BYTES = 4 * 1024 * 1024
 _GZIP = 16 + zlib.MAX_WBITS
-_LEAST_SECRET = 8
+_MIN_SECRET_CHARACTERS = 8
 """Length from which a part of a header may be a secret; "Bearer" is none."""
 
 
@@ -47,7 +47,7 @@ class OTLPHTTPExporter:
             **(headers or {}),
         }
         self._secrets = [
-            part for value in (headers or {}).values() for part in value.split() if len(part) >= _LEAST_SECRET
+            part for value in (headers or {}).values() for part in value.split() if len(part) >= _MIN_SECRET_CHARACTERS
         ]
         self._transport: DeadlineTransport | None = None
         self._answered = False
@@ -136,7 +136,7 @@ class OTLPHTTPExporter:
 
 
 def _forget_trust() -> None:
-    """Read anew, at the next connection, whom the host trusts: it may have been told better meanwhile."""
+    """Read anew, at the next connection, whom the application trusts: it may have been told better meanwhile."""
     from automagik_telemetry.export.http._transport import trusted  # noqa: PLC0415 - imports httpx
 
     trusted.cache_clear()

@@ -21,10 +21,10 @@ except ImportError as error:
 
 from automagik_telemetry.events._allowlist import declare
 from automagik_telemetry.events.catalogue import ToolExecutionEvent
-from automagik_telemetry.integrations._agent_run import AgentRun, know_models
-from automagik_telemetry.integrations._patch import subclass, unsubclass
+from automagik_telemetry.integrations._agent_run import AgentRun, allow_public_models
+from automagik_telemetry.integrations._patch import patch_instance, unpatch_instance
 from automagik_telemetry.integrations._runtime import observability, telemetry
-from automagik_telemetry.integrations._wrapping import called
+from automagik_telemetry.integrations._wrapping import wrap_call
 from automagik_telemetry.integrations.agno._messages import prompt
 from automagik_telemetry.integrations.agno._model import Request, track_model
 from automagik_telemetry.tracing import _cost as cost
@@ -54,18 +54,18 @@ def instrument(agent: AnyAgent) -> AnyAgent:
     """
     _check(agent)
     declare(*_exception_names())
-    know_models()
+    allow_public_models()
     if observability() is not None:
         cost.prepare()
-    subclass(agent, dict.fromkeys(_METHODS, _tracked))
+    patch_instance(agent, dict.fromkeys(_METHODS, _tracked))
     return agent
 
 
 def uninstrument(agent: AnyAgent) -> AnyAgent:
     """Undo `instrument`, if it was done; return the agent. Raises TypeError for what is no agent."""
     _check(agent)
-    unsubclass(agent)
-    unsubclass(agent.model)
+    unpatch_instance(agent)
+    unpatch_instance(agent.model)
     return agent
 
 
@@ -93,7 +93,7 @@ class _Run(AgentRun):
     def ask(self, asked: object, options: dict[str, Any]) -> None:
         """Take in what the run was asked, by whom, and in which conversation."""
         with contextlib.suppress(Exception):
-            self.tell(
+            self.record(
                 input=prompt(asked, options),
                 thread_id=options.get("session_id") or self._ran.session_id,
                 user_id=options.get("user_id") or self._ran.user_id,
@@ -105,32 +105,32 @@ class _Run(AgentRun):
             request.complete()
         super().end(error or self._failure)
 
-    def see(self, told: object) -> bool:
+    def observe(self, value: object) -> bool:
         """Take in the output of the run, or an event of it; the output is hidden if only we asked for it.
 
         A tool may stream what another agent does: that is not of this run.
         """
-        if getattr(told, "agent_id", None) != self._ran.id:
+        if getattr(value, "agent_id", None) != self._ran.id:
             return False
         with contextlib.suppress(Exception):
-            self._take(told)
-        return self._hides and isinstance(told, RunOutput)
+            self._take(value)
+        return self._hides and isinstance(value, RunOutput)
 
-    def _take(self, told: object) -> None:
-        if isinstance(told, RunOutput):
-            self._take_output(told)
-            for tool in told.tools or ():
+    def _take(self, value: object) -> None:
+        if isinstance(value, RunOutput):
+            self._take_output(value)
+            for tool in value.tools or ():
                 self._see_tool(tool)
-            if told.status == RunStatus.error:
+            if value.status == RunStatus.error:
                 self._failure = self._failure or _named(_UNNAMED)
-            elif told.status == RunStatus.cancelled:
+            elif value.status == RunStatus.cancelled:
                 self._failure = asyncio.CancelledError()
-        elif isinstance(told, RunErrorEvent):
-            self._failure = _named(told.error_type or _UNNAMED)
-        elif isinstance(told, RunCancelledEvent):
+        elif isinstance(value, RunErrorEvent):
+            self._failure = _named(value.error_type or _UNNAMED)
+        elif isinstance(value, RunCancelledEvent):
             self._failure = asyncio.CancelledError()
-        elif isinstance(told, ToolCallCompletedEvent | ToolCallErrorEvent) and told.tool is not None:
-            self._see_tool(told.tool)
+        elif isinstance(value, ToolCallCompletedEvent | ToolCallErrorEvent) and value.tool is not None:
+            self._see_tool(value.tool)
 
     def _take_output(self, output: RunOutput) -> None:
         event = self.event
@@ -181,7 +181,7 @@ def _tracked(method: Method) -> Method:
         if run.traced is not None:
             run.ask(None if continues else kwargs.get("input", args[0] if args else None), kwargs)
         options = {**kwargs, "yield_run_output": True} if stream else kwargs
-        return called(run, lambda: method(self, *args, **options))
+        return wrap_call(run, lambda: method(self, *args, **options))
 
     return cast("Method", tracked)
 

@@ -9,8 +9,8 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from automagik_telemetry.integrations._agent_run import AgentRun, Step, current_run
-from automagik_telemetry.integrations._patch import subclass
-from automagik_telemetry.integrations._wrapping import called
+from automagik_telemetry.integrations._patch import patch_instance
+from automagik_telemetry.integrations._wrapping import wrap_call
 from automagik_telemetry.integrations.agno import _messages as agno_messages
 from automagik_telemetry.tracing._cost import estimate
 
@@ -40,7 +40,7 @@ class ModelRun(Protocol):
 def track_model(model: object) -> None:
     """Give a model a subclass of its class, of the same name, which tells the run that it is used in what it does."""
     with contextlib.suppress(Exception):  # what is no model, or can't be given another class, is left alone
-        subclass(model, {**dict.fromkeys(_REQUESTS, _request), **dict.fromkeys(_TOOLS, _tool)})
+        patch_instance(model, {**dict.fromkeys(_REQUESTS, _request), **dict.fromkeys(_TOOLS, _tool)})
 
 
 class Request(Step):
@@ -69,15 +69,15 @@ class Request(Step):
         finally:
             _asking.reset(token)
 
-    def see(self, told: object) -> bool:
+    def observe(self, value: object) -> bool:
         """Take in the answer, or a part of it."""
         if self.traced is not None:
             if self._answer is not None:
                 self._streamed = True
             elif self.traced.first_token_at is None:
                 self._first = time.time()
-            self._answer = told
-            text = getattr(told, "content", None)
+            self._answer = value
+            text = getattr(value, "content", None)
             if isinstance(text, str):
                 self._texts.append(text)
         return False
@@ -89,7 +89,7 @@ class Request(Step):
 
     def complete(self) -> None:
         """Say what came of it, when agno has put the answer together, which it does after the request."""
-        self.tell(self._about)
+        self.record(self._about)
 
     def _about(self) -> dict[str, Any]:
         message, answer = self._message, self._answer
@@ -128,7 +128,7 @@ class _Tool(Step):
 
     def end(self, error: BaseException | None = None) -> None:
         """End it; agno goes on after a tool that fails, and keeps the text of its exception."""
-        self.tell(lambda: {"output": self._call.result})
+        self.record(lambda: {"output": self._call.result})
         if self.traced is not None and error is None and self._call.error:
             self.traced.error = {"type": "ToolError", "message": self._call.error, "stacktrace": None}
         super().end(error)
@@ -146,7 +146,7 @@ def _request(method: Call) -> Call:
         run.count_retries(bool(requests and requests[-1].failed))
         request = Request(run, self, kwargs)
         requests.append(request)
-        return called(request, lambda: method(self, *args, **kwargs))
+        return wrap_call(request, lambda: method(self, *args, **kwargs))
 
     return tracked
 
@@ -159,6 +159,6 @@ def _tool(method: Call) -> Call:
         run = current_run()
         if run is None or run.traced is None or not hasattr(run, "requests"):
             return method(self, function_call, *args, **kwargs)
-        return called(_Tool(run, function_call), lambda: method(self, function_call, *args, **kwargs))
+        return wrap_call(_Tool(run, function_call), lambda: method(self, function_call, *args, **kwargs))
 
     return tracked

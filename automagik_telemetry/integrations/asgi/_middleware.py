@@ -11,12 +11,12 @@ from automagik_telemetry.events.catalogue import APIRequestEvent
 from automagik_telemetry.integrations._runtime import observability, telemetry
 from automagik_telemetry.integrations.asgi._exchange import Exchange
 from automagik_telemetry.integrations.asgi._routes import UNMATCHED, Routes
-from automagik_telemetry.tracing._propagation import Span, traceparent
+from automagik_telemetry.tracing._propagation import SpanContext, traceparent
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
 
-    from automagik_telemetry.events.facade import TelemetryCollector
+    from automagik_telemetry.events.client import TelemetryClient
     from automagik_telemetry.integrations.asgi._exchange import Receive, Scope, Send
 
     App = Callable[[Scope, Receive, Send], Awaitable[None]]
@@ -51,26 +51,26 @@ class TelemetryMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection; anything but a request or a websocket passes untracked."""
-        collector = telemetry() if scope["type"] in ("http", "websocket") else None
-        if collector is None or _serving.get() is scope:  # the application that this one is mounted in tracks it
-            with contextlib.nullcontext() if collector is not None else _joined(scope):
+        client = telemetry() if scope["type"] in ("http", "websocket") else None
+        if client is None or _serving.get() is scope:  # the application that this one is mounted in tracks it
+            with contextlib.nullcontext() if client is not None else _joined(scope):
                 await self.app(scope, receive, send)
             return
         outer, path = scope.get("app"), scope.get("path", "").removeprefix(scope.get("root_path", ""))
-        span = Span(traceparent(scope.get("headers", ())))
+        span = SpanContext(traceparent(scope.get("headers", ())))
 
         def done(exchange: Exchange) -> None:
             try:
                 template = self._routes.template(scope, outer, path)
-                # A middleware of the host's may answer in the route's place, or copy the scope.
+                # A middleware of the application's may answer in the route's place, or copy the scope.
                 if template == UNMATCHED and exchange.status not in _UNSERVED:
                     template = self._routes.matching(outer, path)
                 if template not in self._skip:
                     event = APIRequestEvent(
                         template, _method(scope), exchange.status, exchange.duration_ms, exchange.success
                     )
-                    collector.track_event(event, ids=span.ids)
-            except Exception:  # noqa: BLE001, S110 - nothing of ours shows in the host
+                    client.track_event(event, ids=span.ids)
+            except Exception:  # noqa: BLE001, S110 - nothing of ours shows in the application
                 pass
 
         exchange = Exchange(receive, send, done)
@@ -80,7 +80,7 @@ class TelemetryMiddleware:
                 await self.app(scope, exchange.receive, exchange.send)
         except BaseException as error:
             if isinstance(error, Exception) and not exchange.left:
-                _track_crash(collector, span, error)
+                _track_crash(client, span, error)
             exchange.end(error)
             raise
         else:
@@ -93,12 +93,12 @@ def _joined(scope: Scope) -> contextlib.AbstractContextManager[None]:
     """Return a block in which full traces are part of the caller's, though usage is not tracked."""
     if scope["type"] not in ("http", "websocket") or observability() is None:
         return contextlib.nullcontext()
-    return Span(traceparent(scope.get("headers", ()))).within()
+    return SpanContext(traceparent(scope.get("headers", ()))).within()
 
 
-def _track_crash(collector: TelemetryCollector, span: Span, error: Exception) -> None:
+def _track_crash(client: TelemetryClient, span: SpanContext, error: Exception) -> None:
     with contextlib.suppress(Exception), span.within():
-        collector.track_error(type(error).__name__, "api", unhandled=True)
+        client.track_error(type(error).__name__, "api", unhandled=True)
 
 
 def _method(scope: Scope) -> str:

@@ -74,7 +74,7 @@ def _wrap(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
         async def asynchronous(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - the function's own
             run = begin()
             coroutine = function(*args, **kwargs)
-            return await (coroutine if run is None else run.awaited(coroutine))
+            return await (coroutine if run is None else run.wrap_coroutine(coroutine))
 
         tracked: Any = asynchronous
     else:
@@ -82,7 +82,7 @@ def _wrap(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(function)
         def plain(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - the function's own
             run = begin()
-            return function(*args, **kwargs) if run is None else run.call(lambda: function(*args, **kwargs))
+            return function(*args, **kwargs) if run is None else run.wrap_call(lambda: function(*args, **kwargs))
 
         tracked = plain
     tracked.__automagik_mark__ = mark  # which `functools.wraps` hands on to the decorators above

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 from automagik_telemetry.events.catalogue import CLICommandEvent
 from automagik_telemetry.integrations._runtime import telemetry_of_command
-from automagik_telemetry.tracing._propagation import Span
+from automagik_telemetry.tracing._propagation import SpanContext
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
-    from automagik_telemetry.events.facade import TelemetryCollector
+    from automagik_telemetry.events.client import TelemetryClient
 
 _current: ContextVar[CommandRun | None] = ContextVar("automagik_telemetry_command", default=None)
 
@@ -33,7 +33,7 @@ class CommandRun:
     exception is a crash where it leaves the outermost.
     """
 
-    def __init__(self, name: str, telemetry: TelemetryCollector) -> None:
+    def __init__(self, name: str, telemetry: TelemetryClient) -> None:
         self.name = name
         self.context: Any = None
         """The context of the command tree that the run is of, if it is."""
@@ -42,10 +42,10 @@ class CommandRun:
         self.is_counted = True
         self._telemetry = telemetry
         self._outer = _current.get()
-        self._span = Span()
+        self._span = SpanContext()
         self.started = time.perf_counter()
 
-    def call(self, function: Callable[[], Any]) -> Any:  # noqa: ANN401 - the function's own
+    def wrap_call(self, function: Callable[[], Any]) -> Any:  # noqa: ANN401 - the function's own
         """Return what the call returns; if that is a coroutine, the run goes on until it is awaited."""
         token = _current.set(self)
         try:
@@ -57,11 +57,11 @@ class CommandRun:
         finally:
             _current.reset(token)
         if inspect.iscoroutine(result):
-            return self.awaited(result)
+            return self.wrap_coroutine(result)
         self.end(result=result)
         return result
 
-    async def awaited(self, coroutine: Coroutine[Any, Any, Any]) -> Any:  # noqa: ANN401 - the function's own
+    async def wrap_coroutine(self, coroutine: Coroutine[Any, Any, Any]) -> Any:  # noqa: ANN401 - the function's own
         """Return what the coroutine returns."""
         token = _current.set(self)
         try:
@@ -87,7 +87,7 @@ class CommandRun:
             code = exit_code(error)
             event = CLICommandEvent(self.name, code == 0, duration_ms, _count(self.name, result), code)
             self._telemetry.track_event(event, ids=self._span.ids)
-        except Exception:  # noqa: BLE001, S110 - nothing of ours shows in the host
+        except Exception:  # noqa: BLE001, S110 - nothing of ours shows in the application
             pass
 
 

@@ -112,7 +112,7 @@ def _invoke(command: Any, context: Any, invoke: Callable[[Any], Any]) -> Any:  #
         return invoke(context)
     run.context = context
     run.claim = _mark(command)
-    return run.call(lambda: invoke(context))
+    return run.wrap_call(lambda: invoke(context))
 
 
 def _mark(command: Any) -> object:  # noqa: ANN401 - as above

@@ -19,9 +19,9 @@ except ImportError as error:
 
 from automagik_telemetry.events._allowlist import declare
 from automagik_telemetry.events.catalogue import ToolExecutionEvent
-from automagik_telemetry.integrations._agent_run import AgentRun, Step, know_models
+from automagik_telemetry.integrations._agent_run import AgentRun, Step, allow_public_models
 from automagik_telemetry.integrations._runtime import observability, telemetry
-from automagik_telemetry.integrations._wrapping import awaited
+from automagik_telemetry.integrations._wrapping import wrap_coroutine
 from automagik_telemetry.integrations.pydantic_ai._messages import Conversation, prompt
 from automagik_telemetry.tracing._propagation import join_application_trace
 
@@ -70,7 +70,7 @@ def instrument(agent: AnyAgent) -> AnyAgent:
     inner = _innermost(agent)
     if not _trackers(inner):
         declare(*_exception_names())
-        know_models()
+        allow_public_models()
         # As the agent itself adds the listeners of `on_event`: whatever the root holds stays as it is.
         inner._root_capability = CombinedCapability([_Tracker(), inner._root_capability])  # noqa: SLF001 - there is no public way after construction
     return agent
@@ -97,16 +97,16 @@ class _Run(AgentRun):
         """Take in what the run was asked, by whom, and in which conversation."""
         with contextlib.suppress(Exception):
             said = ctx.metadata or {}
-            self.tell(
+            self.record(
                 input=prompt(ctx.prompt),
                 thread_id=said.get("session_id") or said.get("thread_id") or ctx.conversation_id,
                 user_id=said.get("user_id"),
             )
 
-    def see(self, told: object) -> bool:
+    def observe(self, value: object) -> bool:
         """Take in the result."""
         if self.traced is not None:
-            self.traced.output = getattr(told, "output", None)
+            self.traced.output = getattr(value, "output", None)
         return False
 
 
@@ -124,7 +124,7 @@ class _Tracker(AbstractCapability[Any]):
             run.ask(ctx)
         token = _run.set(run)
         try:
-            return await awaited(run, handler())
+            return await wrap_coroutine(run, handler())
         finally:
             _run.reset(token)
 
@@ -143,7 +143,7 @@ class _Tracker(AbstractCapability[Any]):
             return await handler(request_context)
         request = _Request(run, request_context)
         with model_response_span_capture(request_context, request.take_first_token):
-            response: ModelResponse = await awaited(request, handler(request_context))
+            response: ModelResponse = await wrap_coroutine(request, handler(request_context))
         return response
 
     async def after_model_request(
@@ -171,7 +171,7 @@ class _Tracker(AbstractCapability[Any]):
         if run is None:
             return await handler(args)
         tool = _Tool(run, call, ctx.retry, args)
-        return await awaited(tool, handler(args))
+        return await wrap_coroutine(tool, handler(args))
 
 
 class _Request(Step):
@@ -182,17 +182,17 @@ class _Request(Step):
         self._conversation = run.conversation
         self._started = time.time()
         super().__init__(run, run.event.model or "model", "llm", lambda: {"input": run.conversation.request(context)})
-        self.tell(lambda: {"model": model.model_name, "provider": model.system})
+        self.record(lambda: {"model": model.model_name, "provider": model.system})
 
-    def see(self, told: object) -> bool:
+    def observe(self, value: object) -> bool:
         """Take in the model's answer."""
-        self.tell(lambda: self._about(cast("ModelResponse", told)))
+        self.record(lambda: self._about(cast("ModelResponse", value)))
         return False
 
     def take_first_token(self, _response: object, seconds: float | None) -> None:
         """Take in how long a stream's first part took, in seconds from the request on."""
         if seconds is not None:
-            self.tell(lambda: {"first_token_at": self._started + seconds})
+            self.record(lambda: {"first_token_at": self._started + seconds})
 
     def end(self, error: BaseException | None = None) -> None:
         """End it; one that another capability has answered instead is no failed one."""
@@ -221,9 +221,9 @@ class _Tool(Step):
         self._event = ToolExecutionEvent(call.tool_name, retry_count=retry or None)
         self._started = time.perf_counter()
 
-    def see(self, told: object) -> bool:
+    def observe(self, value: object) -> bool:
         """Take in what the tool gave."""
-        self.tell(lambda: {"output": told.return_value if isinstance(told, ToolReturn) else told})
+        self.record(lambda: {"output": value.return_value if isinstance(value, ToolReturn) else value})
         return False
 
     def end(self, error: BaseException | None = None) -> None:
@@ -248,7 +248,7 @@ def _retries(messages: Sequence[ModelMessage]) -> int:
 
 
 def _cost(response: ModelResponse) -> dict[str, Any]:
-    """Return what an answer cost: what its provider told, else pydantic-ai's estimate, which stands in its place."""
+    """Return what an answer cost: what its provider reported, else pydantic-ai's estimate."""
     cost = getattr(response.usage, "cost", None)
     if cost is None:
         return {}

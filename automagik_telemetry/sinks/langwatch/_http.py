@@ -34,7 +34,7 @@ def auth_headers(key: str, project_id: str | None) -> dict[str, str]:
 
 
 class LangWatchExporter(OTLPHTTPExporter):
-    """Posts traces to LangWatch, with its SDK's client and headers if `sdk`, or, if that is None, the host uses it."""
+    """Posts traces to LangWatch, with its SDK's client and headers if `sdk`, by default if the application uses it."""
 
     def __init__(
         self,

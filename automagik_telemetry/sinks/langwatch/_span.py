@@ -25,8 +25,8 @@ _MAX_ATTRIBUTES: Final = 128
 _LAST_SECOND: Final = float(2**64 // 1_000_000_000)  # a fixed64 of nanoseconds ends there, in the year 2554
 _KINDS: Final = {"server": 2, "client": 3, "producer": 4, "consumer": 5}
 _INTERNAL: Final = 1
-_MOST_TOKENS: Final = 2**53  # beyond it JSON's numbers are not exact; and no cost comes near it
-_LONG: Final = 200
+_MAX_TOKENS: Final = 2**53  # beyond it JSON's numbers are not exact; and no cost comes near it
+_MAX_QUOTED_CHARACTERS: Final = 200
 _TIMES: Final = frozenset({int, float})
 _NUMBERS: Final = frozenset({bool, int, float})
 _heads: Final = Heads()
@@ -130,7 +130,7 @@ def _add_attributes(attributes: Attributes, given: object) -> None:
     for key, value in islice(given.items(), _MAX_ATTRIBUTES):
         name = key if type(key) is str and len(key) <= MAX_SHORT else _short(key)
         kind = type(value)
-        if kind is str and len(value) <= _LONG:  # most are, and need no further call
+        if kind is str and len(value) <= _MAX_QUOTED_CHARACTERS:  # most are, and need no further call
             attributes[name] = f'{heads[name]}{{"stringValue":{quote(value)}}}}},'
         elif kind in _NUMBERS:
             attributes[name] = key_value(heads[name], value)
@@ -166,15 +166,15 @@ def _add_metrics(attributes: Attributes, metrics: dict[str, float]) -> None:
         attributes[keys.METRICS] = _text(keys.METRICS, orjson.dumps(metrics).decode())
 
 
-def _metrics(usage: Any, cost: Any) -> dict[str, float]:  # noqa: ANN401  # whatever a host puts there
+def _metrics(usage: Any, cost: Any) -> dict[str, float]:  # noqa: ANN401  # whatever an application puts there
     """Return the counts of tokens, and the cost, that make sense."""
     metrics: dict[str, float] = {}
     if type(usage) is dict:
         for field, _, _ in keys.TOKENS:
             count = usage.get(field)
-            if type(count) is int and 0 <= count < _MOST_TOKENS:
+            if type(count) is int and 0 <= count < _MAX_TOKENS:
                 metrics[field] = count
-    if type(cost) in (int, float) and 0 <= cost < _MOST_TOKENS:
+    if type(cost) in (int, float) and 0 <= cost < _MAX_TOKENS:
         metrics["cost"] = float(cost)
     return metrics
 
@@ -193,14 +193,14 @@ def _times(started: object, ended: object) -> tuple[int, int]:
     return start, start if end is None or end < start else end
 
 
-def _nanoseconds(moment: Any) -> int | None:  # noqa: ANN401  # whatever a host puts there
+def _nanoseconds(moment: Any) -> int | None:  # noqa: ANN401  # whatever an application puts there
     # A float of seconds tells microseconds, no more.
     return round(moment * 1_000_000) * 1_000 if type(moment) in _TIMES and 0 <= moment < _LAST_SECOND else None
 
 
 def _text(key: str, text: str) -> str:
     """Return the attribute that a text is, and a comma."""
-    return f'{_heads[key]}{{"stringValue":{quote(text) if len(text) <= _LONG else _quoted(text)}}}}},'
+    return f'{_heads[key]}{{"stringValue":{quote(text) if len(text) <= _MAX_QUOTED_CHARACTERS else _quoted(text)}}}}},'
 
 
 def _quoted(text: str) -> str:

@@ -10,7 +10,7 @@ import orjson
 from automagik_processors._bounded_json import MAX_TEXT, dumps
 from automagik_telemetry.sinks.langwatch._keys import FORMS, ROLES
 
-_DEEPEST: Final = 4
+_MAX_LIST_DEPTH: Final = 4
 """Levels of lists of typed values; what lies deeper is plain JSON."""
 
 
@@ -26,12 +26,12 @@ def typed_value(value: object) -> str:
     return dumps(typed(value))
 
 
-def typed(value: Any, depth: int = 0) -> dict[str, Any]:  # noqa: ANN401  # whatever a host puts there
+def typed(value: Any, depth: int = 0) -> dict[str, Any]:  # noqa: ANN401  # whatever an application puts there
     """Return `{"type": ..., "value": ...}` for any value, of which nothing is copied or looked into."""
     if type(value) is dict and value.keys() == {"type", "value"} and _fits(value["type"], value["value"]):
         if value["type"] != "list":
             return value
-        if depth < _DEEPEST:
+        if depth < _MAX_LIST_DEPTH:
             return {"type": "list", "value": [typed(item, depth + 1) for item in value["value"]]}
     if type(value) is str:
         return {"type": "text", "value": value}

@@ -1,7 +1,7 @@
 """The langwatch sink: full traces, to the user's own LangWatch project, as OTLP over HTTP.
 
-httpx alone carries them. Where the host has imported LangWatch's SDK, or logging.yaml asks for it, the SDK's HTTP
-client and headers do; it is never set up, and no tracer provider is touched.
+httpx alone carries them. Where the application has imported LangWatch's SDK, or logging.yaml asks for it, the SDK's
+HTTP client and headers do; it is never set up, and no tracer provider is touched.
 """
 
 from __future__ import annotations
@@ -65,8 +65,8 @@ def langwatch_handler(
 
     `endpoint` is where LangWatch is if LANGWATCH_ENDPOINT does not say; the service is the application that sends. What
     waits to be sent is in memory only, unless `durable`: then in files that only the user can read. `sdk` says whether
-    LangWatch's SDK sends it; None if the host has imported it. Raises ValueError for an endpoint that is no usable URL.
-    Nothing is opened before the first trace.
+    LangWatch's SDK sends it; None if the application has imported it. Raises ValueError for an endpoint that is no
+    usable URL. Nothing is opened before the first trace.
     """
     if endpoint is not None:
         try:

@@ -105,7 +105,7 @@ def test_what_was_answered_survives_a_kill(tmp_path: Path, span: Make, traces: M
         process.kill()
         process.wait(timeout=60)
         with Store(store, read_only=True) as read_only:
-            assert [row["count"] for row in read_only.answers()["feature_usage"]] == [500]
+            assert [row["count"] for row in read_only.report()["feature_usage"]] == [500]
 
 
 def test_a_running_collector_is_asked_over_http(tmp_path: Path, span: Make, traces: Make) -> None:

@@ -76,7 +76,7 @@ def test_a_full_disk_loses_nothing(tmp_path: Path, checkpoint: str) -> None:
     )
     assert (done.stdout, done.stderr) == ("True\n", "")
     with Store(path, read_only=True) as store:
-        rows = store.answers()["feature_usage"]
+        rows = store.report()["feature_usage"]
     assert (len(rows), {row["count"] for row in rows}) == (100, {59})
 
 

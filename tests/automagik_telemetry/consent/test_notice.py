@@ -140,4 +140,4 @@ def test_off_prints_no_notice(tmp_path: Path) -> None:
 def test_enable_counts_as_seen() -> None:
     """`automagik-telemetry enable` says the same itself, so that the next command may send."""
     preferences.save(enabled=True, notice=notice.digest(CATALOGUE))
-    assert notice.holds_back(Settings.from_environ(), CATALOGUE, {}) is None
+    assert notice.reason_to_suppress(Settings.from_environ(), CATALOGUE, {}) is None

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from automagik_telemetry.export._backoff import CircuitBreaker
+from automagik_telemetry.export._backoff import Backoff
 
 
 class Clock:
@@ -23,37 +23,37 @@ class Clock:
 def test_states() -> None:
     """Closed, open after the threshold, half open when the delay is over, closed by a success."""
     clock = Clock()
-    breaker = CircuitBreaker(clock, failure_threshold=3)
+    backoff = Backoff(clock, failure_threshold=3)
     states: list[str] = []
     for _ in range(3):
-        delay = breaker.failed()
-        states.append(breaker.state)
-    assert breaker.remaining() == pytest.approx(delay)
+        delay = backoff.record_failure()
+        states.append(backoff.state)
+    assert backoff.remaining() == pytest.approx(delay)
     clock.now += delay
-    states.append(breaker.state)
-    breaker.failed()
-    states.append(breaker.state)
-    breaker.succeeded()
-    states.append(breaker.state)
+    states.append(backoff.state)
+    backoff.record_failure()
+    states.append(backoff.state)
+    backoff.record_success()
+    states.append(backoff.state)
     assert states == ["closed", "closed", "open", "half_open", "open", "closed"]
-    assert (breaker.failures, breaker.remaining()) == (0, 0.0)
+    assert (backoff.failures, backoff.remaining()) == (0, 0.0)
 
 
 @pytest.mark.fault(4)
 @given(st.integers(0, 100), st.floats(0, 1))
 def test_the_delay_doubles_between_bounds(failures: int, chance: float) -> None:
     """It is between half and all of `initial * 2**n`, and of the maximum at most."""
-    breaker = CircuitBreaker(Clock(), initial=1.0, maximum=300.0, uniform=lambda low, high: low + chance * (high - low))
+    backoff = Backoff(Clock(), initial=1.0, maximum=300.0, uniform=lambda low, high: low + chance * (high - low))
     for _ in range(failures):
-        breaker.failed()
+        backoff.record_failure()
     full = min(2.0**failures, 300.0)
-    assert full / 2 <= breaker.failed() <= full
+    assert full / 2 <= backoff.record_failure() <= full
 
 
 @pytest.mark.fault(4)
 def test_clients_that_failed_together_do_not_come_back_together() -> None:
     """The delay is random."""
-    assert len({CircuitBreaker(Clock()).failed() for _ in range(20)}) > 1
+    assert len({Backoff(Clock()).record_failure() for _ in range(20)}) > 1
 
 
 @pytest.mark.fault(7)
@@ -61,14 +61,14 @@ def test_clients_that_failed_together_do_not_come_back_together() -> None:
 def test_retry_after_is_a_minimum(retry_after: float) -> None:
     """A server's wish lengthens the delay and never shortens it."""
     clock = Clock()
-    plain = CircuitBreaker(clock, uniform=lambda low, _high: low).failed()
-    breaker = CircuitBreaker(clock, uniform=lambda low, _high: low)
-    assert breaker.failed(retry_after) == max(plain, retry_after)
+    plain = Backoff(clock, uniform=lambda low, _high: low).record_failure()
+    backoff = Backoff(clock, uniform=lambda low, _high: low)
+    assert backoff.record_failure(retry_after) == max(plain, retry_after)
 
 
 def test_a_pause_is_no_failure() -> None:
     """It holds requests back and leaves the state alone; a shorter one does not end a longer one."""
-    breaker = CircuitBreaker(Clock())
-    breaker.pause(50.0)
-    breaker.pause(5.0)
-    assert (breaker.state, breaker.failures, breaker.remaining()) == ("closed", 0, 50.0)
+    backoff = Backoff(Clock())
+    backoff.hold(50.0)
+    backoff.hold(5.0)
+    assert (backoff.state, backoff.failures, backoff.remaining()) == ("closed", 0, 50.0)

@@ -104,6 +104,6 @@ def test_runs_within_runs(traced: Callable[[], list[Traced]]) -> None:
 def test_only_telemetry_keeps_nothing(opted_in: Any) -> None:
     """Without observability neither question nor answer is kept."""
     with AgentRun("simple", "agno") as run:
-        run.see("an answer")
+        run.observe("an answer")
     assert run.traced is None
     assert run._items == []

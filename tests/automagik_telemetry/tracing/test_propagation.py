@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import structlog
 
-from automagik_telemetry.tracing._propagation import Span, traceparent
+from automagik_telemetry.tracing._propagation import SpanContext, traceparent
 
 TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 
@@ -57,10 +57,10 @@ def test_two_headers_are_none() -> None:
 
 def test_what_is_nearer_counts() -> None:
     """A span in a span is its child; the remote caller is the parent where nothing is nearer."""
-    with Span((TRACE, PARENT)).within():
+    with SpanContext((TRACE, PARENT)).within():
         outer = structlog.contextvars.get_contextvars()
         assert (outer["trace_id"], outer["parent_span_id"]) == (TRACE, PARENT)
-        with Span(("f" * 32, "e" * 16)).within():
+        with SpanContext(("f" * 32, "e" * 16)).within():
             inner = structlog.contextvars.get_contextvars()
             assert (inner["trace_id"], inner["parent_span_id"]) == (TRACE, outer["span_id"])
         assert structlog.contextvars.get_contextvars() == outer
@@ -69,4 +69,4 @@ def test_what_is_nearer_counts() -> None:
 
 def test_ids_differ() -> None:
     """No two spans have the same id."""
-    assert len({Span().span_id for _ in range(1000)}) == 1000
+    assert len({SpanContext().span_id for _ in range(1000)}) == 1000

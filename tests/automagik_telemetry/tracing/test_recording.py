@@ -15,7 +15,7 @@ import pytest
 import structlog
 
 from automagik_telemetry.tracing import spans
-from automagik_telemetry.tracing._propagation import Span
+from automagik_telemetry.tracing._propagation import SpanContext
 from automagik_telemetry.tracing._recorder import CUT, TraceLimits
 from automagik_telemetry.tracing.manager import ObservabilityManager
 from automagik_telemetry.tracing.sampler import AdaptiveSampler
@@ -137,7 +137,7 @@ def test_host_that_clears_its_context_does_not_break_a_trace(logged: Logged) -> 
     with root.within():
         structlog.contextvars.clear_contextvars()
         open_span("child").end()
-        open_span("shared", span=Span()).end()
+        open_span("shared", span=SpanContext()).end()
     root.end()
     assert {span["parent_span_id"] for span in logged.only()["spans"]} == {None, root.span_id}
 
@@ -145,13 +145,13 @@ def test_host_that_clears_its_context_does_not_break_a_trace(logged: Logged) -> 
 def test_ids_are_shared_with_telemetry_and_callers(logged: Logged) -> None:
     """The event's span is the trace's; of spans that only telemetry knows none is a parent, the remote caller is."""
     remote = ("a" * 32, "b" * 16)
-    with Span(remote).within():
-        span = Span()
+    with SpanContext(remote).within():
+        span = SpanContext()
         open_span("root", span=span).end()
     assert logged.only()["trace_id"] == "a" * 32
     assert logged.spans()["root"]["span_id"] == span.span_id
     assert logged.spans()["root"]["parent_span_id"] == "b" * 16
-    with Span().within():
+    with SpanContext().within():
         open_span("alone").end()
     assert logged.spans()["alone"]["parent_span_id"] is None
 

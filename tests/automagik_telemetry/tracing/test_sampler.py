@@ -12,7 +12,7 @@ import structlog
 
 from automagik_telemetry.settings import Settings
 from automagik_telemetry.tracing import sampler as module
-from automagik_telemetry.tracing._propagation import Span, traceparent
+from automagik_telemetry.tracing._propagation import SpanContext, traceparent
 from automagik_telemetry.tracing.manager import ObservabilityManager, sampler_of
 from automagik_telemetry.tracing.sampler import AdaptiveSampler
 from automagik_telemetry.tracing.spans import open_span
@@ -130,7 +130,7 @@ def test_processes_are_joined_by_the_header(logged: Logged) -> None:
         root.end()
         remote = traceparent([(b"traceparent", header.encode())])
         assert remote is not None
-        served = open_span("served", span=Span(remote))
+        served = open_span("served", span=SpanContext(remote))
         served.end()
         mine = logged.events[before:]
         assert len(mine) in (0, 2)

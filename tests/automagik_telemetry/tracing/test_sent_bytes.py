@@ -182,7 +182,7 @@ def unfinished() -> None:
 
 def joined() -> None:
     """A trace that another process began."""
-    part = propagation.Span.part_of("ab" * 16, "cd" * 8)
+    part = propagation.SpanContext.part_of("ab" * 16, "cd" * 8)
     open_span("joined", "consumer", span=part).end()
 
 

@@ -123,7 +123,7 @@ def test_hooks_of_tools_stay(opted_in: Any) -> None:
 
 def test_off_changes_nothing(opted_in: Any) -> None:
     """With telemetry off nothing is bound and nothing is sent, and the agent works as before."""
-    get_tracing_manager().hold_back("a test")
+    get_tracing_manager().suppress("a test")
     bound: list[object] = []
 
     def see() -> None:

@@ -105,7 +105,7 @@ def test_names_that_nobody_declared(opted_in: Any, fields: Any) -> None:
 
 def test_off_changes_nothing(monkeypatch: pytest.MonkeyPatch, opted_in: Any) -> None:
     """With telemetry off nothing is bound and nothing is sent, and the agent works as before."""
-    get_tracing_manager().hold_back("a test")
+    get_tracing_manager().suppress("a test")
     agent = Agent(TestModel(), name="simple")
     bound: list[object] = []
 

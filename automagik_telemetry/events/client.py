@@ -26,12 +26,12 @@ if TYPE_CHECKING:
 
     from automagik_telemetry.handlers.handler import BatchQueueHandler
 
-_MOST_FEATURES = 1_000
+_MAX_FEATURES = 1_000
 """Names that `feature_usage` counts; an application that makes names up must not grow it without end."""
 
 
-class TelemetryCollector:
-    """Tracks usage anonymously. `sink` returns the telemetry sink's handler, attached if the host detached it.
+class TelemetryClient:
+    """Tracks usage anonymously. `sink` returns the telemetry sink's handler, attached if the application detached it.
 
     No method raises, blocks or prints: what can't be tracked is a counted drop.
     """
@@ -65,7 +65,7 @@ class TelemetryCollector:
             return
         level = event.severity()
         events = self._events
-        # A host's dictConfig disables every logger that it does not name, ours included; to quieten, it sets levels.
+        # An application's dictConfig disables every logger that it does not name, ours included.
         events.disabled = False
         if not events.isEnabledFor(level):
             return
@@ -108,7 +108,7 @@ class TelemetryCollector:
 
     def track_feature_usage(self, feature_name: str, category: str | None = None) -> None:
         """Log that a feature was used, and count it in `get_metrics()["feature_usage"]`."""
-        if isinstance(feature_name, str) and (feature_name in self._features or len(self._features) < _MOST_FEATURES):
+        if isinstance(feature_name, str) and (feature_name in self._features or len(self._features) < _MAX_FEATURES):
             self._features[feature_name] += 1
         self.track_event(FeatureUsageEvent(feature_name, category))
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from rich.console import Console
 
-from automagik_telemetry.collector._queries import QUESTIONS
+from automagik_telemetry.collector._queries import QUERIES
 from automagik_telemetry.collector._report import render
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     import httpx
 
-    from automagik_telemetry.collector._queries import Answers
+    from automagik_telemetry.collector._queries import Report
     from automagik_telemetry.collector.server import Collector
 
     Make = Callable[..., dict[str, Any]]
@@ -57,12 +57,12 @@ def known(client: httpx.Client, span: Make, record: Make, traces: Make, logs: Ma
 
 
 @pytest.fixture
-def answers(known: None, collector: Collector) -> Answers:
+def answers(known: None, collector: Collector) -> Report:
     """The answers about the known events."""
-    return collector.answers()
+    return collector.report()
 
 
-def test_feature_usage_counts_everything_used(answers: Answers) -> None:
+def test_feature_usage_counts_everything_used(answers: Report) -> None:
     """Features, agents, commands, endpoints, tools and workflows, most used first, from both tables."""
     assert [tuple(row.values()) for row in answers["feature_usage"]] == [
         ("agent", "simple", "", 5),
@@ -77,7 +77,7 @@ def test_feature_usage_counts_everything_used(answers: Answers) -> None:
     assert list(answers["feature_usage"][0]) == ["kind", "name", "category", "count"]
 
 
-def test_performance_interpolates_percentiles(answers: Answers) -> None:
+def test_performance_interpolates_percentiles(answers: Report) -> None:
     """Percentiles lie between neighbours: of 10, 20, 30, 40, 50 the 95th is 4/5 of the way from 40 to 50."""
     expected = [
         ("agent.run", "simple", 5, 30, 48, 49.6),
@@ -92,7 +92,7 @@ def test_performance_interpolates_percentiles(answers: Answers) -> None:
         assert [row["count"], row["p50_ms"], row["p95_ms"], row["p99_ms"]] == pytest.approx(numbers)
 
 
-def test_errors_are_counted_by_type_and_component(answers: Answers) -> None:
+def test_errors_are_counted_by_type_and_component(answers: Report) -> None:
     """Errors by type and component, the most frequent first."""
     assert answers["errors"] == [
         {"error_type": "ValueError", "component": "agent.simple", "count": 2},
@@ -100,7 +100,7 @@ def test_errors_are_counted_by_type_and_component(answers: Answers) -> None:
     ]
 
 
-def test_failed_runs_have_a_rate(answers: Answers) -> None:
+def test_failed_runs_have_a_rate(answers: Report) -> None:
     """What failed at least once: failures, total and rate; what never failed is not there."""
     assert [tuple(row.values()) for row in answers["failures"]] == [
         ("workflow.completed", "import", 1, 1, 1.0),
@@ -110,7 +110,7 @@ def test_failed_runs_have_a_rate(answers: Answers) -> None:
     assert list(answers["failures"][0]) == ["event", "name", "failures", "total", "rate"]
 
 
-def test_framework_preference_has_shares(answers: Answers) -> None:
+def test_framework_preference_has_shares(answers: Report) -> None:
     """Runs by framework with their share of all runs and how many of them succeeded."""
     assert answers["framework_preference"] == [
         {"framework": "pydantic_ai", "count": 4, "share": pytest.approx(4 / 6), "success_rate": 0.75},
@@ -118,7 +118,7 @@ def test_framework_preference_has_shares(answers: Answers) -> None:
     ]
 
 
-def test_the_collector_serves_the_same_answers(answers: Answers, client: httpx.Client, collector: Collector) -> None:
+def test_the_collector_serves_the_same_answers(answers: Report, client: httpx.Client, collector: Collector) -> None:
     """`GET /api/report` gives the answers, and which store they are from."""
     assert client.get("/api/report").json() == {"store": str(collector.store.path), "answers": answers}
 
@@ -131,22 +131,22 @@ def test_an_odd_duration_does_not_spoil_the_percentiles(
     spans[1]["attributes"].append({"key": "event.duration_ms", "value": {"doubleValue": "NaN"}})
     spans[2]["attributes"].append({"key": "event.duration_ms", "value": {"stringValue": "long"}})
     client.post("/v1/traces", json=traces(*spans)).raise_for_status()
-    (row,) = collector.answers()["performance"]
+    (row,) = collector.report()["performance"]
     assert row == {"event": "tool.executed", "name": "t", "count": 2, "p50_ms": 2, "p95_ms": 2, "p99_ms": 2}
 
 
 def test_an_empty_store_has_empty_answers(collector: Collector) -> None:
     """Every question has an answer before there are events."""
-    assert collector.answers() == {question.name: [] for question in QUESTIONS}
+    assert collector.report() == {question.name: [] for question in QUERIES}
 
 
-def _shown(answers: Answers, *, terminal: bool = False) -> str:
+def _shown(answers: Report, *, terminal: bool = False) -> str:
     output = io.StringIO()
     render(answers, Console(file=output, width=100, force_terminal=terminal, color_system=None))
     return output.getvalue()
 
 
-def test_the_report_is_shown_as_tables(answers: Answers) -> None:
+def test_the_report_is_shown_as_tables(answers: Report) -> None:
     """Each question has its title and table, with numbers on the right, readable without colour."""
     shown = _shown(answers)
     assert "\x1b" not in shown
@@ -197,21 +197,21 @@ def test_a_question_without_an_answer_is_a_sentence(
 ) -> None:
     """Where there is nothing to show, the report says so in words."""
     client.post("/v1/traces", json=traces(span("feature.used", feature_name="search"))).raise_for_status()
-    shown = _shown(collector.answers())
+    shown = _shown(collector.report())
     assert "Error patterns: failed runs\nNo run has failed.\n" in shown
     assert "Framework preference\nNo agent has run yet.\n" in shown
 
 
 def test_no_events_at_all_are_one_sentence(collector: Collector) -> None:
     """An empty store makes one sentence, not five."""
-    assert _shown(collector.answers()) == "No events are stored yet.\n"
+    assert _shown(collector.report()) == "No events are stored yet.\n"
 
 
 def test_names_cannot_steer_the_terminal(client: httpx.Client, span: Make, traces: Make, collector: Collector) -> None:
     """Escape sequences and rich's own markup in a name are shown, not obeyed."""
     name = "[red]\x1b]0;title\x07\u202eevil[/red]"
     client.post("/v1/traces", json=traces(span("feature.used", feature_name=name))).raise_for_status()
-    shown = _shown(collector.answers(), terminal=True)
+    shown = _shown(collector.report(), terminal=True)
     assert "[red]\ufffd]0;title\ufffd\ufffdevil[/red]" in shown
     assert "\x1b]0" not in shown
 
@@ -226,7 +226,7 @@ def test_sampled_events_count_for_those_that_were_not_kept(
     odd = span("agent.run", agent_name="simple", framework="pydantic_ai", success=True, duration_ms=1)
     odd["attributes"].append({"key": "sample_rate", "value": {"stringValue": "-1"}})
     client.post("/v1/traces", json=traces(kept, failed, odd)).raise_for_status()
-    answers = collector.answers()
+    answers = collector.report()
     assert [row["count"] for row in answers["feature_usage"]] == [12]
     assert [(row["failures"], row["total"]) for row in answers["failures"]] == [(1, 12)]
     assert answers["failures"][0]["rate"] == pytest.approx(1 / 12)
