@@ -13,7 +13,7 @@ from automagik_telemetry.cli._delivery import plural, reasons
 from automagik_telemetry.consent import _identity as identity
 from automagik_telemetry.export._body import gzip
 from automagik_telemetry.export._contract import Outcome
-from automagik_telemetry.export._spool import created
+from automagik_telemetry.export._held_file import created
 
 if TYPE_CHECKING:
     from automagik_telemetry.export._contract import ExportResult

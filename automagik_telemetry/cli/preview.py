@@ -50,9 +50,9 @@ def _body(path: Path) -> bytes | None:
     """Return the request body that a segment's file is, read as the next process would; None if it holds no event."""
     from automagik_telemetry._private_files import open_private
     from automagik_telemetry.export._body import Envelope
+    from automagik_telemetry.export._held_file import HeldFile
     from automagik_telemetry.export._recovery import RecoveredSegment
     from automagik_telemetry.export._segment import body_of
-    from automagik_telemetry.export._spool import HeldFile
 
     try:
         file = HeldFile(str(path), open_private(str(path), os.O_RDONLY), set())

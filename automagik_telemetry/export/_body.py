@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from functools import cache
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -39,7 +38,7 @@ def split(body: bytes) -> tuple[Envelope, list[bytes]]:
 
 
 _LEVEL = 1
-_GZIP = 16 + zlib.MAX_WBITS
+_GZIP = 16 + 15  # a gzip header and trailer, and the largest window: 16 + zlib.MAX_WBITS
 
 
 def gzip(body: bytes | bytearray) -> bytes:
@@ -57,5 +56,7 @@ def _compress() -> Callable[[bytes | bytearray, int, int], bytes]:
         with importing:
             from isal import isal_zlib  # noqa: PLC0415 - see above
     except (ImportError, OSError):  # not there, or too many open files just now
+        import zlib  # noqa: PLC0415 - the HTTP exporter has imported it, so that no file need be opened
+
         return zlib.compress
     return isal_zlib.compress

@@ -13,7 +13,7 @@ from automagik_telemetry.export._segment import Segment
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from automagik_telemetry.export._spool import HeldFile
+    from automagik_telemetry.export._held_file import HeldFile
 
 _HEX = re.compile(r"[0-9a-f]+")
 _ID_LENGTHS = {"traceId": 32, "spanId": 16}

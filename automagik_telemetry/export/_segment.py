@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from automagik_telemetry.export._body import Envelope
-    from automagik_telemetry.export._spool import HeldFile
+    from automagik_telemetry.export._held_file import HeldFile
 
 # Of this process alone, and no child's.
 _PRIVATE: Final[dict[str, Any]] = {"flags": mmap.MAP_PRIVATE} if hasattr(mmap, "MAP_PRIVATE") else {}

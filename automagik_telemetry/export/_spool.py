@@ -8,24 +8,27 @@ A file is held by a lock that the kernel drops when the process dies.
 from __future__ import annotations
 
 import contextlib
-import errno
 import hashlib
 import os
 import re
 import time
 from typing import TYPE_CHECKING
 
-from automagik_telemetry._descriptors import Descriptor, standard_descriptors_kept
+from automagik_telemetry._descriptors import standard_descriptors_kept
 from automagik_telemetry._private_files import open_private, private_directory
+from automagik_telemetry.export._held_file import (
+    BLOCK_BYTES,
+    CAN_LOCK,
+    MAX_READ_BYTES,
+    HeldFile,
+    events_in,
+    id_of,
+    lock,
+)
 from automagik_telemetry.export._stats import Page, Totals, settling_id, totals_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
-
-try:
-    import fcntl
-except ImportError:  # pragma: no cover - not on Windows: there segments live in memory
-    fcntl = None  # type: ignore[assignment]
 
 # Local file systems whose preallocated, mapped blocks stay writable; on any other a segment is buffered.
 # Not those that copy on write, such as btrfs: there a preallocated block may need another one when it is written.
@@ -33,146 +36,10 @@ _MAPPABLE = frozenset({"ext2", "ext3", "ext4", "xfs", "tmpfs", "overlay"})
 _SEGMENT = re.compile(r"[0-9]{13}-([0-9a-f]{16})\.json")
 _PAGE = re.compile(r"[0-9]{13}-[0-9a-f]{16}\.stats")
 _MAX_DRAFT_AGE = 3600.0  # seconds
-_BLOCK = 512  # bytes: the unit of `st_blocks`, whatever the file system's own is
-_CHUNK = 262_144  # bytes
-_ZEROS = bytes(_CHUNK)
-_MAX_READ = 16 * 1024 * 1024  # bytes of one file
-
-
-class HeldFile:
-    """Open file, locked for as long as this process holds it.
-
-    The application may close the descriptor, and reuse its number, at any time. The file is then opened again when it
-    is needed; a mapped one stays locked by its map.
-    """
-
-    def __init__(self, path: str, descriptor: Descriptor, held: set[str]) -> None:
-        """Take over an open, locked file; `held` are the paths of all files that the process holds."""
-        self.path = path
-        self._owner = os.getpid()
-        self._held = held
-        self._descriptor = descriptor
-        held.add(path)
-
-    @property
-    def descriptor(self) -> Descriptor:
-        """The descriptor; a new one if the application closed it. Raises OSError if there can't be one."""
-        if not self._descriptor.is_ours():
-            self._descriptor = self._opened_again()
-        return self._descriptor
-
-    def _opened_again(self) -> Descriptor:
-        descriptor = open_private(self.path, os.O_RDWR)
-        try:
-            fcntl.flock(descriptor.number, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            descriptor.close()
-            raise
-        if descriptor.identity != self._descriptor.identity:
-            descriptor.close()
-            raise OSError(errno.ESTALE, "another file has this name")
-        return descriptor
-
-    @property
-    def id(self) -> int:
-        """Number that no other file has, and never 0."""
-        return _id(os.path.basename(self.path))
-
-    def age(self) -> float:
-        """Return the seconds since the file was made: its name begins with the time."""
-        return max(0.0, time.time() - created(os.path.basename(self.path)))
-
-    def read(self, size: int) -> bytes:
-        """Return the first `size` bytes. Raises OSError."""
-        return os.pread(self.descriptor.number, size, 0)
-
-    def events(self) -> int:
-        """Return the number of events in a segment's file. Raises OSError."""
-        return _events_in(self.read(_MAX_READ))
-
-    def write(self, data: bytes, offset: int) -> None:
-        """Write all of `data`. Raises OSError."""
-        while data:
-            written = os.pwrite(self.descriptor.number, data, offset)
-            data, offset = data[written:], offset + written
-
-    def preallocate(self, size: int) -> bool:
-        """Give the file `size` bytes of zeros, and return whether the disk keeps room for them.
-
-        A write into a hole of a full disk is a SIGBUS that kills the application. Pages that are in the cache together
-        are also mapped together, while any other costs a fault of 5 us; not in one go, because what is cached as one
-        and does not fit into a table of pages is mapped page by page. Raises OSError if there is no room.
-        """
-        if hasattr(os, "posix_fallocate"):
-            os.posix_fallocate(self.descriptor.number, 0, size)
-        for start in range(0, size, _CHUNK):
-            self.write(_ZEROS[: size - start], start)
-        return os.lstat(self.path).st_blocks * _BLOCK >= size
-
-    def truncate(self, size: int) -> None:
-        """Cut the file to `size` bytes. Raises OSError."""
-        os.truncate(self.path, size)
-
-    def trim(self) -> int:
-        """Cut the zeros that a killed process had preallocated, and return the bytes that the rest occupies.
-
-        Raises OSError.
-        """
-        size = os.lstat(self.path).st_size
-        used = len(self.read(size).rstrip(b"\0"))
-        if used < size:
-            self.truncate(used)
-        return os.lstat(self.path).st_blocks * _BLOCK
-
-    def defer(self, until: float) -> None:
-        """Keep `until` (Unix seconds) with the file, as its modification time."""
-        with contextlib.suppress(OSError):
-            os.utime(self.path, (until, until))
-
-    def remove(self) -> None:
-        """Delete the file and let go of it."""
-        try:
-            os.unlink(self.path)
-        except OSError:
-            # It may have been deleted by someone else; if it can't be, at least nothing is sent twice.
-            with contextlib.suppress(OSError):
-                self.truncate(0)
-        self.close()
-
-    def close(self) -> None:
-        """Let go of the file."""
-        if self._owner == os.getpid() and self._descriptor.is_ours():
-            # Closing alone would leave it locked while a child that was forked meanwhile has the descriptor too.
-            with contextlib.suppress(OSError):
-                fcntl.flock(self._descriptor.number, fcntl.LOCK_UN)
-        self.abandon()
-
-    def abandon(self) -> None:
-        """Close the file without ending the lock: in the child of a fork it is the parent's."""
-        self._held.discard(self.path)
-        self._descriptor.close()
-
-    def __del__(self) -> None:
-        """Let go of a file that nobody closed."""
-        if hasattr(self, "_descriptor"):
-            self.close()
 
 
 def _new_name(ending: str) -> str:
     return f"{time.time_ns() // 1_000_000:013d}-{os.urandom(8).hex()}{ending}"
-
-
-def _id(name: str) -> int:
-    return int.from_bytes(bytes.fromhex(name[14:30]), "little", signed=True) or 1
-
-
-def _events_in(content: bytes) -> int:
-    return max(0, content.count(b"\n") - 1)  # less the line of the head
-
-
-def created(name: str) -> float:
-    """Return when the file with this name was made, in Unix seconds."""
-    return int(name[:13]) / 1000
 
 
 class Spool:
@@ -183,7 +50,7 @@ class Spool:
 
         Raises OSError if that can't be, or it isn't ours alone.
         """
-        if fcntl is None:  # pragma: no cover - see above
+        if not CAN_LOCK:  # pragma: no cover - see above
             raise OSError("files can't be locked here")
         private_directory(os.path.dirname(directory))
         self.directory = private_directory(directory)
@@ -197,7 +64,7 @@ class Spool:
         descriptor = open_private(draft, os.O_RDWR | os.O_CREAT | os.O_EXCL)
         try:
             # Locked before it has the name under which others look for it.
-            fcntl.flock(descriptor.number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock(descriptor)
             os.rename(draft, path)
             return HeldFile(path, descriptor, self._held)
         except BaseException:
@@ -216,7 +83,7 @@ class Spool:
 
     def usage(self) -> int:
         """Return the bytes on disk of all segments, live ones of other processes included."""
-        return sum(status.st_blocks * _BLOCK for status in self._statuses(self.names()))
+        return sum(status.st_blocks * BLOCK_BYTES for status in self._statuses(self.names()))
 
     def not_before(self) -> float:
         """Return the time (Unix seconds) from which other processes' segments may be sent, and so anything.
@@ -245,13 +112,13 @@ class Spool:
             raise
         if settled := page.settling:
             for name in self.names():
-                if _id(name) == settled and (found := self.adopt(name)) is not None:
+                if id_of(name) == settled and (found := self.adopt(name)) is not None:
                     found.close()
         return page
 
     def pending(self) -> int:
         """Return the number of events in all segments, live ones of other processes included."""
-        return sum(map(_events_in, self._contents(self.names())))
+        return sum(map(events_in, self._contents(self.names())))
 
     def totals(self) -> Totals:
         """Return what all processes have counted so far."""
@@ -271,7 +138,7 @@ class Spool:
         except OSError:
             return None
         with contextlib.suppress(OSError):
-            fcntl.flock(descriptor.number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock(descriptor)
             # No link is left if who held it has delivered it between our open and our lock; two are an attack.
             if os.fstat(descriptor.number).st_nlink == 1:
                 return HeldFile(path, descriptor, self._held)
@@ -292,7 +159,7 @@ class Spool:
             with contextlib.suppress(OSError):
                 descriptor = open_private(self.path(name), os.O_RDONLY)
                 try:
-                    yield os.pread(descriptor.number, _MAX_READ, 0)
+                    yield os.pread(descriptor.number, MAX_READ_BYTES, 0)
                 finally:
                     descriptor.close()
 

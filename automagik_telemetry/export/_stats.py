@@ -28,8 +28,16 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypedDict, cast
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from typing import Protocol
 
-    from automagik_telemetry.export._spool import HeldFile, Spool
+    from automagik_telemetry.export._held_file import HeldFile
+
+    class PageSource(Protocol):
+        """A folder that has pages to count on."""
+
+        def stats_page(self) -> Page:
+            """Return a page that no other process holds. Raises OSError."""
+
 
 PAGE_BYTES: Final = 4096
 _MAGIC: Final = int.from_bytes(b"AMSTATS1", "little")
@@ -227,12 +235,12 @@ class DeliveryStats:
         self._recovered = Counts(0, {})
         """What of the counts concerns events of other processes."""
 
-    def attach(self, spool: Spool | None) -> None:
+    def attach(self, source: PageSource | None) -> None:
         """Go on counting on a page of the destination's folder, once; in memory if there is none, or no room."""
-        if spool is None or self._page.in_file:
+        if source is None or self._page.in_file:
             return
         try:
-            page = spool.stats_page()
+            page = source.stats_page()
         except OSError:
             return
         with self.lock:

@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, NamedTuple
 from automagik_telemetry._reentrancy import guard
 from automagik_telemetry.export._body import gzip, join, split
 from automagik_telemetry.export._contract import ExportResult, Outcome
+from automagik_telemetry.export._held_file import created
 from automagik_telemetry.export._recovery import RecoveredSegment
 from automagik_telemetry.export._segment import body_of
-from automagik_telemetry.export._spool import created
 from automagik_telemetry.export._stats import WorkerState
 
 if TYPE_CHECKING:
@@ -29,9 +29,10 @@ if TYPE_CHECKING:
     from automagik_telemetry.export._backoff import Backoff
     from automagik_telemetry.export._body import Envelope
     from automagik_telemetry.export._contract import Exporter, Limits
+    from automagik_telemetry.export._held_file import HeldFile
     from automagik_telemetry.export._queue import BatchQueue
     from automagik_telemetry.export._segment import Segment
-    from automagik_telemetry.export._spool import HeldFile, Spool
+    from automagik_telemetry.export._spool import Spool
     from automagik_telemetry.export._stats import DeliveryStats
 
 logger = logging.getLogger(__name__)

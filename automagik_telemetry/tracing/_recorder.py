@@ -21,8 +21,7 @@ from automagik_telemetry.tracing._limits import plain_trace, weight
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from automagik_telemetry.tracing.sampler import AdaptiveSampler, SamplingDecision
-    from automagik_telemetry.tracing.spans import OpenSpan
+    from automagik_telemetry.tracing._types import RecordedSpan, Sampler, SamplingDecision
 
 CUT = "[cut: the trace holds too much]"
 _MAX_UNCOUNTED = 1_000
@@ -64,7 +63,7 @@ class OpenTrace:
         self.trace_id = trace_id
         self.joined = False
         """Whether it began in another process, or in another trace's part that has been logged."""
-        self.spans: list[OpenSpan] = []
+        self.spans: list[RecordedSpan] = []
         self.characters = 0
         self.truncated = 0
         self.complete = False
@@ -79,7 +78,7 @@ class OpenTrace:
         return not self.complete and self.pid_generation == _generation
 
     @property
-    def root(self) -> OpenSpan | None:
+    def root(self) -> RecordedSpan | None:
         """The first span, while the trace is open."""
         return self.spans[0] if self.spans else None
 
@@ -103,7 +102,7 @@ class Recorder:
 
     def __init__(
         self,
-        sampler: AdaptiveSampler,
+        sampler: Sampler,
         limits: TraceLimits | None = None,
         warm_up: Callable[[], None] = lambda: None,
     ) -> None:
@@ -141,7 +140,7 @@ class Recorder:
             self._warm_up()
         return trace
 
-    def add(self, trace: OpenTrace, span: OpenSpan) -> bool:
+    def add(self, trace: OpenTrace, span: RecordedSpan) -> bool:
         """Add a span to its trace; False if that one is full."""
         with self.lock:
             if len(trace.spans) < self.limits.max_spans:
@@ -178,7 +177,7 @@ class Recorder:
         if self._close(trace):
             self.count("abandoned")
 
-    def complete(self, trace: OpenTrace, root: OpenSpan) -> None:
+    def complete(self, trace: OpenTrace, root: RecordedSpan) -> None:
         """Decide on a trace whose root has ended, and log it if it is kept."""
         if not self._close(trace):
             return
@@ -238,7 +237,7 @@ class Recorder:
         return False
 
     def _log(
-        self, trace: OpenTrace, spans: list[OpenSpan], ended: float, decision: SamplingDecision, level: int
+        self, trace: OpenTrace, spans: list[RecordedSpan], ended: float, decision: SamplingDecision, level: int
     ) -> None:
         """Log a trace as one record of plain data."""
         self.count("traces")
@@ -253,7 +252,7 @@ class Recorder:
             logger.handle(event_record(logger, level, "trace", event))
 
     def _rendered(
-        self, trace: OpenTrace, spans: list[OpenSpan], ended: float, decision: SamplingDecision
+        self, trace: OpenTrace, spans: list[RecordedSpan], ended: float, decision: SamplingDecision
     ) -> dict[str, Any]:
         bounds = plain_trace()
         event: dict[str, Any] = {

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, Final
 import structlog
 
 from automagik_telemetry.tracing._propagation import SpanContext, application_ids, traceparent
-from automagik_telemetry.tracing.sampler import SamplingDecision, take_decision
+from automagik_telemetry.tracing._types import SamplingDecision
+from automagik_telemetry.tracing.sampler import take_decision
 from automagik_telemetry.tracing.spans import OpenSpan, Within, current_span, fill, open_span
 
 if TYPE_CHECKING:

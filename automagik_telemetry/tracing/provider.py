@@ -181,7 +181,7 @@ class TraceProvider:
             self.log_tool_call(str(call.get("name", "unknown")), trace_id=trace_id, **known)
         span = self._runs.find(self.name, trace_id)
         if span is not None:
-            self._remember(span.trace.root or span, given)
+            self._remember(cast("OpenSpan | None", span.trace.root) or span, given)
 
     @_never_raises
     def log_error(self, error: BaseException, context: Mapping[str, Any] | None = None) -> None:

@@ -10,30 +10,25 @@ from __future__ import annotations
 import time
 from contextvars import ContextVar
 from functools import lru_cache
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import structlog
 
 from automagik_processors._ids import ForkSafeRandom, is_id
 from automagik_telemetry.tracing import spans
 from automagik_telemetry.tracing._propagation import application_ids
+from automagik_telemetry.tracing._types import SamplingDecision
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+
+__all__ = ["AdaptiveSampler", "SamplingDecision", "take_decision"]
 
 MAX_TYPES = 1_000
 """Types that are told apart; what comes after is one type together, of which nothing is a first."""
 _OTHER = "other"
 _TRACE_ID = 32
 _MIN_SHARE = 1e-6
-
-
-class SamplingDecision(NamedTuple):
-    """Whether a trace is kept, why, and the share of such traces that is: count each as 1 / `sample_rate`."""
-
-    should_sample: bool
-    reason: str
-    sample_rate: float = 1.0
 
 
 _FIRST = SamplingDecision(should_sample=True, reason="first_occurrence", sample_rate=1.0)

@@ -75,10 +75,10 @@ def test_telemetry_and_langwatch_do_not_wait_for_each_other() -> None:
         from automagik_telemetry.tracing.spans import open_span
         log(0)
         open_span("run", "agent").end()
-        for sink in (host.sinks()[os.environ["GOOD"]], host.sinks()[os.environ["BAD"]]):
+        for sink in (loggers.sinks()[os.environ["GOOD"]], loggers.sinks()[os.environ["BAD"]]):
             say(sink.force_flush(20 if sink.sink == os.environ["GOOD"] else 0.5))
     """
-    prelude = f"{PRELUDE}\nfrom automagik_telemetry import host\n"
+    prelude = f"{PRELUDE}\nfrom automagik_telemetry.handlers import _loggers as loggers\n"
     for good, bad in (("telemetry", "langwatch"), ("langwatch", "telemetry")):
         with Endpoint() as up, Endpoint(black_hole) as down:
             urls = {good: up.url, bad: down.url}
