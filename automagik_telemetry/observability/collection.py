@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from automagik_telemetry.host import TRACE_LOGGER
 from automagik_telemetry.observability.plain import plain_trace, weight
-from automagik_telemetry.telemetry.record import event_record
+from automagik_telemetry.telemetry.record import is_enabled, log_event
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -244,13 +244,11 @@ class Recorder:
         self.count("traces")
         if not spans:
             return
-        logger = self._logger
-        logger.disabled = False  # by a host's dictConfig, which disables what it does not name
-        if not logger.isEnabledFor(level):
+        if not is_enabled(self._logger, level):
             return
         event = self._rendered(trace, spans, ended, decision)
         with contextlib.suppress(Exception):  # a handler that an application has put there
-            logger.handle(event_record(logger, level, "trace", event))
+            log_event(self._logger, level, "trace", event, is_trace=True)
 
     def _rendered(
         self, trace: OpenTrace, spans: list[OpenSpan], ended: float, decision: SamplingDecision
