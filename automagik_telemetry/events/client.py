@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
@@ -16,9 +15,8 @@ from automagik_telemetry.events.catalogue import (
     FeatureUsageEvent,
     TelemetryEvent,
 )
+from automagik_telemetry.handlers._log_event import is_enabled, log_event
 from automagik_telemetry.handlers._loggers import EVENT_LOGGER
-from automagik_telemetry.handlers._record import event_record
-from automagik_telemetry.handlers.formatter import ChainFormatter
 from automagik_telemetry.settings import Settings
 
 if TYPE_CHECKING:
@@ -64,43 +62,20 @@ class TelemetryClient:
             sink.stats.drop("unknown_event")
             return
         level = event.severity()
-        events = self._events
-        # An application's dictConfig disables every logger that it does not name, ours included.
-        events.disabled = False
-        if not events.isEnabledFor(level):
+        if not is_enabled(self._events, level):
             return
         fields = event.as_fields()
         if ids:
             fields.update(ids)
         elif span_id is not None:
             fields["span_id"] = span_id
-        if self._needs_record(sink):
-            events.handle(event_record(events, level, event.name, fields))
-        elif level >= sink.level:
-            sink.take(event.name, level, time.time(), fields)
-
-    def _needs_record(self, sink: BatchQueueHandler) -> bool:
-        """Return whether anything but the sink and its own chain would see a record of our logger."""
-        events = self._events
-        return (
-            events.handlers != [sink]
-            or events.propagate
-            or bool(events.filters or sink.filters)
-            or type(sink.formatter) is not ChainFormatter
-            or logging.getLogRecordFactory() is not logging.LogRecord
-        )
+        log_event(self._events, level, event.name, fields)
 
     def log(self, event_dict: dict[str, Any], level: int) -> None:
         """Log an event as structlog has it, at a level of `logging`."""
-        sink = self._sink()
-        events = self._events
-        events.disabled = False  # see `track_event`
-        if not events.isEnabledFor(level):
-            return
-        if self._needs_record(sink):
-            events.handle(event_record(events, level, event_dict, {}))
-        elif level >= sink.level:
-            sink.take(event_dict, level, time.time(), {})
+        self._sink()
+        if is_enabled(self._events, level):
+            log_event(self._events, level, event_dict, {})
 
     def track_agent_run(self, agent_type: str, framework: str, success: bool, duration_ms: float) -> None:  # noqa: FBT001 - the name and order that applications call it with
         """Log that an agent ran; `duration_ms` in milliseconds."""

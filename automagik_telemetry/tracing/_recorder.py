@@ -14,8 +14,8 @@ import weakref
 from collections import Counter, deque
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from automagik_telemetry.handlers._log_event import is_enabled, log_event
 from automagik_telemetry.handlers._loggers import TRACE_LOGGER
-from automagik_telemetry.handlers._record import event_record
 from automagik_telemetry.tracing._limits import plain_trace, weight
 
 if TYPE_CHECKING:
@@ -243,13 +243,11 @@ class Recorder:
         self.count("traces")
         if not spans:
             return
-        logger = self._logger
-        logger.disabled = False  # by an application's dictConfig, which disables what it does not name
-        if not logger.isEnabledFor(level):
+        if not is_enabled(self._logger, level):
             return
         event = self._rendered(trace, spans, ended, decision)
         with contextlib.suppress(Exception):  # a handler that an application has put there
-            logger.handle(event_record(logger, level, "trace", event))
+            log_event(self._logger, level, "trace", event, is_trace=True)
 
     def _rendered(
         self, trace: OpenTrace, spans: list[RecordedSpan], ended: float, decision: SamplingDecision

@@ -14,7 +14,16 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import structlog
 
-from automagik_telemetry import ChainFormatter, configure, get_tracing_manager
+from automagik_processors import OTLPSpan
+from automagik_telemetry import (
+    ChainFormatter,
+    LangWatchTrace,
+    configure,
+    get_tracing_manager,
+    langwatch_handler,
+    telemetry_handler,
+)
+from automagik_telemetry.handlers._log_event import log_event
 from automagik_telemetry.handlers._record import event_record
 from automagik_telemetry.telemetry.cli_events import AgentExecutionEvent
 
@@ -196,3 +205,26 @@ def test_a_subclass_of_the_chain_is_asked_for_every_event(opted_in: Any) -> None
     assert len(opted_in.spans()) == 3
     assert manager.telemetry is not None
     assert manager.telemetry.get_metrics()["tracer"]["dropped_by_reason"] == {"reentrant": 3}
+
+
+@pytest.mark.parametrize("is_trace", [False, True])
+@pytest.mark.parametrize("for_traces", [False, True])
+def test_a_sink_takes_without_a_record_only_what_it_is_for(
+    monkeypatch: pytest.MonkeyPatch, is_trace: bool, for_traces: bool
+) -> None:
+    """Any other gets a record, which it treats as one that an application has logged."""
+    taken: list[str] = []
+    handler = langwatch_handler() if for_traces else telemetry_handler()
+    handler.setFormatter(ChainFormatter([LangWatchTrace() if for_traces else OTLPSpan()]))
+    monkeypatch.setattr(handler, "take", lambda *_: taken.append("take"))
+    monkeypatch.setattr(handler, "handle", lambda _: taken.append("handle"))
+    handler.level = logging.INFO
+    logger = logging.Logger("alone")  # noqa: LOG001 - no other test is to find it
+    logger.propagate = False
+    logger.addHandler(handler)
+    log_event(logger, logging.INFO, "event", {}, is_trace=is_trace)
+    log_event(logger, logging.DEBUG, "event", {}, is_trace=is_trace)
+    assert taken == ["take" if is_trace is for_traces else "handle"]
+    logger.addHandler(logging.NullHandler())
+    log_event(logger, logging.INFO, "event", {}, is_trace=is_trace)
+    assert taken[1:] == ["handle"]
