@@ -19,6 +19,8 @@ READY := $(VENV)/.ready
 unexport PYTHONPATH PYTHONHOME PIP_REQUIRE_VIRTUALENV PIP_TARGET PIP_USER
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_NO_INPUT := 1
+# Without this, pyright asks over the network whether there is a newer version.
+export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
 PYTEST = $(BIN)/python -m pytest -q -n auto --maxprocesses 4 --dist worksteal
 
@@ -49,6 +51,7 @@ check: $(READY) ## Lint, check format, types and import directions
 	$(BIN)/ruff check --quiet . || failed=1; \
 	$(BIN)/ruff format --check --quiet . || { failed=1; echo "Not formatted; run: make format"; }; \
 	$(BIN)/mypy --no-error-summary || failed=1; \
+	types=$$($(BIN)/pyright --pythonpath $(BIN)/python) || { failed=1; echo "$$types"; }; \
 	$(BIN)/python -m pip check --quiet || failed=1; \
 	imports=$$($(BIN)/lint-imports --no-logo) || { failed=1; echo "$$imports"; }; \
 	if [ $$failed = 0 ]; then echo "All checks passed."; fi; exit $$failed

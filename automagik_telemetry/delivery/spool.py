@@ -25,7 +25,11 @@ if TYPE_CHECKING:
 try:
     import fcntl
 except ImportError:  # pragma: no cover - not on Windows: there segments live in memory
-    fcntl = None  # type: ignore[assignment]
+    CAN_LOCK = False
+    if TYPE_CHECKING:
+        raise
+else:
+    CAN_LOCK = True
 
 # Local file systems whose preallocated, mapped blocks stay writable; on any other a segment is buffered.
 # Not those that copy on write, such as btrfs: there a preallocated block may need another one when it is written.
@@ -183,7 +187,7 @@ class Spool:
 
         Raises OSError if that can't be, or it isn't ours alone.
         """
-        if fcntl is None:  # pragma: no cover - see above
+        if not CAN_LOCK:  # pragma: no cover - see above
             raise OSError("files can't be locked here")
         private_directory(os.path.dirname(directory))
         self.directory = private_directory(directory)

@@ -15,7 +15,7 @@ from automagik_telemetry.empty_record import EMPTY_RECORD
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-_EMPTY: Final = EMPTY_RECORD | dict.fromkeys(("thread", "threadName", "processName", "process"))
+_EMPTY: Final[dict[str, Any]] = EMPTY_RECORD | dict.fromkeys(("thread", "threadName", "processName", "process"))
 """What `logging` itself puts on a record that it knows no place of."""
 _STARTED: Final = _EMPTY["created"] - _EMPTY["relativeCreated"] / 1e3
 

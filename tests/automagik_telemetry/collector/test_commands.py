@@ -234,7 +234,7 @@ class _Page(http.server.BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(self.body)
 
-    def log_message(self, *_arguments: object) -> None:
+    def log_message(self, *_arguments: object, **_named: object) -> None:
         """Say nothing."""
 
 

@@ -25,6 +25,7 @@ def test_states() -> None:
     clock = Clock()
     breaker = CircuitBreaker(clock, failure_threshold=3)
     states: list[str] = []
+    delay = 0.0
     for _ in range(3):
         delay = breaker.failed()
         states.append(breaker.state)

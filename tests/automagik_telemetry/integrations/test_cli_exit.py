@@ -62,6 +62,7 @@ def test_exit_waits_for_nobody(network: str, tmp_path: Path) -> None:
     script = tmp_path / "application.py"
     script.write_text(APPLICATION)
     port = closed_port()
+    delay = 0.0
     if network == "refusing":
         url = f"http://127.0.0.1:{port}"
         delay = measure(script, url)
