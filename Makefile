@@ -22,7 +22,10 @@ export PIP_NO_INPUT := 1
 # Without this, pyright asks over the network whether there is a newer version.
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
-PYTEST = $(BIN)/python -m pytest -q -n auto --maxprocesses 4 --dist worksteal
+PYTEST_ARGS := -q -n auto --maxprocesses 4 --dist worksteal
+PYTEST = $(BIN)/python -m pytest $(PYTEST_ARGS)
+# What one module or class does. The other folders start applications, kill processes and search for leaks.
+FAST := tests/automagik_telemetry tests/processors tests/test_repository.py -m 'not slow'
 
 .PHONY: help
 help: ## Show this list
@@ -36,6 +39,10 @@ demo: $(READY) ## Watch events travel from a logger to a receiver, and ask quest
 .PHONY: test
 test: $(READY) ## Run the tests
 	@$(PYTEST) $(ARGS)
+
+.PHONY: test-fast
+test-fast: $(READY) ## Run the tests that take under a minute on two cores
+	@$(PYTEST) $(FAST) $(ARGS)
 
 .PHONY: test-long
 test-long: $(READY) ## Run the tests with many more generated examples

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
     Make = Callable[..., dict[str, Any]]
 
+pytestmark = pytest.mark.slow
+
 COMMAND = (sys.executable, "-c", "from automagik_telemetry.cli import main; main()")
 
 

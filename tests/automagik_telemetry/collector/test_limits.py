@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
     Make = Callable[..., dict[str, Any]]
 
+pytestmark = pytest.mark.slow
+
 TEXT = st.text(max_size=20) | st.sampled_from(["", "0", "-1", "9" * 400, "\0", "f" * 16, "0" * 32, "NaN"])
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | TEXT
 VALUES = st.recursive(SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXT, inner, max_size=3))

@@ -16,6 +16,8 @@ from tests.faults.server import Endpoint, black_hole, closed_port, reply
 if TYPE_CHECKING:
     from pathlib import Path
 
+pytestmark = pytest.mark.slow
+
 APPLICATION = """
 import os, sys
 import click
