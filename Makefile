@@ -14,6 +14,7 @@ ARGS :=
 VENV := $(if $(filter python3,$(PYTHON)),.venv,.venv-$(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])'))
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+FLOORS := $(VENV)-floors
 
 # What a caller's shell may hold must not change what is imported or how pip behaves.
 unexport PYTHONPATH PYTHONHOME PIP_REQUIRE_VIRTUALENV PIP_TARGET PIP_USER
@@ -53,7 +54,7 @@ soak: $(READY) ## Run processes that are killed against an endpoint that fails, 
 	@$(BIN)/python -m tests.faults.soak $(ARGS)
 
 .PHONY: check
-check: $(READY) ## Lint, check format, types and import directions
+check: $(READY) $(FLOORS)/.ready ## Lint, check format, types and imports; run the fast tests with the oldest dependencies
 	@failed=0; \
 	$(BIN)/ruff check --quiet . || failed=1; \
 	$(BIN)/ruff format --check --quiet . || { failed=1; echo "Not formatted; run: make format"; }; \
@@ -61,6 +62,9 @@ check: $(READY) ## Lint, check format, types and import directions
 	types=$$($(BIN)/pyright --pythonpath $(BIN)/python) || { failed=1; echo "$$types"; }; \
 	$(BIN)/python -m pip check --quiet || failed=1; \
 	imports=$$($(BIN)/lint-imports --no-logo) || { failed=1; echo "$$imports"; }; \
+	$(FLOORS)/bin/python -m pip check --quiet || failed=1; \
+	echo "Fast tests with the oldest dependencies:"; \
+	$(FLOORS)/bin/python -m pytest $(PYTEST_ARGS) $(FAST) || failed=1; \
 	if [ $$failed = 0 ]; then echo "All checks passed."; fi; exit $$failed
 
 .PHONY: format
@@ -83,16 +87,25 @@ lock: ## Renew the pinned versions of all dependencies
 	@.venv-lock/bin/uv pip compile --quiet pyproject.toml --group dev --extra collector --extra demo --upgrade \
 		--universal --python-version 3.11 --generate-hashes --no-annotate --no-emit-index-url --no-emit-find-links \
 		--custom-compile-command 'make lock' --output-file .ci/requirements.txt
+	@.venv-lock/bin/uv pip compile --quiet pyproject.toml --extra collector --extra demo --extra prices --no-deps \
+		--resolution lowest-direct --universal --python-version 3.11 --no-annotate --no-emit-index-url \
+		--no-emit-find-links --output-file .venv-lock/floors.txt >/dev/null
+	@cp .ci/requirements.txt .ci/floors.txt # the other packages keep these versions where they can
+	@.venv-lock/bin/uv pip compile --quiet pyproject.toml --group fast --extra collector --extra demo --extra prices \
+		--constraint .venv-lock/floors.txt \
+		--universal --python-version 3.11 --generate-hashes --no-annotate --no-emit-index-url --no-emit-find-links \
+		--custom-compile-command 'make lock' --output-file .ci/floors.txt
 	@.venv-lock/bin/uv pip compile --quiet pyproject.toml --group bench --constraint .ci/requirements.txt --upgrade \
 		--universal --python-version 3.11 --generate-hashes --no-annotate --no-emit-index-url --no-emit-find-links \
 		--custom-compile-command 'make lock' --output-file tests/bench/requirements.txt
 	@rm -rf .venv-lock
 
 .PHONY: audit
-audit: ## Ask the advisory database, over the network, whether a pinned dependency has a known weakness
+audit: ## Ask the advisory database, over the network, whether a pinned or an oldest dependency has a known weakness
 	@$(PYTHON) -m venv --clear .venv-audit
 	@.venv-audit/bin/python -m pip install -q pip-audit
 	@.venv-audit/bin/pip-audit --strict --disable-pip --require-hashes --requirement .ci/requirements.txt
+	@.venv-audit/bin/pip-audit --strict --disable-pip --require-hashes --requirement .ci/floors.txt
 	@rm -rf .venv-audit
 
 .PHONY: clean
@@ -107,6 +120,15 @@ $(VENV)/.pins: .ci/setup .ci/requirements.txt
 
 $(READY): $(VENV)/.pins pyproject.toml
 	@$(BIN)/python -m pip install -q --no-index --no-build-isolation --no-deps --editable .
+	@touch $@
+
+# The lowest version of each dependency that pyproject.toml admits.
+$(FLOORS)/.pins: .ci/setup .ci/floors.txt
+	@.ci/setup $(PYTHON) $(FLOORS) .ci/floors.txt
+	@touch $@
+
+$(FLOORS)/.ready: $(FLOORS)/.pins pyproject.toml
+	@$(FLOORS)/bin/python -m pip install -q --no-index --no-build-isolation --no-deps --editable .
 	@touch $@
 
 # The peers that `make bench` measures are nobody else's business.
