@@ -27,6 +27,8 @@ PYTEST_ARGS := -q -n auto --maxprocesses 4 --dist worksteal
 PYTEST = $(BIN)/python -m pytest $(PYTEST_ARGS)
 # What one module or class does. The other folders start applications, kill processes and search for leaks.
 FAST := tests/automagik_telemetry tests/processors tests/test_repository.py -m 'not slow'
+# These trace or time processes themselves, which coverage would disturb.
+UNTRACED := --ignore tests/faults/test_interrupts.py --ignore tests/bench
 
 .PHONY: help
 help: ## Show this list
@@ -48,6 +50,13 @@ test-fast: $(READY) ## Run the tests that take under a minute on two cores
 .PHONY: test-long
 test-long: $(READY) ## Run the tests with many more generated examples
 	@$(PYTEST) --hypothesis-profile=long --timeout=1800 $(ARGS)
+
+.PHONY: coverage
+coverage: $(READY) ## Run the tests with coverage of lines and branches, and print the percentage
+	@rm -f .coverage*
+	@$(BIN)/python -m coverage run -m pytest $(PYTEST_ARGS) $(UNTRACED) $(ARGS)
+	@$(BIN)/python -m coverage combine --quiet
+	@$(BIN)/python -m coverage report --sort=cover
 
 .PHONY: soak
 soak: $(READY) ## Run processes that are killed against an endpoint that fails, for two minutes, and account for every event
@@ -110,7 +119,7 @@ audit: ## Ask the advisory database, over the network, whether a pinned or an ol
 
 .PHONY: clean
 clean: ## Remove everything that make has made, the environments too
-	@rm -rf .venv .venv-* dist .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	@rm -rf .venv .venv-* dist .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The environment is made anew whenever the pins change, and the project installed again when its own file does.
