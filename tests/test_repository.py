@@ -10,6 +10,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
+import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
@@ -19,11 +20,14 @@ from automagik_telemetry.version import __version__
 ROOT = Path(__file__).parent.parent
 TOP_LEVEL = {
     ".ci",
+    ".github",
     ".gitignore",
     "CHANGELOG.md",
+    "CONTRIBUTING.md",
     "LICENSE",
     "Makefile",
     "README.md",
+    "SECURITY.md",
     "automagik_telemetry",
     "docs",
     "logging.yaml",
@@ -122,3 +126,13 @@ def test_the_oldest_dependencies_are_the_lower_bounds(part: str) -> None:
     }
     assert bounds
     assert {name: Version(pins[name]) for name in bounds} == bounds
+
+
+def test_the_workflow_runs_every_supported_python() -> None:
+    """The workflow sets up the Pythons that the classifiers name, and calls the script that runs everywhere else."""
+    (job,) = yaml.safe_load((ROOT / ".github" / "workflows" / "ci.yml").read_text())["jobs"].values()
+    (setup,) = [step["with"] for step in job["steps"] if "with" in step]
+    classifiers = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["classifiers"]
+    supported = {found.group(1) for each in classifiers if (found := re.search(r":: (3\.\d+)$", each))}
+    assert set(setup["python-version"].split()) == supported
+    assert [step["run"] for step in job["steps"] if "run" in step] == [".ci/run"]
