@@ -14,13 +14,21 @@ ARGS :=
 VENV := $(if $(filter python3,$(PYTHON)),.venv,.venv-$(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])'))
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+FLOORS := $(VENV)-floors
 
 # What a caller's shell may hold must not change what is imported or how pip behaves.
 unexport PYTHONPATH PYTHONHOME PIP_REQUIRE_VIRTUALENV PIP_TARGET PIP_USER
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_NO_INPUT := 1
+# Without this, pyright asks over the network whether there is a newer version.
+export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
-PYTEST = $(BIN)/python -m pytest -q -n auto --maxprocesses 4 --dist worksteal
+PYTEST_ARGS := -q -n auto --maxprocesses 4 --dist worksteal
+PYTEST = $(BIN)/python -m pytest $(PYTEST_ARGS)
+# What one module or class does. The other folders start applications, kill processes and search for leaks.
+FAST := tests/automagik_telemetry tests/processors tests/test_repository.py -m 'not slow'
+# These trace or time processes themselves, which coverage would disturb.
+UNTRACED := --ignore tests/faults/test_interrupts.py --ignore tests/bench
 
 .PHONY: help
 help: ## Show this list
@@ -35,22 +43,37 @@ demo: $(READY) ## Watch events travel from a logger to a receiver, and ask quest
 test: $(READY) ## Run the tests
 	@$(PYTEST) $(ARGS)
 
+.PHONY: test-fast
+test-fast: $(READY) ## Run the tests that take under a minute on two cores
+	@$(PYTEST) $(FAST) $(ARGS)
+
 .PHONY: test-long
 test-long: $(READY) ## Run the tests with many more generated examples
 	@$(PYTEST) --hypothesis-profile=long --timeout=1800 $(ARGS)
+
+.PHONY: coverage
+coverage: $(READY) ## Run the tests with coverage of lines and branches, and print the percentage
+	@rm -f .coverage*
+	@$(BIN)/python -m coverage run -m pytest $(PYTEST_ARGS) $(UNTRACED) $(ARGS)
+	@$(BIN)/python -m coverage combine --quiet
+	@$(BIN)/python -m coverage report --sort=cover
 
 .PHONY: soak
 soak: $(READY) ## Run processes that are killed against an endpoint that fails, for two minutes, and account for every event
 	@$(BIN)/python -m tests.faults.soak $(ARGS)
 
 .PHONY: check
-check: $(READY) ## Lint, check format, types and import directions
+check: $(READY) $(FLOORS)/.ready ## Lint, check format, types and imports; run the fast tests with the oldest dependencies
 	@failed=0; \
 	$(BIN)/ruff check --quiet . || failed=1; \
 	$(BIN)/ruff format --check --quiet . || { failed=1; echo "Not formatted; run: make format"; }; \
 	$(BIN)/mypy --no-error-summary || failed=1; \
+	types=$$($(BIN)/pyright --pythonpath $(BIN)/python) || { failed=1; echo "$$types"; }; \
 	$(BIN)/python -m pip check --quiet || failed=1; \
 	imports=$$($(BIN)/lint-imports --no-logo) || { failed=1; echo "$$imports"; }; \
+	$(FLOORS)/bin/python -m pip check --quiet || failed=1; \
+	echo "Fast tests with the oldest dependencies:"; \
+	$(FLOORS)/bin/python -m pytest $(PYTEST_ARGS) $(FAST) || failed=1; \
 	if [ $$failed = 0 ]; then echo "All checks passed."; fi; exit $$failed
 
 .PHONY: format
@@ -73,21 +96,30 @@ lock: ## Renew the pinned versions of all dependencies
 	@.venv-lock/bin/uv pip compile --quiet pyproject.toml --group dev --extra collector --extra demo --upgrade \
 		--universal --python-version 3.11 --generate-hashes --no-annotate --no-emit-index-url --no-emit-find-links \
 		--custom-compile-command 'make lock' --output-file .ci/requirements.txt
+	@.venv-lock/bin/uv pip compile --quiet pyproject.toml --extra collector --extra demo --extra prices --no-deps \
+		--resolution lowest-direct --universal --python-version 3.11 --no-annotate --no-emit-index-url \
+		--no-emit-find-links --output-file .venv-lock/floors.txt >/dev/null
+	@cp .ci/requirements.txt .ci/floors.txt # the other packages keep these versions where they can
+	@.venv-lock/bin/uv pip compile --quiet pyproject.toml --group fast --extra collector --extra demo --extra prices \
+		--constraint .venv-lock/floors.txt \
+		--universal --python-version 3.11 --generate-hashes --no-annotate --no-emit-index-url --no-emit-find-links \
+		--custom-compile-command 'make lock' --output-file .ci/floors.txt
 	@.venv-lock/bin/uv pip compile --quiet pyproject.toml --group bench --constraint .ci/requirements.txt --upgrade \
 		--universal --python-version 3.11 --generate-hashes --no-annotate --no-emit-index-url --no-emit-find-links \
 		--custom-compile-command 'make lock' --output-file tests/bench/requirements.txt
 	@rm -rf .venv-lock
 
 .PHONY: audit
-audit: ## Ask the advisory database, over the network, whether a pinned dependency has a known weakness
+audit: ## Ask the advisory database, over the network, whether a pinned or an oldest dependency has a known weakness
 	@$(PYTHON) -m venv --clear .venv-audit
 	@.venv-audit/bin/python -m pip install -q pip-audit
 	@.venv-audit/bin/pip-audit --strict --disable-pip --require-hashes --requirement .ci/requirements.txt
+	@.venv-audit/bin/pip-audit --strict --disable-pip --require-hashes --requirement .ci/floors.txt
 	@rm -rf .venv-audit
 
 .PHONY: clean
 clean: ## Remove everything that make has made, the environments too
-	@rm -rf .venv .venv-* dist .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	@rm -rf .venv .venv-* dist .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The environment is made anew whenever the pins change, and the project installed again when its own file does.
@@ -97,6 +129,15 @@ $(VENV)/.pins: .ci/setup .ci/requirements.txt
 
 $(READY): $(VENV)/.pins pyproject.toml
 	@$(BIN)/python -m pip install -q --no-index --no-build-isolation --no-deps --editable .
+	@touch $@
+
+# The lowest version of each dependency that pyproject.toml admits.
+$(FLOORS)/.pins: .ci/setup .ci/floors.txt
+	@.ci/setup $(PYTHON) $(FLOORS) .ci/floors.txt
+	@touch $@
+
+$(FLOORS)/.ready: $(FLOORS)/.pins pyproject.toml
+	@$(FLOORS)/bin/python -m pip install -q --no-index --no-build-isolation --no-deps --editable .
 	@touch $@
 
 # The peers that `make bench` measures are nobody else's business.

@@ -52,6 +52,7 @@ class Identity(NamedTuple):
 
         It is asked again if it took so long that another thread may have had its turn meanwhile.
         """
+        is_same = False
         for _ in range(_MAX_CHECKS):
             begin = time.perf_counter()
             is_same = Identity.of(number) == self

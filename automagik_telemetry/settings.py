@@ -135,9 +135,10 @@ def check_endpoint(text: str) -> str:
     try:
         parts = urlsplit(text)
         usable = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port is None or parts.port > 0)
+        usable = usable and parts.username is None
     except ValueError:
         usable = False
-    if not usable or parts.username is not None or not text.isprintable() or " " in text:
+    if not usable or not text.isprintable() or " " in text:
         raise ValueError("an http:// or https:// URL without a user name in it")
     return text
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import settings
@@ -44,7 +44,7 @@ def no_real_endpoint(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make the names of the real endpoints unknown, so that no mistake in a test can send them anything."""
     look_up: Callable[..., object] = socket.getaddrinfo
 
-    def refuse(host: object, *args: object, **kwargs: object) -> object:
+    def refuse(host: Any, *args: Any, **kwargs: Any) -> object:
         name = host.decode() if isinstance(host, bytes) else str(host)
         if name.endswith(REAL_ENDPOINTS):
             raise socket.gaierror(socket.EAI_NONAME, f"tests don't reach {name}")

@@ -10,19 +10,24 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
+import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+from packaging.version import Version
 
 from automagik_telemetry._version import __version__
 
 ROOT = Path(__file__).parent.parent
 TOP_LEVEL = {
     ".ci",
+    ".github",
     ".gitignore",
     "CHANGELOG.md",
+    "CONTRIBUTING.md",
     "LICENSE",
     "Makefile",
     "README.md",
+    "SECURITY.md",
     "automagik_telemetry",
     "docs",
     "logging.yaml",
@@ -82,18 +87,52 @@ def test_changelog_tells_of_this_version() -> None:
     assert versions[0] == __version__
 
 
-@pytest.mark.parametrize("part", ["dependencies", "collector", "demo", "dev", "bench"])
-def test_pins_cover_what_is_declared(part: str) -> None:
-    """Every declared dependency is pinned, at a version that the declaration allows, with a hash and no address."""
+def declared(part: str) -> list[Requirement]:
+    """Return what one extra, one group or the package itself needs, without the project's own extras and groups."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
-    declared = {
+    lines = {
         "dependencies": project["project"]["dependencies"],
         **project["project"]["optional-dependencies"],
         **project["dependency-groups"],
     }[part]
-    pins = (ROOT / ("tests/bench/requirements.txt" if part == "bench" else ".ci/requirements.txt")).read_text()
-    pinned = dict(re.findall(r"^([\w.-]+)==(\S+).*\\\n    --hash=sha256:", pins, re.MULTILINE))
-    requirements = [Requirement(line) for line in declared]
-    others = [need for need in requirements if canonicalize_name(need.name) != "automagik-telemetry"]
-    assert [need.name for need in others if pinned.get(canonicalize_name(need.name), "") not in need.specifier] == []
+    needs = [Requirement(line) for line in lines if isinstance(line, str)]
+    return [need for need in needs if canonicalize_name(need.name) != "automagik-telemetry"]
+
+
+def pinned(file: str) -> dict[str, str]:
+    """Return the versions that a file pins with a hash. No address stands in it."""
+    pins = (ROOT / file).read_text()
     assert "://" not in pins
+    return dict(re.findall(r"^([\w.-]+)==(\S+).*\\\n    --hash=sha256:", pins, re.MULTILINE))
+
+
+@pytest.mark.parametrize("part", ["dependencies", "collector", "demo", "fast", "dev", "bench"])
+def test_pins_cover_what_is_declared(part: str) -> None:
+    """Every declared dependency is pinned, at a version that the declaration allows, with a hash and no address."""
+    pins = pinned("tests/bench/requirements.txt" if part == "bench" else ".ci/requirements.txt")
+    needs = declared(part)
+    assert [need.name for need in needs if pins.get(canonicalize_name(need.name), "") not in need.specifier] == []
+
+
+@pytest.mark.parametrize("part", ["dependencies", "collector", "demo", "agno", "pydantic-ai", "prices"])
+def test_the_oldest_dependencies_are_the_lower_bounds(part: str) -> None:
+    """The versions with which `make check` runs the fast tests are the lower bounds in pyproject.toml."""
+    pins = pinned(".ci/floors.txt")
+    bounds = {
+        canonicalize_name(need.name): Version(each.version)
+        for need in declared(part)
+        for each in need.specifier
+        if each.operator == ">="
+    }
+    assert bounds
+    assert {name: Version(pins[name]) for name in bounds} == bounds
+
+
+def test_the_workflow_runs_every_supported_python() -> None:
+    """The workflow sets up the Pythons that the classifiers name, and calls the script that runs everywhere else."""
+    (job,) = yaml.safe_load((ROOT / ".github" / "workflows" / "ci.yml").read_text())["jobs"].values()
+    (setup,) = [step["with"] for step in job["steps"] if "with" in step]
+    classifiers = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["classifiers"]
+    supported = {found.group(1) for each in classifiers if (found := re.search(r":: (3\.\d+)$", each))}
+    assert set(setup["python-version"].split()) == supported
+    assert [step["run"] for step in job["steps"] if "run" in step] == [".ci/run"]

@@ -36,6 +36,7 @@ class Exporter(Protocol):
 
     def export(self, body: bytes, timeout: float) -> ExportResult:
         """Send `body`, compressed with gzip, within `timeout` seconds. Must not raise for anything the network does."""
+        raise NotImplementedError
 
     def prepare(self) -> None:
         """Import and make what the first request needs, so that it takes less time. Must not raise."""

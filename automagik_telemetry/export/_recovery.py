@@ -36,7 +36,11 @@ class RecoveredSegment(Segment):
 
     recovered = True
     storage = "buffered"
-    is_open = False
+
+    @property
+    def is_open(self) -> bool:
+        """Return False: nothing is appended to it."""
+        return False
 
     def __init__(self, file: HeldFile, envelope: Envelope) -> None:
         """Read the file. Raises OSError if it can't be read."""

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
         def stats_page(self) -> Page:
             """Return a page that no other process holds. Raises OSError."""
+            raise NotImplementedError
 
 
 PAGE_BYTES: Final = 4096

@@ -31,7 +31,7 @@ NOT_FIELDS: Final = frozenset(EMPTY_RECORD) | {"message", "asctime", "taskName",
 """Attributes of a record that `logging`, structlog and others add themselves, so that no field may have their names."""
 
 
-_EMPTY: Final = EMPTY_RECORD | dict.fromkeys(("thread", "threadName", "processName", "process"))
+_EMPTY: Final[dict[str, Any]] = EMPTY_RECORD | dict.fromkeys(("thread", "threadName", "processName", "process"))
 """What `logging` itself puts on a record that it knows no place of."""
 _STARTED: Final = _EMPTY["created"] - _EMPTY["relativeCreated"] / 1e3
 

@@ -221,10 +221,11 @@ class BatchQueueHandler(logging.Handler):
         with guard:
             with importing:
                 built = self._build(self.chain, self.stats, self.permitted)
-            self._pipeline = self.__dict__.setdefault("_built", built)
-            if self._pipeline is built:
+            pipeline: Pipeline = self.__dict__.setdefault("_built", built)
+            self._pipeline = pipeline
+            if pipeline is built:
                 self.stats.attach(built.spool)
-            return self._pipeline
+            return pipeline
 
     def _fail(self, error: Exception) -> None:
         """Count an event as lost and say so once, on our own logger; the class alone, for messages hold values."""

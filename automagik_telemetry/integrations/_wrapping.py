@@ -22,9 +22,11 @@ class Run(Protocol):
 
     def step(self) -> AbstractContextManager[None]:
         """Return a block in which the run's code runs; the caller's never does."""
+        raise NotImplementedError
 
     def observe(self, value: object) -> bool:
         """Take in a result, or an item of a stream; return whether the caller, who did not ask for it, is spared it."""
+        raise NotImplementedError
 
     def end(self, error: BaseException | None = None) -> None:
         """End the run."""

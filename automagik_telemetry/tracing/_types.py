@@ -23,6 +23,7 @@ class Sampler(Protocol):
         self, trace_type: str, trace_id: str, *, is_error: bool, duration_ms: float | None, joined: bool
     ) -> SamplingDecision:
         """Return the decision for a trace, by its id; the duration is in milliseconds."""
+        raise NotImplementedError
 
 
 class RecordedSpan(Protocol):
@@ -35,3 +36,4 @@ class RecordedSpan(Protocol):
 
     def rendered(self, bounds: Bounded, ended: float) -> dict[str, Any]:
         """Return the span as plain data."""
+        raise NotImplementedError

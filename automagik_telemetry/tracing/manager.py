@@ -45,6 +45,7 @@ class ObservabilityManager:
         self.providers = {
             name: TraceProvider(name, handler, self._recorder, runs) for name, handler in (handlers or {}).items()
         }
+        handler: Any
         for handler in (handlers or {}).values():
             if hasattr(handler, "recorded"):
                 handler.recorded = self._recorder.metrics

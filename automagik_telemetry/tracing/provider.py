@@ -223,7 +223,7 @@ class TraceProvider:
     def metrics(self) -> dict[str, Any]:
         """Return the account of what was logged, as far as the handler keeps one."""
         metrics = getattr(self.handler, "metrics", None)
-        return dict(metrics()) if callable(metrics) else {}
+        return dict(cast("Mapping[str, Any]", metrics())) if callable(metrics) else {}
 
     def shutdown(self) -> None:
         """Stop shipping; the next trace starts it again."""

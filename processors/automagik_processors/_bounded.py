@@ -164,7 +164,8 @@ def _exception(bounds: Bounded, value: BaseException) -> str:
 def _other(bounds: Bounded, value: Any) -> Any:  # noqa: ANN401  # whatever an application puts there
     if (pairs := pairs_of(value)) is not None:
         return bounds.mapping(pairs)
-    if callable(dump := getattr(type(value), "model_dump", None)):  # pydantic's models
+    dump: Callable[[Any], dict[Any, Any]] | None = getattr(type(value), "model_dump", None)  # pydantic's models
+    if callable(dump):
         return bounds.mapping(dump(value).items())
     return bounds.unknown(value)
 

@@ -11,7 +11,7 @@ from enum import Enum
 from itertools import islice
 from json.encoder import encode_basestring
 from types import NoneType
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from automagik_processors._mappings import by_type, pairs_of
 
@@ -50,7 +50,7 @@ def text_of(value: object) -> str:
     """Return `value` as a plain str, whatever it is; never raises."""
     try:
         if issubclass(type(value), str):
-            return str.__str__(value)
+            return str.__str__(cast("str", value))
         return str.__str__(repr(value) if type(value).__str__ is object.__str__ else str(value))
     except Exception:  # noqa: BLE001  # the object's own methods may raise anything
         return type_name(value)

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from functools import lru_cache
-from typing import TYPE_CHECKING, Final
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
+from typing import Final
 
 DEFAULT_KEYS: Final = (
     *("password", "passwords", "passwd", "passphrase", "passcode", "pwd", "db pass", "user pass", "smtp pass"),
@@ -82,7 +80,7 @@ class SecretKeys:
 
 def checked(parameter: str, names: object) -> tuple[str, ...]:
     """Return `names` as a tuple; raises TypeError or ValueError, which name the parameter and the value."""
-    if isinstance(names, str) or not hasattr(names, "__iter__"):
+    if isinstance(names, str) or not isinstance(names, Iterable):
         msg = f"Scrub({parameter}={names!r}): {type(names).__name__}; allowed is a list of texts"
         raise TypeError(msg)
     for name in names:

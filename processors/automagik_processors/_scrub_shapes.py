@@ -8,11 +8,9 @@ key. Each takes time linear in the text, whatever that holds: what follows a pre
 from __future__ import annotations
 
 import re
+from collections.abc import Collection, Iterable
 from functools import cache
-from typing import TYPE_CHECKING, Final
-
-if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+from typing import Final
 
 # Each expression beside the literals of which a text must hold one: most texts hold none.
 _SHAPES: Final[dict[str, tuple[str, ...]]] = {
@@ -187,7 +185,7 @@ def _rarity(character: str) -> tuple[bool, int]:
 
 def checked(parameter: str, patterns: object) -> tuple[str, ...]:
     """Return `patterns` as a tuple; raises TypeError or ValueError, which name the parameter and the value."""
-    if isinstance(patterns, str) or not hasattr(patterns, "__iter__"):
+    if isinstance(patterns, str) or not isinstance(patterns, Iterable):
         msg = f"Scrub({parameter}={patterns!r}): {type(patterns).__name__}; allowed is a list of regular expressions"
         raise TypeError(msg)
     for pattern in patterns:

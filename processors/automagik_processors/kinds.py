@@ -11,7 +11,7 @@ import math
 from abc import ABC, abstractmethod
 from bisect import bisect_right
 from enum import Enum
-from typing import ClassVar, Final
+from typing import ClassVar, Final, cast
 
 _INT64: Final = 2**63
 _POWERS: Final = [10.0**exponent for exponent in range(16)]  # as far as floats hold every integer
@@ -116,7 +116,7 @@ class Word(Kind):
         if type(value) is str:
             return value
         if issubclass(type(value), str):
-            return str.__str__(value)
+            return str.__str__(cast("str", value))
         if issubclass(type(value), Enum):
             return _str_of_enum(value)
         return None

@@ -92,7 +92,7 @@ def test_account_balances(opted_in: Any) -> None:
         assert account["queued"] == account["processed"] + account["dropped"] + account["pending"] == 12
         assert account["dropped_by_reason"] == {"unknown_event": 2}
         assert tracing.flush(10)
-    assert account["processed"] == 10
+    assert tracing.telemetry.get_metrics()["tracer"]["processed"] == 10
 
 
 def test_levels_of_the_dial(opted_in: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,7 @@ import threading
 import urllib.request
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -76,8 +76,11 @@ def _in_envelope(body: bytes) -> int:
 
 class _Exchange(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
-    server: _Server
     disable_nagle_algorithm = True
+
+    @property
+    def _endpoint(self) -> _Server:
+        return cast("_Server", self.server)
 
     def do_POST(self) -> None:
         """Store the request and answer it, unless its path starts with /hang."""
@@ -85,7 +88,7 @@ class _Exchange(BaseHTTPRequestHandler):
         if self.path.startswith("/hang"):
             threading.Event().wait()
         request = Request(self.path, body, self.headers["Content-Type"], self.headers["Content-Encoding"])
-        self.server.requests.append(request)
+        self._endpoint.requests.append(request)
         self._reply({})
 
     def do_GET(self) -> None:
@@ -93,7 +96,7 @@ class _Exchange(BaseHTTPRequestHandler):
         if self.path != "/":
             self._reply({"project_name": "bench", "project_url": "http://localhost"})
             return
-        requests, self.server.requests = self.server.requests, []
+        requests, self._endpoint.requests = self._endpoint.requests, []
         self._reply({"events": sum(map(Request.events, requests)), "bytes": sum(len(each.body) for each in requests)})
 
     def _read(self) -> bytes:

@@ -14,7 +14,7 @@ import pytest
 from automagik_telemetry.compat._table import TABLE
 
 ROOT = Path(__file__).parent.parent.parent
-PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 EXAMPLES = {
     page: found
     for page in PAGES

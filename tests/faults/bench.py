@@ -69,6 +69,7 @@ class Bench:
 
     def tick(self, times: int = 1) -> float:
         """Let the worker look, and return when it wants to look again."""
+        delay = 0.0
         for _ in range(times):
             delay = self.pipeline.worker.tick()
             account(self.pipeline)

@@ -223,7 +223,7 @@ class Application:
     def _answer(self, exchange: Exchange) -> None:
         self.gate.wait(STUCK_SECONDS)
         self.delivered.update(number for number in numbers_in(exchange.asked.body) if number >= self._first)
-        del exchange.server.requests[:-1]  # they would take all memory
+        del exchange.endpoint.requests[:-1]  # they would take all memory
         exchange.reply(200, b"{}", content_type="application/json")
 
     def log(self, way: str = "logging") -> int:

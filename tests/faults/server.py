@@ -9,7 +9,7 @@ import struct
 import threading
 import zlib
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self, cast
 
 if TYPE_CHECKING:
     import ssl
@@ -50,9 +50,13 @@ class Exchange(BaseHTTPRequestHandler):
 
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True  # else each answer, in two writes, would take 40 ms
-    server: Endpoint
     asked: Request
     raw_requestline: bytes
+
+    @property
+    def endpoint(self) -> Endpoint:
+        """Return the endpoint that has the connection."""
+        return cast("Endpoint", self.server)
 
     def do_POST(self) -> None:
         """Keep the request, and answer as the endpoint was told; forget one whose client has gone before its end."""
@@ -66,19 +70,19 @@ class Exchange(BaseHTTPRequestHandler):
             if self.headers["Content-Type"] == "application/json":  # else it is another client's
                 json.loads(body)
         except (ValueError, EOFError, OSError, zlib.error):
-            self.server.malformed.append(sent)
+            self.endpoint.malformed.append(sent)
             raise
         self.asked = Request(self.path, dict(self.headers), body, self.client_address[1])
-        self.server.next_answer(self.asked)(self)
+        self.endpoint.next_answer(self.asked)(self)
 
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
         """Keep what is not a request, or not one of a kind that we send."""
-        self.server.malformed.append(self.raw_requestline)
+        self.endpoint.malformed.append(self.raw_requestline)
         super().send_error(code, message, explain)
 
     def accept(self) -> None:
         """Store the events of the request."""
-        self.server.accept(self.asked)
+        self.endpoint.accept(self.asked)
 
     def reply(self, status: int, body: bytes, **headers: str) -> None:
         """Write a complete answer."""
@@ -105,7 +109,7 @@ def reply(status: int = 200, body: bytes = b"{}", **headers: str) -> Answer:
 
 def black_hole(exchange: Exchange) -> None:
     """Never answer."""
-    exchange.server.closing.wait(PATIENCE)
+    exchange.endpoint.closing.wait(PATIENCE)
 
 
 def drip(start: bytes) -> Answer:
@@ -113,7 +117,7 @@ def drip(start: bytes) -> Answer:
 
     def answer(exchange: Exchange) -> None:
         exchange.wfile.write(start)
-        while not exchange.server.closing.wait(0.01):
+        while not exchange.endpoint.closing.wait(0.01):
             exchange.wfile.write(b"x")
 
     return answer

@@ -84,7 +84,7 @@ def moody() -> Answer:
         elif mood == "reject":
             exchange.reply(400, b'{"code":3,"message":"no"}', content_type="application/json")
         elif mood == "reject one":
-            exchange.server.accepted += ids[1:]
+            exchange.endpoint.accepted += ids[1:]
             exchange.reply(200, b'{"partialSuccess":{"rejectedSpans":"1"}}', content_type="application/json")
         elif mood == "hold":
             exchange.reply(503, b"", retry_after="0")

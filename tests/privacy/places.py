@@ -110,8 +110,8 @@ def fail(text: str) -> BaseException:
             raise RuntimeError(text, local) from ExceptionGroup(text, [OSError(5, text, text)])
     except RuntimeError as error:
         error.add_note(text)
-        made = error
-    return made
+        return error
+    raise AssertionError("a key that is missing raises")
 
 
 # The standard library's loggers.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import socketserver
 from itertools import takewhile
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 
 class Sent(NamedTuple):
@@ -38,15 +38,13 @@ class Wire(socketserver.ThreadingTCPServer):
 
 
 class _Connection(socketserver.StreamRequestHandler):
-    server: Wire
-
     def handle(self) -> None:
         """Take requests until the connection is closed."""
         lines = iter(self.rfile.readline, b"")  # which is the end
         while head := b"".join(takewhile(lambda line: line != b"\r\n", lines)):
             fields = dict(line.lower().split(b": ", 1) for line in head.split(b"\r\n")[1:] if line)
             body = self.rfile.read(int(fields[b"content-length"]))
-            self.server.requests.append(Sent(head, gzip.decompress(body)))
+            cast("Wire", self.server).requests.append(Sent(head, gzip.decompress(body)))
             self.wfile.write(
                 b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nSet-Cookie: seen=before\r\n"
                 b"Content-Length: 2\r\n\r\n{}"

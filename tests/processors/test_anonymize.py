@@ -50,7 +50,7 @@ class Text(str):
     def __str__(self) -> str:
         return SECRET
 
-    def encode(self, *_: object) -> bytes:
+    def encode(self, *_: object, **__: object) -> bytes:
         """Return the secret."""
         return SECRET.encode()
 

@@ -255,6 +255,7 @@ def test_an_exception_is_sent_by_the_conventions(
     attributes: Callable[[Any], dict[str, Any]],
 ) -> None:
     """A span has it as an event, a log record as attributes, in each form that logging and structlog know."""
+    item: Any = None
     try:
         json.loads("")
     except ValueError as error:

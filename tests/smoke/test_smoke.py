@@ -72,7 +72,7 @@ def test_an_event_reaches_a_server() -> None:
             self.wfile.write(b"{}")
             arrived.set_result(gzip.decompress(body) if zipped else body)
 
-        def log_message(self, *_: object) -> None:
+        def log_message(self, *_: object, **__: object) -> None:
             """Print nothing."""
 
     code = "from automagik_telemetry import get_tracing_manager as get; tracing = get(); "

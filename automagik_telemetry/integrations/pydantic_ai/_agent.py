@@ -29,7 +29,7 @@ try:
     from pydantic_ai._instrumentation import model_response_span_capture
 except ImportError:  # it is what their own instrumentation uses, and may move
 
-    def model_response_span_capture(*_: object) -> Any:  # type: ignore[misc]  # noqa: ANN401 - as theirs
+    def model_response_span_capture(_request: Any, _capture: Any, /) -> Any:  # type: ignore[misc]  # noqa: ANN401 - as theirs
         """Capture nothing."""
         return contextlib.nullcontext()
 

@@ -64,7 +64,7 @@ class LangWatchTrace:
             spans, cut = self._spans(event)
             sampling = _sampling(event)
         except Exception:  # noqa: BLE001  # keys with methods that raise
-            spans = []
+            spans, cut, sampling = [], 0, (None, None)
         if not spans:
             reason = "not_a_trace"
             raise Dropped(reason)

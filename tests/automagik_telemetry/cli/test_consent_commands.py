@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+pytestmark = pytest.mark.slow
+
 Command = "Callable[..., subprocess.CompletedProcess[str]]"
 LOGS_ONE_EVENT = """
 from automagik_telemetry import get_tracing_manager

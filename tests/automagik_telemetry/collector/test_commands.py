@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
     Make = Callable[..., dict[str, Any]]
 
+pytestmark = pytest.mark.slow
+
 COMMAND = (sys.executable, "-c", "from automagik_telemetry.cli import main; main()")
 
 
@@ -234,7 +236,7 @@ class _Page(http.server.BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(self.body)
 
-    def log_message(self, *_arguments: object) -> None:
+    def log_message(self, *_arguments: object, **_named: object) -> None:
         """Say nothing."""
 
 

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
     Make = Callable[..., dict[str, Any]]
 
+pytestmark = pytest.mark.slow
+
 TEXT = st.text(max_size=20) | st.sampled_from(["", "0", "-1", "9" * 400, "\0", "f" * 16, "0" * 32, "NaN"])
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | TEXT
 VALUES = st.recursive(SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXT, inner, max_size=3))
@@ -52,7 +54,7 @@ def test_damaged_requests_are_refused_and_whole_ones_taken(
     """Whatever stands in a request, it is stored or refused in a sentence, and the next one is taken as ever."""
     wholes = {"/v1/traces": traces(span("agent.run", success=True)), "/v1/logs": logs(record("agent.run"))}
 
-    @settings(suppress_health_check=list(HealthCheck))
+    @settings(suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much])
     @given(st.data(), st.sampled_from(sorted(wholes)))
     def send(data: st.DataObject, path: str) -> None:
         sent = data.draw(damaged(wholes[path]))
@@ -69,7 +71,7 @@ def test_noise_is_refused(client: httpx.Client) -> None:
     """As any type, compressed or not."""
     types = ["application/json", "application/x-protobuf", "text/plain", ""]
 
-    @settings(suppress_health_check=list(HealthCheck))
+    @settings(suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much])
     @given(st.binary(max_size=2000), st.sampled_from(types), st.sampled_from(["gzip", "identity", "br"]), st.booleans())
     def send(noise: bytes, kind: str, encoding: str, honest: bool) -> None:
         content = gzip.compress(noise) if honest and encoding == "gzip" else noise

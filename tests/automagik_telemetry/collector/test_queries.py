@@ -127,7 +127,9 @@ def test_an_odd_duration_does_not_spoil_the_percentiles(
     client: httpx.Client, span: Make, traces: Make, collector: Collector
 ) -> None:
     """A duration that is no number is left out, one in words gives way to the span's own."""
-    spans = [span("tool.executed", tool_name="t") | {"endTimeUnixNano": "1700000000125456789"} for _ in range(3)]
+    spans: list[Any] = [
+        span("tool.executed", tool_name="t") | {"endTimeUnixNano": "1700000000125456789"} for _ in range(3)
+    ]
     spans[1]["attributes"].append({"key": "event.duration_ms", "value": {"doubleValue": "NaN"}})
     spans[2]["attributes"].append({"key": "event.duration_ms", "value": {"stringValue": "long"}})
     client.post("/v1/traces", json=traces(*spans)).raise_for_status()

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     Make = Callable[..., dict[str, Any]]
     Stored = Callable[[str], list[dict[str, Any]]]
 
+pytestmark = pytest.mark.slow
+
 LIMIT = 65536
 JSON = {"content-type": "application/json"}
 PROTOBUF = {"content-type": "application/x-protobuf"}

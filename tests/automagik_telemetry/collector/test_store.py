@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
     Make = Callable[..., dict[str, Any]]
 
+pytestmark = pytest.mark.slow
+
 FULL_DISK = """
 import resource, sys
 import httpx

@@ -13,6 +13,8 @@ import pytest
 if TYPE_CHECKING:
     from pathlib import Path
 
+pytestmark = pytest.mark.slow
+
 # Watches every socket, thread, and opening for writing, from before the first import of ours until the end.
 WATCHED = """
 import asyncio, json, logging, os, sys, threading

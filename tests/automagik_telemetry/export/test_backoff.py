@@ -25,6 +25,7 @@ def test_states() -> None:
     clock = Clock()
     backoff = Backoff(clock, failure_threshold=3)
     states: list[str] = []
+    delay = 0.0
     for _ in range(3):
         delay = backoff.record_failure()
         states.append(backoff.state)

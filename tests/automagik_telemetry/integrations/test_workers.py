@@ -15,7 +15,7 @@ from tests.faults.server import PATIENCE, Endpoint
 if TYPE_CHECKING:
     from pathlib import Path
 
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="workers that fork")
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform == "win32", reason="workers that fork")]
 
 # The application's own configuration, in which our handler is one of its handlers; and its own structlog chain.
 LOGGING = """

@@ -135,6 +135,7 @@ def tell(manager: ObservabilityManager, usage: Any) -> str:
 def test_run_that_is_told_is_one_trace(manager: ObservabilityManager, arrived: Any, inside: bool) -> None:
     """Calls with dashed UUIDs, after the work is done, make one trace of valid ids, whether or not one is open."""
     usage = {"request_tokens": 3, "response_tokens": 4}
+    given = ""
     if inside:
         block = manager.trace_agent_run(agent_name="simple", session_id="s", message_preview="question")
         block.__enter__()

@@ -91,7 +91,8 @@ def test_hundreds_of_interleaved_runs_never_mix(logged: Logged) -> None:
             if number % 3 == 0:
                 await asyncio.to_thread(tool, number)
             elif number % 3 == 1:
-                await asyncio.get_running_loop().run_in_executor(pool, copy_context().run, tool, number)
+                context = copy_context()
+                await asyncio.get_running_loop().run_in_executor(pool, lambda: context.run(tool, number))
             else:
                 await asyncio.create_task(asyncio.to_thread(tool, number))
         root.end()

@@ -147,7 +147,7 @@ def test_an_answer_that_is_always_announced_and_never_given() -> None:
     """Interim answers (1xx) without end do not reset the deadline."""
 
     def announce(exchange: Exchange) -> None:
-        while not exchange.server.closing.is_set():
+        while not exchange.endpoint.closing.is_set():
             exchange.wfile.write(b"HTTP/1.1 100 Continue\r\n\r\n" * 100)
 
     with Endpoint(announce) as endpoint:

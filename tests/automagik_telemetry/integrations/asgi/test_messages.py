@@ -6,7 +6,7 @@ import asyncio
 import json
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
@@ -22,6 +22,9 @@ from automagik_telemetry.events.catalogue import FeatureUsageEvent
 from automagik_telemetry.integrations.agent import track_agent
 from automagik_telemetry.integrations.asgi import TelemetryMiddleware
 from tests.automagik_telemetry.tracing.test_propagation import PARENT, TRACE
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
 
 START = {"type": "http.response.start", "status": 200, "headers": []}
 PART = {"type": "http.response.body", "body": b"x", "more_body": True}
@@ -160,7 +163,7 @@ def application() -> FastAPI:
 
     @app.get("/stream")
     async def stream() -> StreamingResponse:
-        async def events() -> Any:
+        async def events() -> AsyncIterator[str]:
             for _ in range(2):
                 yield f"data: {await agent()}\n\n"
 
@@ -290,7 +293,7 @@ def test_lifespan_passes(opted_in: Any) -> None:
     """Start-up and shutdown run as without us, and a failing start-up fails."""
     log: list[str] = []
 
-    async def lifespan(_app: object) -> Any:
+    async def lifespan(_app: object) -> AsyncIterator[None]:
         log.append("up")
         yield
         log.append("down")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
@@ -14,6 +14,9 @@ from starlette.routing import Route
 
 from automagik_telemetry import get_tracing_manager
 from automagik_telemetry.integrations.asgi import TelemetryMiddleware
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
 
 
 def application() -> FastAPI:
@@ -29,7 +32,7 @@ def application() -> FastAPI:
 
     @app.get("/stream")
     async def stream() -> StreamingResponse:
-        async def chunks() -> Any:
+        async def chunks() -> AsyncIterator[str]:
             for number in range(3):
                 yield str(number)
 

@@ -110,12 +110,12 @@ def test_templates(opted_in: Any, fields: Any, make: Any, expected: dict[str, st
         app = TelemetryMiddleware(app)
     else:
         app.add_middleware(TelemetryMiddleware)
-    if how == "below another":
+        if how == "below another":
 
-        async def through(request: Any, call_next: Any) -> Any:
-            return await call_next(request)
+            async def through(request: Any, call_next: Any) -> Any:
+                return await call_next(request)
 
-        app.add_middleware(BaseHTTPMiddleware, dispatch=through)
+            app.add_middleware(BaseHTTPMiddleware, dispatch=through)
     assert templates(app, opted_in, fields, *expected) == list(expected.values())
 
 

@@ -18,6 +18,8 @@ from tests.faults.server import PATIENCE, Endpoint, closed_port
 if TYPE_CHECKING:
     from pathlib import Path
 
+pytestmark = pytest.mark.slow
+
 APPLICATION = """
 import os
 from fastapi import FastAPI

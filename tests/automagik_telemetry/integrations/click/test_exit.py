@@ -16,6 +16,8 @@ from tests.faults.server import Endpoint, black_hole, closed_port, reply
 if TYPE_CHECKING:
     from pathlib import Path
 
+pytestmark = pytest.mark.slow
+
 APPLICATION = """
 import os, sys
 import click
@@ -62,6 +64,7 @@ def test_exit_waits_for_nobody(network: str, tmp_path: Path) -> None:
     script = tmp_path / "application.py"
     script.write_text(APPLICATION)
     port = closed_port()
+    delay = 0.0
     if network == "refusing":
         url = f"http://127.0.0.1:{port}"
         delay = measure(script, url)

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
     from automagik_telemetry.manager import TracingManager
 
+pytestmark = pytest.mark.slow
+
 SHIPPED = Path(__file__).parents[4] / "logging.yaml"
 KEY = "sk-lw-" + "k" * 48
 CLOUD = "https://app.langwatch.ai/api/otel/v1/traces"

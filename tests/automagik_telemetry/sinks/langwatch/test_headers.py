@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
     from tests.faults.server import Answer
 
+pytestmark = pytest.mark.slow
+
 KEY = "sk-lw-planted-0123456789"
 
 

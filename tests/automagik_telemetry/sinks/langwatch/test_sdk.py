@@ -18,7 +18,10 @@ from automagik_telemetry.sinks.langwatch import _keys as langwatch_keys
 from tests.faults.server import Endpoint, Exchange, Request
 from tests.processors.conftest import parse_body, read_attributes
 
-pytestmark = pytest.mark.skipif(sys.version_info >= (3, 14), reason="the SDK is not for this Python")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(sys.version_info >= (3, 14), reason="the SDK is not for this Python"),
+]
 PROGRAM = Path(__file__).with_name("langwatch_program.py")
 ROOT = PROGRAM.parents[4]
 KEY = "sk-lw-" + "k" * 48
