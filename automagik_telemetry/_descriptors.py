@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _STANDARD = 3  # descriptors: standard input, output and error
-_MAX_CHECK_SECONDS = 0.000_005  # seconds
+_MAX_CHECK_SECONDS = 0.000_005
 _MAX_CHECKS = 5
 
 
@@ -32,20 +32,14 @@ class Identity(NamedTuple):
     @classmethod
     def of(cls, file: int | str) -> Identity | None:
         """Return the identity of what a descriptor refers to, or of the file at a path; None if there is none."""
-        try:
-            status = os.fstat(file) if isinstance(file, int) else os.lstat(file)
-        except OSError:
-            return None
-        return cls(status.st_dev, status.st_ino)
+        status = _status(file)
+        return None if status is None else cls(status.st_dev, status.st_ino)
 
     @classmethod
     def of_unlinked(cls, number: int) -> Identity | None:
         """Return the identity of a file that is open and has no name, or None."""
-        try:
-            status = os.fstat(number)
-        except OSError:
-            return None
-        return None if status.st_nlink else cls(status.st_dev, status.st_ino)
+        status = _status(number)
+        return None if status is None or status.st_nlink else cls(status.st_dev, status.st_ino)
 
     def is_of(self, number: int) -> bool:
         """Return whether a descriptor refers to this.
@@ -59,6 +53,13 @@ class Identity(NamedTuple):
             if not is_same or time.perf_counter() - begin < _MAX_CHECK_SECONDS:
                 break
         return is_same
+
+
+def _status(file: int | str) -> os.stat_result | None:
+    try:
+        return os.fstat(file) if isinstance(file, int) else os.lstat(file)
+    except OSError:
+        return None
 
 
 class Descriptor:

@@ -1,4 +1,4 @@
-"""Our own logger, `automagik_telemetry`: heard where the application listens to it, and silent where it doesn't."""
+"""Our own logger, `automagik_telemetry`: its records reach the handlers of the application, and never stderr."""
 
 from __future__ import annotations
 

@@ -50,7 +50,7 @@ class TracingManager:
         self.config = settings._replace(telemetry_enabled=self.consent.given)
 
     def flush(self, timeout: float = 30.0) -> bool:
-        """Ship all that is queued; whether all was settled within `timeout` seconds."""
+        """Send all that is queued, and return whether all was settled within `timeout` seconds."""
         deadline = time.monotonic() + timeout
         settled = [sink.force_flush(max(0.0, deadline - time.monotonic())) for sink in loggers.sinks().values()]
         if self.observability is not None:
@@ -58,7 +58,7 @@ class TracingManager:
         return all(settled)
 
     def shutdown(self) -> None:
-        """Stop shipping; what is queued waits on disk for the next process. The next event starts it again."""
+        """Stop sending; what is queued waits on disk for the next process. The next event starts it again."""
         for sink in loggers.sinks().values():
             sink.close()
         if self.observability is not None:

@@ -153,7 +153,7 @@ def _run_commands(console: Console, environment: dict[str, str]) -> str:
 def _queued_run(state: Path) -> str:
     """Return an agent's run that waits on disk: a segment's file is the body of the request, one event a line."""
     for segment in sorted(state.glob("queue/*/*.json")):
-        with suppress(OSError):  # another process may have shipped it just now
+        with suppress(OSError):  # another process may have sent it just now
             for line in segment.read_bytes().splitlines():
                 if b'"agent.run"' in line:
                     return line.removesuffix(b",").decode()

@@ -1,4 +1,4 @@
-"""`automagik-telemetry flush`: ships now what earlier processes left queued."""
+"""`automagik-telemetry flush`: sends now what earlier processes left queued."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from automagik_telemetry.manager import get_tracing_manager
 @click.command("flush")
 @click.option("--timeout", type=click.FloatRange(min=0.1), default=10.0, show_default=True, help="Seconds to try for.")
 def command(timeout: float) -> None:
-    """Ship what is queued on disk, now; exit code 1 if something is left."""
+    """Send what is queued on disk, now; exit code 1 if something is left."""
     manager = get_tracing_manager()
     if manager.telemetry is None:
         click.echo(f"Telemetry is off ({manager.consent.rule}); nothing is sent.")

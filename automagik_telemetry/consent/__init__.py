@@ -1,1 +1,1 @@
-"""May an event be sent: the decision, what it follows from, and who is asked."""
+"""Consent: the decision whether events may be sent, its sources, the notice, and the anonymous id."""

@@ -43,13 +43,13 @@ def reason_to_suppress(
     so explicitly.
     """
     environ = os.environ if environ is None else environ
-    saved = preferences.load()
-    if saved.notice == digest(catalogue):
+    current = digest(catalogue)
+    if preferences.load().notice == current:
         return None
     if variables.recognize(environ) or not _has_terminal():
         return None if settings.telemetry_enabled else "the notice was not shown yet, and there is no terminal"
     try:
-        preferences.save(notice=digest(catalogue))
+        preferences.save(notice=current)
     except OSError:
         return f"the notice can't be remembered in {preferences.path()}"
     sys.stderr.write(TEXT.format(endpoint=settings.telemetry_endpoint))

@@ -21,7 +21,7 @@ _MAX_FIELD_CHARACTERS = 100  # characters of a field's name: it is the applicati
 
 
 class DropLog:
-    """What `Anonymize` calls with event, field and reason; it is never given a value, so none is logged.
+    """Logs the fields that `Anonymize` drops or hashes, by event, field and reason; it never receives a value.
 
     Each is logged once, up to a thousand of them. Raises nothing.
     """
@@ -31,10 +31,10 @@ class DropLog:
         self._logged: set[tuple[str, str, str]] = set()
 
         self.is_enabled = partial(logger.isEnabledFor, logging.DEBUG)
-        """Whether anyone listens to the logger."""
+        """Return whether the logger takes debug records."""
 
     def __call__(self, event: str, field: str, reason: str) -> None:
-        """Tell of one field."""
+        """Log one dropped field."""
         if not self.is_enabled():
             return
         key = (event, field[:_MAX_FIELD_CHARACTERS], reason)

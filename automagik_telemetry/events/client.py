@@ -110,13 +110,13 @@ class TelemetryClient:
         }
 
     def resume(self) -> None:
-        """Ship in the background what earlier processes left, if anything: for processes that end soon."""
+        """Send in the background what earlier processes left, if anything: for processes that end soon."""
         self._sink().resume()
 
     def flush(self, timeout: float = 30.0) -> bool:
-        """Ship all that is queued; whether all was settled within `timeout` seconds."""
+        """Send all that is queued, and return whether all was settled within `timeout` seconds."""
         return self._sink().force_flush(timeout)
 
     def shutdown(self) -> None:
-        """Stop shipping; what is queued waits on disk for the next process."""
+        """Stop sending; what is queued waits on disk for the next process."""
         self._sink().close()

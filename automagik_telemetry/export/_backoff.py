@@ -1,4 +1,4 @@
-"""When the next request may go out: exponential backoff with jitter, and the backoff that it amounts to."""
+"""When the next request may be sent: exponential backoff with jitter, which also acts as a circuit breaker."""
 
 from __future__ import annotations
 

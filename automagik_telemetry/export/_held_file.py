@@ -21,6 +21,7 @@ except ImportError:  # pragma: no cover - not on Windows: there segments live in
         raise
 else:
     CAN_LOCK = True
+
 BLOCK_BYTES = 512  # the unit of `st_blocks`, whatever the file system's own is
 MAX_READ_BYTES = 16 * 1024 * 1024  # of one file
 _CHUNK = 262_144  # bytes

@@ -22,24 +22,26 @@ _asked: weakref.WeakSet[TracingManager] = weakref.WeakSet()
 
 def telemetry() -> TelemetryClient | None:
     """Return the telemetry; None while it is off, or the logging configuration is wrong, which is warned of once."""
-    try:
-        return get_tracing_manager().telemetry
-    except ConfigurationError as error:
-        _warn_once(str(error))
-        return None
+    manager = _manager()
+    return None if manager is None else manager.telemetry
 
 
 def observability() -> ObservabilityManager | None:
     """Return the observability; None while it is off, and then no content is to be touched."""
+    manager = _manager()
+    return None if manager is None else manager.observability
+
+
+def _manager() -> TracingManager | None:
     try:
-        return get_tracing_manager().observability
+        return get_tracing_manager()
     except ConfigurationError as error:
         _warn_once(str(error))
         return None
 
 
 def telemetry_of_command() -> TelemetryClient | None:
-    """Return the telemetry for a command, which shows the notice if it is due, and ships what earlier ones left."""
+    """Return the telemetry for a command; show the notice if it is due, and send what earlier processes left."""
     client = telemetry()
     if client is None:
         return None

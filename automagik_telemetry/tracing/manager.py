@@ -85,13 +85,13 @@ class ObservabilityManager:
                 warm_up()
 
     def flush(self, timeout: float = 30.0) -> bool:
-        """Ship all that is queued; whether all was settled within `timeout` seconds."""
+        """Send all that is queued, and return whether all was settled within `timeout` seconds."""
         deadline = time.monotonic() + timeout
         settled = [provider.flush(max(0.0, deadline - time.monotonic())) for provider in self.providers.values()]
         return all(settled)
 
     def shutdown(self) -> None:
-        """Stop shipping; the next trace starts it again."""
+        """Stop sending; the next trace starts it again."""
         for provider in self.providers.values():
             provider.shutdown()
 

@@ -213,7 +213,7 @@ class TraceProvider:
         end(run)
 
     def flush(self, timeout: float = 30.0) -> bool:
-        """Ship all that is queued; whether all was settled within `timeout` seconds."""
+        """Send all that is queued, and return whether all was settled within `timeout` seconds."""
         force = getattr(self.handler, "force_flush", None)
         if force is not None:
             return bool(force(timeout))
@@ -226,7 +226,7 @@ class TraceProvider:
         return dict(cast("Mapping[str, Any]", metrics())) if callable(metrics) else {}
 
     def shutdown(self) -> None:
-        """Stop shipping; the next trace starts it again."""
+        """Stop sending; the next trace starts it again."""
         self.handler.close()
 
     def _add(

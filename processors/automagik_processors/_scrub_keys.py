@@ -80,14 +80,22 @@ class SecretKeys:
 
 def checked(parameter: str, names: object) -> tuple[str, ...]:
     """Return `names` as a tuple; raises TypeError or ValueError, which name the parameter and the value."""
-    if isinstance(names, str) or not isinstance(names, Iterable):
-        msg = f"Scrub({parameter}={names!r}): {type(names).__name__}; allowed is a list of texts"
-        raise TypeError(msg)
-    for name in names:
-        if not isinstance(name, str):
-            msg = f"Scrub({parameter}=...): {name!r} is a {type(name).__name__}; allowed is a text"
-            raise TypeError(msg)
+    texts = checked_texts(parameter, names, "text")
+    for name in texts:
         if not _WORD.search(name):
             msg = f"Scrub({parameter}=...): {name!r} holds no letter or digit; allowed is such as 'api key'"
             raise ValueError(msg)
-    return tuple(names)
+    return texts
+
+
+def checked_texts(parameter: str, values: object, kind: str) -> tuple[str, ...]:
+    """Return a list of texts as a tuple; `kind` names one in the TypeError for anything else."""
+    if isinstance(values, str) or not isinstance(values, Iterable):
+        msg = f"Scrub({parameter}={values!r}): {type(values).__name__}; allowed is a list of {kind}s"
+        raise TypeError(msg)
+    texts = tuple(values)
+    for text in texts:
+        if not isinstance(text, str):
+            msg = f"Scrub({parameter}=...): {text!r} is a {type(text).__name__}; allowed is a {kind}"
+            raise TypeError(msg)
+    return texts

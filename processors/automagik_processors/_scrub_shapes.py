@@ -8,9 +8,13 @@ key. Each takes time linear in the text, whatever that holds: what follows a pre
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable
 from functools import cache
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+from automagik_processors._scrub_keys import checked_texts
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable
 
 # Each expression beside the literals of which a text must hold one: most texts hold none.
 _SHAPES: Final[dict[str, tuple[str, ...]]] = {
@@ -185,13 +189,8 @@ def _rarity(character: str) -> tuple[bool, int]:
 
 def checked(parameter: str, patterns: object) -> tuple[str, ...]:
     """Return `patterns` as a tuple; raises TypeError or ValueError, which name the parameter and the value."""
-    if isinstance(patterns, str) or not isinstance(patterns, Iterable):
-        msg = f"Scrub({parameter}={patterns!r}): {type(patterns).__name__}; allowed is a list of regular expressions"
-        raise TypeError(msg)
-    for pattern in patterns:
-        if not isinstance(pattern, str):
-            msg = f"Scrub({parameter}=...): {pattern!r} is a {type(pattern).__name__}; allowed is a regular expression"
-            raise TypeError(msg)
+    texts = checked_texts(parameter, patterns, "regular expression")
+    for pattern in texts:
         if pattern in _SHAPES:
             continue  # compiled when first needed, and tested
         try:
@@ -202,7 +201,7 @@ def checked(parameter: str, patterns: object) -> tuple[str, ...]:
         if matches_nothing:
             msg = f"Scrub({parameter}=...): {pattern!r} matches an empty text, and so everywhere"
             raise ValueError(msg)
-    return tuple(patterns)
+    return texts
 
 
 @cache

@@ -83,7 +83,7 @@ class OTLPHTTPExporter:
             if "CERTIFICATE" in str(error):
                 _forget_trust()
             return ExportResult(Outcome.RETRY, detail=f"{type(error).__name__}: {error}"[:300])
-        except Exception as error:  # noqa: BLE001 - a library's surprise must not end all shipping
+        except Exception as error:  # noqa: BLE001 - a library's surprise must not end all sending
             self.shutdown()
             return ExportResult(Outcome.RETRY, detail=type(error).__name__)
 

@@ -47,7 +47,7 @@ class TraceHandler(BatchQueueHandler):
         return "spans" in record.__dict__ and super().handle(record)
 
     def warm_up(self) -> None:
-        """Start what will ship the trace that has just begun, so that it can leave as soon as it ends."""
+        """Start the worker while a trace is open, so that it can be sent as soon as it ends."""
         if self.level < OFF:
             with contextlib.suppress(Exception):
                 (self._pipeline or self._start()).worker.start()
