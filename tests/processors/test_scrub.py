@@ -170,7 +170,8 @@ def planted(draw: st.DrawFn) -> Any:
         if step == "json":
             value = json.dumps(value, ensure_ascii=draw(st.booleans()), indent=draw(st.sampled_from([None, 2])))
         elif step == "dict":
-            value = {draw(st.text(max_size=5)): value, draw(st.text(max_size=5)) + "#": draw(containers)}
+            key = draw(st.text(max_size=5))
+            value = {key: value, f"{key}{draw(st.text(max_size=5))}#": draw(containers)}  # never the same key twice
         else:
             value = [draw(containers), value] if step == "list" else (value, draw(containers))
     return value
