@@ -1,4 +1,4 @@
-# Everything a developer types. `make` alone prints the list.
+# The commands of a developer. `make` alone prints the list.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
@@ -6,7 +6,7 @@ SHELL := /bin/bash
 .DELETE_ON_ERROR:
 .SUFFIXES:
 
-# Both are given on the command line only: make test PYTHON=python3.12 ARGS='-k wheel'.
+# Both are set on the command line only: make test PYTHON=python3.12 ARGS='-k wheel'.
 PYTHON := python3
 ARGS :=
 
@@ -16,18 +16,18 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 FLOORS := $(VENV)-floors
 
-# What a caller's shell may hold must not change what is imported or how pip behaves.
+# Variables of the caller's shell must not change imports or pip.
 unexport PYTHONPATH PYTHONHOME PIP_REQUIRE_VIRTUALENV PIP_TARGET PIP_USER
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_NO_INPUT := 1
-# Without this, pyright asks over the network whether there is a newer version.
+# Without this, pyright checks the network for a newer version.
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
 PYTEST_ARGS := -q -n auto --maxprocesses 4 --dist worksteal
 PYTEST = $(BIN)/python -m pytest $(PYTEST_ARGS)
-# What one module or class does. The other folders start applications, kill processes and search for leaks.
+# Tests of single modules. The other folders start applications, kill processes and search for leaks.
 FAST := tests/automagik_telemetry tests/processors tests/test_repository.py -m 'not slow'
-# These trace or time processes themselves, which coverage would disturb.
+# These trace or time processes, which coverage would disturb.
 UNTRACED := --ignore tests/faults/test_interrupts.py --ignore tests/bench
 
 .PHONY: help
@@ -36,7 +36,7 @@ help: ## Show this list
 	@echo "With another Python: make test PYTHON=python3.12; some tests: make test ARGS='tests/packaging -k wheel'"
 
 .PHONY: demo
-demo: $(READY) ## Watch events travel from a logger to a receiver, and ask questions of them
+demo: $(READY) ## Run an example application with a local collector, and show its report
 	@$(BIN)/automagik-telemetry demo $(ARGS)
 
 .PHONY: test
@@ -44,7 +44,7 @@ test: $(READY) ## Run the tests
 	@$(PYTEST) $(ARGS)
 
 .PHONY: test-fast
-test-fast: $(READY) ## Run the tests that take under a minute on two cores
+test-fast: $(READY) ## Run the quick tests: under two minutes on two cores
 	@$(PYTEST) $(FAST) $(ARGS)
 
 .PHONY: test-long
@@ -59,7 +59,7 @@ coverage: $(READY) ## Run the tests with coverage of lines and branches, and pri
 	@$(BIN)/python -m coverage report --sort=cover
 
 .PHONY: soak
-soak: $(READY) ## Run processes that are killed against an endpoint that fails, for two minutes, and account for every event
+soak: $(READY) ## Kill processes and fail requests for two minutes, and check the count of every event
 	@$(BIN)/python -m tests.faults.soak $(ARGS)
 
 .PHONY: check
@@ -77,17 +77,21 @@ check: $(READY) $(FLOORS)/.ready ## Lint, check format, types and imports; run t
 	if [ $$failed = 0 ]; then echo "All checks passed."; fi; exit $$failed
 
 .PHONY: format
-format: $(READY) ## Format the code and repair what ruff can repair
+format: $(READY) ## Format the code and apply ruff's fixes
 	@$(BIN)/ruff check --fix --quiet . || true
 	@$(BIN)/ruff format .
 
 .PHONY: bench
-bench: .venv-bench/.ready ## Measure speed beside other clients, and say which goals are missed
+bench: .venv-bench/.ready ## Compare the speed with other clients, and list the goals that are missed
 	@.venv-bench/bin/python -m tests.bench $(ARGS)
 
 .PHONY: docs
-docs: $(READY) ## Write the generated pages anew
+docs: $(READY) ## Generate the generated pages and modules
 	@$(BIN)/python docs/generate.py
+
+.PHONY: api
+api: $(READY) ## Write the list of public names anew, after a change that applications may see
+	@$(BIN)/python -m tests.public_api
 
 .PHONY: lock
 lock: ## Renew the pinned versions of all dependencies
@@ -99,7 +103,7 @@ lock: ## Renew the pinned versions of all dependencies
 	@.venv-lock/bin/uv pip compile --quiet pyproject.toml --extra collector --extra demo --extra prices --no-deps \
 		--resolution lowest-direct --universal --python-version 3.11 --no-annotate --no-emit-index-url \
 		--no-emit-find-links --output-file .venv-lock/floors.txt >/dev/null
-	@cp .ci/requirements.txt .ci/floors.txt # the other packages keep these versions where they can
+	@cp .ci/requirements.txt .ci/floors.txt # other packages keep these versions if possible
 	@.venv-lock/bin/uv pip compile --quiet pyproject.toml --group fast --extra collector --extra demo --extra prices \
 		--constraint .venv-lock/floors.txt \
 		--universal --python-version 3.11 --generate-hashes --no-annotate --no-emit-index-url --no-emit-find-links \
@@ -110,7 +114,7 @@ lock: ## Renew the pinned versions of all dependencies
 	@rm -rf .venv-lock
 
 .PHONY: audit
-audit: ## Ask the advisory database, over the network, whether a pinned or an oldest dependency has a known weakness
+audit: ## Check pinned and oldest dependencies for known vulnerabilities, over the network
 	@$(PYTHON) -m venv --clear .venv-audit
 	@.venv-audit/bin/python -m pip install -q pip-audit
 	@.venv-audit/bin/pip-audit --strict --disable-pip --require-hashes --requirement .ci/requirements.txt
@@ -118,11 +122,11 @@ audit: ## Ask the advisory database, over the network, whether a pinned or an ol
 	@rm -rf .venv-audit
 
 .PHONY: clean
-clean: ## Remove everything that make has made, the environments too
+clean: ## Remove all generated files and environments
 	@rm -rf .venv .venv-* dist .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# The environment is made anew whenever the pins change, and the project installed again when its own file does.
+# The environment is rebuilt if the pins change, and the project is reinstalled if pyproject.toml changes.
 $(VENV)/.pins: .ci/setup .ci/requirements.txt
 	@.ci/setup $(PYTHON) $(VENV)
 	@touch $@
@@ -140,7 +144,7 @@ $(FLOORS)/.ready: $(FLOORS)/.pins pyproject.toml
 	@$(FLOORS)/bin/python -m pip install -q --no-index --no-build-isolation --no-deps --editable .
 	@touch $@
 
-# The peers that `make bench` measures are nobody else's business.
+# The other clients that `make bench` measures have an environment of their own.
 .venv-bench/.ready: .ci/setup tests/bench/requirements.txt
 	@.ci/setup $(PYTHON) .venv-bench tests/bench/requirements.txt
 	@echo 'import sys; sys.path[:0] = ["$(CURDIR)", "$(CURDIR)/processors"]' \

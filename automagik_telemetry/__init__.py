@@ -1,7 +1,9 @@
 """Anonymous usage telemetry for AI-agent applications, as structured logging.
 
 An application calls `configure()` once, or `get_tracing_manager()` where it needs the facade, and logs events with a
-standard logger; `logging.yaml` says what goes where. The rest of the names are what that file is made of.
+standard logger. `logging.yaml` configures the destinations, and the other names are its building blocks.
+
+PYTEST_DONT_REWRITE: pytest rewrites the assertions of distributions with a plugin, and warns if it can't.
 """
 
 from __future__ import annotations
@@ -11,57 +13,72 @@ from typing import TYPE_CHECKING
 
 from automagik_telemetry._fork_lock import importing
 from automagik_telemetry._version import __version__
-from automagik_telemetry.handlers._dictconfig import ConfigurationError
-from automagik_telemetry.manager import TracingManager, configure, get_tracing_manager
+from automagik_telemetry.handlers._configuration import ConfigurationError
+from automagik_telemetry.manager import TracingManager, configure, emit_event, get_tracing_manager
 
 if TYPE_CHECKING:
+    from automagik_processors import Scrub
     from automagik_telemetry.events._allowlist import declare
+    from automagik_telemetry.export.metrics import Metrics
     from automagik_telemetry.handlers.formatter import ChainFormatter
     from automagik_telemetry.handlers.handler import BatchQueueHandler
-    from automagik_telemetry.integrations.structlog import emit_event
+    from automagik_telemetry.integrations._instrument import instrument, uninstrument
     from automagik_telemetry.sinks.langwatch.handler import langwatch_handler
     from automagik_telemetry.sinks.langwatch.trace import LangWatchTrace
-    from automagik_telemetry.sinks.processors import anonymize, otlp, sample
+    from automagik_telemetry.sinks.processors import OTLP, Anonymize, Sample
     from automagik_telemetry.sinks.telemetry import telemetry_handler
+    from automagik_telemetry.tracing._log_filter import TraceContextFilter
+    from automagik_telemetry.tracing._propagation import carry_context
 
 __all__ = [
+    "OTLP",
+    "Anonymize",
     "BatchQueueHandler",
     "ChainFormatter",
     "ConfigurationError",
     "LangWatchTrace",
+    "Metrics",
+    "Sample",
+    "Scrub",
+    "TraceContextFilter",
     "TracingManager",
     "__version__",
-    "anonymize",
+    "carry_context",
     "configure",
     "declare",
     "emit_event",
     "get_tracing_manager",
+    "instrument",
     "langwatch_handler",
-    "otlp",
-    "sample",
     "telemetry_handler",
+    "uninstrument",
 ]
 
 _MODULES = {
-    "BatchQueueHandler": "handlers.handler",
-    "ChainFormatter": "handlers.formatter",
-    "LangWatchTrace": "sinks.langwatch.trace",
-    "anonymize": "sinks.processors",
-    "declare": "events._allowlist",
-    "emit_event": "integrations.structlog",
-    "langwatch_handler": "sinks.langwatch.handler",
-    "otlp": "sinks.processors",
-    "sample": "sinks.processors",
-    "telemetry_handler": "sinks.telemetry",
+    "Anonymize": ".sinks.processors",
+    "BatchQueueHandler": ".handlers.handler",
+    "ChainFormatter": ".handlers.formatter",
+    "LangWatchTrace": ".sinks.langwatch.trace",
+    "Metrics": ".export.metrics",
+    "OTLP": ".sinks.processors",
+    "Sample": ".sinks.processors",
+    "Scrub": "automagik_processors",
+    "TraceContextFilter": ".tracing._log_filter",
+    "carry_context": ".tracing._propagation",
+    "declare": ".events._allowlist",
+    "instrument": ".integrations._instrument",
+    "langwatch_handler": ".sinks.langwatch.handler",
+    "telemetry_handler": ".sinks.telemetry",
+    "uninstrument": ".integrations._instrument",
 }
-"""Where the names are that an application may never need: a module is imported when its name is first asked for."""
+"""Names resolved lazily on first access, because an application may never need them."""
 
 
 def __getattr__(name: str) -> object:
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     with importing:
-        value = globals()[name] = getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+        value = globals()[name] = getattr(import_module(_MODULES[name], __name__), name)
     return value
 
 

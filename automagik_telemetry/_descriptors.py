@@ -1,10 +1,10 @@
 """Descriptors of ours in a process where the application closes and reuses numbers that it did not open.
 
-A daemon closes every descriptor that it does not know, and its next files and sockets take the numbers. A number that
-was ours may therefore refer to anything, so its `Identity` is compared before each use. A microsecond remains between
-the comparison and the use. Descriptors that the C library opens and closes within one call, of a directory that is
-listed or for a name that is looked up, can't be compared. Descriptors 0 to 2 are never taken, because an application
-that was started without them would print into our files.
+A daemon closes every descriptor that it did not open, and its next files and sockets reuse the numbers. A number of
+ours may therefore refer to anything, so its `Identity` is compared before each use. About a microsecond remains between
+the comparison and the use. Descriptors that the C library opens and closes within one call, to list a directory or to
+resolve a host name, can't be compared. Descriptors 0 to 2 are never used, because an application that was started
+without them would print into our files.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Identity(NamedTuple):
 
     @classmethod
     def of(cls, file: int | str) -> Identity | None:
-        """Return the identity of what a descriptor refers to, or of the file at a path; None if there is none."""
+        """Return the identity of a descriptor's file or socket, or of the file at a path; None if there is none."""
         status = _status(file)
         return None if status is None else cls(status.st_dev, status.st_ino)
 
@@ -42,9 +42,9 @@ class Identity(NamedTuple):
         return None if status is None or status.st_nlink else cls(status.st_dev, status.st_ino)
 
     def is_of(self, number: int) -> bool:
-        """Return whether a descriptor refers to this.
+        """Return whether a descriptor refers to this file or socket.
 
-        It is asked again if it took so long that another thread may have had its turn meanwhile.
+        The check is repeated if it took so long that another thread may have run meanwhile.
         """
         is_same = False
         for _ in range(_MAX_CHECKS):
@@ -63,18 +63,25 @@ def _status(file: int | str) -> os.stat_result | None:
 
 
 class Descriptor:
-    """Open file of ours: its number, for as long as that refers to the file."""
+    """Open file of ours, with its number as long as that refers to the file."""
 
     __slots__ = ("_identity", "_number")
 
     def __init__(self, number: int, identity: Identity | None) -> None:
         """Take over an open descriptor of a file with a known identity.
 
-        To learn the identity from the number is not enough: the application may have put a file of its own there since
-        it was opened.
+        The identity can't be read from the number, because the application may have reused it since it was opened.
         """
         self._identity = identity
         self._number = number
+
+    @classmethod
+    def of_file(cls, number: int, path: str) -> Descriptor:
+        """Take over an open descriptor of the file at a path, which another process may have replaced or removed."""
+        identity = Identity.of(path)
+        if identity is None or not identity.is_of(number):
+            identity = Identity.of_unlinked(number)
+        return cls(number, identity)
 
     def is_ours(self) -> bool:
         """Return whether the number still refers to the file."""
@@ -97,7 +104,7 @@ class Descriptor:
         return self._number
 
     def close(self) -> None:
-        """Close the file, or forget the number if it is not ours any more."""
+        """Close the file, or discard the number if it is not ours any more."""
         if self.is_ours():
             os.close(self._number)
         self._number = -1
@@ -105,9 +112,9 @@ class Descriptor:
 
 @contextlib.contextmanager
 def standard_descriptors_kept() -> Iterator[None]:
-    """Keep what is opened inside from getting a descriptor from 0 to 2: a placeholder stands in for closed ones.
+    """Occupy closed descriptors from 0 to 2 with placeholders, so that no file opened in this block gets one.
 
-    The application may put a file of its own there meanwhile, which then stays.
+    A file that the application puts there meanwhile stays open.
     """
     with contextlib.ExitStack() as placeholders:
         for number in range(_STANDARD):
@@ -117,8 +124,8 @@ def standard_descriptors_kept() -> Iterator[None]:
 
 
 def _open_placeholder() -> Descriptor:
-    """Open an empty file that nothing else refers to; the null device where the system has no files in memory."""
-    # As the null device, it could not be told from the one that a daemon puts on its standard input.
+    """Open an empty file that nothing else refers to, or the null device if there are no files in memory."""
+    # The null device can't be distinguished from the one that a daemon opens as its standard input.
     with contextlib.suppress(AttributeError, OSError):
         number = os.memfd_create("automagik-telemetry")
         return Descriptor(number, Identity.of_unlinked(number))

@@ -1,31 +1,32 @@
-"""Makes a fork wait for imports that are under way, because a child can't finish them.
+"""Delays a fork until running imports are complete, because a child can't complete them.
 
-Python holds a lock for each module that is being imported, and does not free those of threads that a fork leaves
-behind. Imports don't wait for each other: one may need what another thread imports. Nothing here takes a lock that an
-interrupt could leave taken; each step is one operation on a list.
+Python holds a lock for each module that is being imported. A fork does not release the locks of other threads in the
+child. Imports don't wait for each other, because one may need a module that another thread imports. No lock is taken
+here that an interrupt could leave locked: each step is one operation on a list.
 """
 
 from __future__ import annotations
 
 import contextlib
-import os
 import threading
 import time
 
-_MAX_WAIT = 5.0  # seconds that a fork waits, whatever hangs
+from automagik_telemetry import _process as process
+
+_MAX_WAIT = 5.0  # seconds that a fork waits at most
 _POLL_INTERVAL = 0.000_5  # seconds
 
-_importing: list[int] = []
+_importing: list[int] = process.kept("importing", list)
 """Threads that import, one entry for each nested block."""
-_forking: list[int] = []
+_forking: list[int] = process.kept("forking", list)
 """Threads that fork."""
 
 
 class _Importing:
-    """Block in which no other thread's fork begins."""
+    """Block in which no fork of another thread begins."""
 
     def __enter__(self) -> None:
-        """Wait for a fork that is under way, and keep others from beginning."""
+        """Wait for a fork in progress, and delay further ones."""
         own = threading.get_ident()
         _importing.append(own)
         while _others(_forking, own):
@@ -34,20 +35,30 @@ class _Importing:
             _importing.append(own)
 
     def __exit__(self, *_: object) -> None:
-        """Let forks begin; in a child that was forked meanwhile there is nothing to end."""
+        """Allow forks. In a child that was forked meanwhile there is no entry to remove."""
         with contextlib.suppress(ValueError):
             _importing.remove(threading.get_ident())
 
 
 importing = _Importing()
-"""`with importing:` is for imports that are not at the top of a module, and for steps that a child could not undo."""
+"""Guard `with importing:` for imports inside functions, and for steps that a child could not undo."""
 
 
-def leave() -> None:
-    """End every block that an interrupt has left open in this thread."""
+def release_all() -> None:
+    """End every block of this thread that an interrupt has left open."""
     own = threading.get_ident()
     while own in _importing:
         _importing.remove(own)
+
+
+def is_importing() -> bool:
+    """Return whether another thread imports."""
+    return _others(_importing, threading.get_ident())
+
+
+def is_forking() -> bool:
+    """Return whether any thread forks."""
+    return bool(_forking)
 
 
 def _others(threads: list[int], own: int) -> bool:
@@ -72,5 +83,6 @@ def _after_fork_in_child() -> None:
     _importing.clear()
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)
+process.at_fork(
+    __name__, before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child
+)

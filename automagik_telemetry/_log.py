@@ -1,14 +1,34 @@
-"""Our own logger, `automagik_telemetry`: its records reach the handlers of the application, and never stderr."""
+"""Our own logger, `automagik_telemetry`, whose records go to handlers of the application and never to stderr."""
 
 from __future__ import annotations
 
+import contextlib
 import logging
+from functools import cache
 
 logger = logging.getLogger("automagik_telemetry")
 
 
+def printable(text: str) -> str:
+    """Return a text of another program with marks in place of control, bidirectional and other invisible characters.
+
+    A terminal would obey them, and a line break would begin another line of a log.
+    """
+    return text if text.isprintable() else "".join(each if each.isprintable() else "\ufffd" for each in text)
+
+
 def warn(message: str, *arguments: object) -> None:
-    """Log a warning; without a handler of the application's it goes nowhere, not even to stderr."""
+    """Log a warning. It is discarded if the application has no handler."""
     if not logger.handlers:
         logger.addHandler(logging.NullHandler())
-    logger.warning(message, *arguments)
+    import structlog  # an application that has no handler for us need not have it
+
+    # An application's handler may raise anything, and `ProcessorFormatter` a DropEvent, which is a BaseException.
+    with contextlib.suppress(structlog.DropEvent):
+        logger.warning(message, *arguments)
+
+
+@cache
+def warn_once(message: str) -> None:
+    """Log a warning as `warn` does, once a process."""
+    warn("%s", message)

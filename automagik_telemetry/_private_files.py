@@ -1,51 +1,70 @@
-"""Directories and files that are this user's alone: 0700 and 0600, never someone else's, never a link."""
+"""Private directories and files: owned by this user, with mode 0700 or 0600, and not a link."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import stat
+from typing import TYPE_CHECKING
 
-from automagik_telemetry._descriptors import Descriptor, Identity, standard_descriptors_kept
+from automagik_telemetry._descriptors import Descriptor, standard_descriptors_kept
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 class UnsafeDirectoryError(OSError):
-    """A directory that is not ours alone: someone else's, a link, or open to others."""
+    """A path that is not private: owned by another user, a link, or open to others."""
 
 
 def private_directory(path: str) -> str:
-    """Make `path` a directory for this user alone (0700) and return it; its parents are made if missing.
+    """Create the private directory `path` (0700) and its parents if missing, and return it.
 
-    Raises UnsafeDirectoryError if it exists otherwise, OSError if it can't be made.
+    Raises:
+        UnsafeDirectoryError: It exists and is not private.
+        OSError: It can't be created.
     """
     if not os.path.isabs(path):
-        raise UnsafeDirectoryError(f"{path!r} is not an absolute path")
-    path = os.path.normpath(path)  # a slash at its end would follow a link
+        raise UnsafeDirectoryError(f"{path!r} must be an absolute path")
+    path = os.path.normpath(path)  # a trailing slash would follow a link
     os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
     with contextlib.suppress(FileExistsError):
         os.mkdir(path, 0o700)
     status = os.lstat(path)
-    if not stat.S_ISDIR(status.st_mode) or (os.name == "posix" and not _ours_alone(status)):
+    if not stat.S_ISDIR(status.st_mode) or (os.name == "posix" and not _is_private(status)):
         raise UnsafeDirectoryError(f"{path!r} must be a directory of your own with mode 0700")
     return path
 
 
+def owner_of_home() -> int | None:
+    """Return the user that the home directory belongs to, if this process is root's and it is another user's.
+
+    `sudo` may keep the user's home directory. What root creates there, the user could not use later.
+    """
+    if os.name != "posix" or os.geteuid() != 0:
+        return None
+    try:
+        owner = os.stat(os.path.expanduser("~")).st_uid
+    except OSError:
+        return None
+    return owner or None
+
+
 def open_private(path: str, flags: int) -> Descriptor:
-    """Open a file of ours with `flags` and return its descriptor; a new one gets 0600. Raises OSError if not ours."""
+    """Open a private file with `flags`; a new one gets mode 0600. Raises OSError if it is not private."""
     flags |= getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
     with standard_descriptors_kept():
         number = os.open(path, flags, 0o600)
-    # Another process, which takes over what is left, may have removed it.
-    descriptor = Descriptor(number, Identity.of_unlinked(number) or Identity.of(path))
+    descriptor = Descriptor.of_file(number, path)
     status = os.fstat(descriptor.number)
-    if not stat.S_ISREG(status.st_mode) or (os.name == "posix" and not _ours_alone(status)):
+    if not stat.S_ISREG(status.st_mode) or (os.name == "posix" and not _is_private(status)):
         descriptor.close()
         raise UnsafeDirectoryError(f"{path!r} must be a file of your own with mode 0600")
     return descriptor
 
 
 def read_private(path: str, limit: int = 4096) -> str:
-    """Return the text of a small file of ours. Raises FileNotFoundError, or OSError if it isn't ours."""
+    """Return the text of a small private file. Raises FileNotFoundError, or OSError if it is not private."""
     descriptor = open_private(path, os.O_RDONLY)
     try:
         return os.read(descriptor.number, limit).decode("utf-8", "replace").strip()
@@ -54,19 +73,36 @@ def read_private(path: str, limit: int = 4096) -> str:
 
 
 def create_private(path: str, text: str) -> bool:
-    """Write a new small file at once, whole or not at all; False if another process was first. Raises OSError."""
-    draft = f"{path}.{os.urandom(8).hex()}"
-    descriptor = open_private(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
-    try:
-        os.write(descriptor.number, text.encode())
-        os.link(draft, path)
-    except FileExistsError:
-        return False
-    finally:
-        descriptor.close()
-        os.unlink(draft)
+    """Create a small private file atomically; return False if it exists. Raises OSError."""
+    with _draft(path, text) as draft:
+        try:
+            os.link(draft, path)
+        except FileExistsError:
+            return False
     return True
 
 
-def _ours_alone(status: os.stat_result) -> bool:
+def replace_private(path: str, text: str) -> None:
+    """Create or replace a small private file atomically. Raises OSError."""
+    with _draft(path, text) as draft:
+        os.replace(draft, path)
+
+
+@contextlib.contextmanager
+def _draft(path: str, text: str) -> Iterator[str]:
+    """Write a private draft beside `path`, and delete it at the end of the block unless it was renamed."""
+    draft = f"{path}.{os.urandom(8).hex()}"
+    descriptor = open_private(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
+    try:
+        try:
+            os.write(descriptor.number, text.encode())
+        finally:
+            descriptor.close()
+        yield draft
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(draft)
+
+
+def _is_private(status: os.stat_result) -> bool:
     return status.st_uid == os.geteuid() and not status.st_mode & 0o077

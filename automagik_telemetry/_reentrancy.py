@@ -1,8 +1,10 @@
-"""Keeps our own work from feeding our own handlers: a flag of the current thread."""
+"""A flag of the current thread that keeps our own work from logging into our own handlers."""
 
 from __future__ import annotations
 
 import threading
+
+from automagik_telemetry._process import kept
 
 
 class _Guard(threading.local):
@@ -16,9 +18,9 @@ class _Guard(threading.local):
         self.busy -= 1
 
 
-guard = _Guard()
-"""`with guard` is where one of our handlers calls what may log, or holds a lock; a worker's thread is always there.
+guard = kept("guard", _Guard)
+"""Guard `with guard:` for code of our handlers that may log or holds a lock. It is always set in a worker's thread.
 
-A record logged while `guard.busy` (by httpx, by a finalizer that the garbage collector runs) is counted and goes no
-further: no feedback loop, and no half-made thing that is made twice.
+A record that is logged while `guard.busy`, for example by httpx or by a finalizer, is dropped and counted. This
+prevents feedback loops and nested initialization.
 """

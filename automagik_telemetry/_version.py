@@ -1,3 +1,3 @@
-"""The version, in one place: the build and the resource attributes read it here."""
+"""The version, which the build and the resource attributes read."""
 
 __version__ = "0.1.0"

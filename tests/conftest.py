@@ -1,4 +1,4 @@
-"""What every test shares: a clean environment, folders of its own, and no way to a real endpoint."""
+"""The fixtures of every test: a clean environment, its own directories, and no access to a real endpoint."""
 
 from __future__ import annotations
 
@@ -9,18 +9,22 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hypothesis import settings
 
-from automagik_telemetry.consent._environment import CI_VARIABLES
+from automagik_telemetry.consent._environment import AGENT_VARIABLES, CI_VARIABLES, TEST_RUN_VARIABLES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-settings.register_profile("short", deadline=None, derandomize=False, max_examples=25, print_blob=True)
-settings.register_profile("ci", settings.get_profile("short"), max_examples=200)
-settings.register_profile("long", settings.get_profile("short"), max_examples=5_000)
+# The same examples in each run, so that a change is judged by itself alone; `make test-long` draws new ones.
+settings.register_profile("short", deadline=None, derandomize=True, max_examples=25, print_blob=True)
+settings.register_profile("ci", settings.get_profile("short"), max_examples=100)
+settings.register_profile("long", deadline=None, derandomize=False, max_examples=5_000, print_blob=True)
 settings.load_profile("short")
 
 PREFIXES = ("AUTOMAGIK_", "LANGWATCH_", "OTEL_", "DO_NOT_TRACK", "XDG_", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
+RUN_VARIABLES = {*CI_VARIABLES, *AGENT_VARIABLES, *TEST_RUN_VARIABLES, "ENVIRONMENT"} - {
+    *("PYTEST_VERSION", "PYTEST_CURRENT_TEST", "PYTEST_XDIST_WORKER")
+}
 REAL_ENDPOINTS = ("namastex.ai", "langwatch.ai")
 
 
@@ -28,7 +32,7 @@ REAL_ENDPOINTS = ("namastex.ai", "langwatch.ai")
 def clean_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Hide the caller's settings from the library, and keep every file that it writes inside `tmp_path`."""
     for name in os.environ:
-        if name.upper().startswith(PREFIXES) or name in CI_VARIABLES:
+        if name.upper().startswith(PREFIXES) or name in RUN_VARIABLES:
             monkeypatch.delenv(name)
     home = tmp_path / "home"
     home.mkdir()

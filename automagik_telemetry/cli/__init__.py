@@ -1,24 +1,46 @@
-"""The command line, `automagik-telemetry`: a click group whose commands load when they are called."""
+"""The command line, `automagik-telemetry`: a click group that imports a command when it is called."""
 
 from __future__ import annotations
 
+import copy
 import importlib
 import logging
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from automagik_telemetry._version import __version__
+from automagik_telemetry.cli._output import printable, wants_no_colour, writing
 
-# In the order of their use: what a user asks first, then what a maintainer runs.
+if TYPE_CHECKING:
+    # For packagers, which find no module whose name is computed.
+    from automagik_telemetry.cli import (  # noqa: F401 - as above
+        collector,
+        demo,
+        disable,
+        doctor,
+        enable,
+        events,
+        flush,
+        level,
+        preview,
+        purge,
+        report,
+        reset_id,
+        settings,
+        status,
+    )
+
+# In the order of their use: a user's commands, then a maintainer's.
 _COMMANDS = (
-    *("status", "doctor", "enable", "disable", "level", "events", "preview", "flush", "purge", "reset-id", "settings"),
-    *("collector", "report", "demo"),
+    *("status", "doctor", "enable", "disable", "on", "off", "level", "events", "preview", "flush", "purge", "reset-id"),
+    *("settings", "collector", "report", "demo"),
 )
+_ALIASES = {"on": "enable", "off": "disable"}
 
 
 class _LazyGroup(click.Group):
-    """Imports `automagik_telemetry.cli.<command>` when a command is asked for, and no other."""
+    """A group that imports `automagik_telemetry.cli.<command>` for the command that is called, and no other."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
         return list(_COMMANDS)
@@ -26,13 +48,40 @@ class _LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - click's signature
         if cmd_name not in _COMMANDS:
             return None
-        command: Any = importlib.import_module(f"automagik_telemetry.cli.{cmd_name.replace('-', '_')}").command
-        return command  # type: ignore[no-any-return]
+        name = _ALIASES.get(cmd_name, cmd_name)
+        command: Any = importlib.import_module(f"automagik_telemetry.cli.{name.replace('-', '_')}").command
+        if name != cmd_name:
+            command = copy.copy(command)
+            command.name, command.help = cmd_name, f"Do the same as `{name}`."
+        return command  # type: ignore[no-any-return]  # the module has no static type
+
+    def main(self, *args: Any, **extra: Any) -> Any:
+        with writing():
+            return super().main(*args, **extra)
 
 
-@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+class _OneLine(logging.Formatter):
+    """Formats a record without characters that a terminal would obey."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return printable(super().format(record))
+
+
+@click.group(cls=_LazyGroup, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="automagik-telemetry")
-def main() -> None:
-    """See, receive and question the telemetry of Automagik applications."""
-    # At a prompt, unlike inside an application, our warnings have someone to read them.
-    logging.basicConfig(format="%(levelname)s: %(message)s")
+@click.pass_context
+def main(ctx: click.Context) -> None:
+    """Inspect, control and receive the telemetry of Automagik applications.
+
+    Without a command, the status is shown.
+    """
+    if wants_no_colour():
+        ctx.color = False
+    # Our warnings are shown here, because this is not inside an application.
+    shown = logging.StreamHandler()
+    shown.setFormatter(_OneLine("%(levelname)s: %(message)s"))
+    logging.basicConfig(handlers=[shown])
+    if ctx.invoked_subcommand is None:
+        from automagik_telemetry.cli import status
+
+        ctx.invoke(status.command, verbose=False, as_json=False)

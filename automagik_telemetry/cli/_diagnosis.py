@@ -1,4 +1,4 @@
-"""What the doctor looks at, each as a finding: the disk, what waits, the stats, and the endpoint."""
+"""The checks of `automagik-telemetry doctor`: state directory, queue, delivery stats, endpoint and clock."""
 
 from __future__ import annotations
 
@@ -9,11 +9,13 @@ from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from automagik_telemetry._private_files import UnsafeDirectoryError, private_directory
-from automagik_telemetry.cli._delivery import plural, reasons
+from automagik_telemetry.cli._delivery import destinations, fields, plural, reasons
 from automagik_telemetry.consent import _identity as identity
 from automagik_telemetry.export._body import gzip
 from automagik_telemetry.export._contract import Outcome
 from automagik_telemetry.export._held_file import created
+from automagik_telemetry.export._spool import Waiting
+from automagik_telemetry.settings import without_password
 
 if TYPE_CHECKING:
     from automagik_telemetry.export._contract import ExportResult
@@ -21,133 +23,157 @@ if TYPE_CHECKING:
     from automagik_telemetry.settings import Settings
 
 _DAY = 86_400.0
-_SKEW = 120.0
+_MAX_SKEW_SECONDS = 120.0
 _MIN_FREE_BYTES = 16 * 1024 * 1024
 
 
 class Finding(NamedTuple):
-    """What was found about something, whether it is as it should be, and what to do if it isn't."""
+    """Result of a check: its status, the subject, a message, and the action to take if it failed."""
 
-    state: Literal["ok", "note", "wrong"]
-    about: str
-    says: str
-    do: str = ""
+    status: Literal["ok", "note", "fail"]
+    subject: str
+    message: str
+    action: str = ""
 
 
 def state_directory(settings: Settings) -> Finding:
-    """Return whether events can wait on disk."""
-    about, path = "state directory", identity.state_directory(settings.state_dir)
-    memory = "events wait in memory, and are lost with their process"
+    """Check that events can be stored on disk."""
+    subject, path = "state directory", identity.state_directory(settings.state_dir)
+    effect = "Events are kept in memory and lost with their process."
     try:
         private_directory(path)
-        private_directory(os.path.join(path, "queue"))  # noqa: PTH118 - as the spool has it
-        room = os.statvfs(path)
+        private_directory(os.path.join(path, "queue"))  # noqa: PTH118 - as in the spool
+        disk = os.statvfs(path)
     except UnsafeDirectoryError:
-        says = f"{path} or what is in it is a link, someone else's, or open to others; {memory}."
-        return Finding("wrong", about, says, f"Make it yours alone: chown -R $USER {path}; chmod -R go= {path}")
+        message = f"{path} or a directory in it is a link, another user's, or open to others. {effect}"
+        return Finding(
+            "fail", subject, message, f"Restrict it to your user: chown -R $USER {path}; chmod -R go= {path}"
+        )
     except OSError as error:
-        says = f"{path} can't be used ({error.strerror}); {memory}."
-        return Finding("wrong", about, says, "Make it writable, or name another in AUTOMAGIK_STATE_DIR.")
-    free = room.f_bavail * room.f_frsize
+        message = f"{path} can't be used: {error.strerror}. {effect}"
+        return Finding("fail", subject, message, "Make it writable, or set AUTOMAGIK_STATE_DIR to another directory.")
+    free = disk.f_bavail * disk.f_frsize
     if free < _MIN_FREE_BYTES:
-        return Finding("wrong", about, f"{path}: the disk is full ({free:,} bytes free); {memory}.", "Make room on it.")
-    return Finding("ok", about, path)
+        return Finding("fail", subject, f"{path}: the disk is full ({free:,} bytes free). {effect}", "Free some space.")
+    return Finding("ok", subject, f"{path}.")
 
 
 def delivery(handler: BatchQueueHandler) -> list[Finding]:
-    """Return what waits in a sink's folder, and the delivery stats of all its processes."""
+    """Check a sink's queue on disk, and report the delivery stats of all its processes."""
     spool = handler.build().spool
     if spool is None:
-        return [Finding("note", handler.sink, "events wait in memory only; there are no stats on disk.")]
-    names, totals = spool.names(), spool.totals()
+        return [Finding("note", handler.sink, "events are queued in memory only; there are no stats on disk.")]
+    names, waiting, totals = spool.names(), spool.waiting(), spool.totals()
     state = totals.state
     age = time.time() - created(names[0]) if names else 0.0
-    events = plural(spool.pending(), "event")
-    waits = f"{events} in {plural(len(names), 'batch', 'es')} wait{'s' * (len(names) == 1)}, {spool.usage():,} bytes"
-    found = [Finding("ok", handler.sink, f"{waits}.")]
+    queued = _queued(waiting, for_traces=spool.for_traces)
+    found = [Finding("ok", handler.sink, f"{queued}.")]
     if age > _DAY:
-        says = f"{waits}, the oldest for {age / _DAY:.1f} days."
-        found = [
-            Finding("wrong", handler.sink, says, "See what is said of the endpoint, then: automagik-telemetry flush")
-        ]
+        message = f"{queued}; the oldest is {age / _DAY:.1f} days old."
+        action = "Correct the endpoint as shown below, then run: automagik-telemetry flush"
+        found = [Finding("fail", handler.sink, message, action)]
     if state["failures"]:
         wait = max(0.0, max(state["retry_at"], spool.not_before()) - time.time())
         failed = "attempt" if state["failures"] == 1 else f"{state['failures']} attempts"
-        says = f"the last {failed} failed: {state['last_error']}; the next is {_in(wait)}."
-        found.append(Finding("note", handler.sink, says))
+        message = f"the last {failed} failed: {state['last_error']}. The next attempt is {_in(wait)}."
+        found.append(Finding("note", handler.sink, message))
     elif spool.not_before() > time.time():
-        found.append(
-            Finding("note", handler.sink, f"the endpoint asked to wait {_in(spool.not_before() - time.time())}.")
-        )
+        message = f"the endpoint set a wait: the next attempt is {_in(spool.not_before() - time.time())}."
+        found.append(Finding("note", handler.sink, message))
     if state["last_success"]:
         found.append(Finding("ok", handler.sink, f"last success {_ago(state['last_success'])}."))
-    counted = [*reasons(totals.dropped), *reasons(totals.recorded)]
+    counted = [*reasons(totals.dropped), *reasons(totals.recorded), *fields(totals.dropped_fields)]
     return [*found, *(Finding("note", handler.sink, f"{line}.") for line in counted)]
 
 
+def held(handler: BatchQueueHandler) -> Finding | None:
+    """Report the queue on disk of a sink that is off; None if it is empty."""
+    found = [each for each in destinations() if each["traces"] == handler.for_traces and each["pending_batches"]]
+    if not found:
+        return None
+    events, size, segments = (sum(each[f"pending{key}"] for each in found) for key in ("", "_bytes", "_batches"))
+    queued = _queued(Waiting(segments, events, size), for_traces=handler.for_traces)
+    return Finding("note", handler.sink, f"{queued}, held until it is on.", "To delete: automagik-telemetry purge")
+
+
+def _queued(waiting: Waiting, *, for_traces: bool) -> str:
+    events = plural(waiting.events, "trace" if for_traces else "event")
+    batches = plural(waiting.segments, "batch", "es")
+    return f"{events} queued in {batches}, {plural(waiting.bytes, 'byte')}"
+
+
 def endpoint(handler: BatchQueueHandler, timeout: float) -> list[Finding]:
-    """Ask a sink's endpoint to take a request without an event, and return what comes of it."""
-    exporter = handler.build().worker.exporter
+    """Send a request without an event to a sink's endpoint, and report the result."""
+    pipeline = handler.build()
+    subject = f"{handler.sink} endpoint"
+    if not pipeline.sends:
+        return [Finding("note", subject, "development mode: events are printed, and nothing is sent. Not checked.")]
+    exporter = pipeline.worker.exporter
     key = "resourceLogs" if handler.chain.signal == "logs" else "resourceSpans"
     started = time.monotonic()
     result = exporter.export(gzip(f'{{"{key}":[]}}'.encode()), timeout)
     seconds = time.monotonic() - started
     exporter.shutdown()
-    url = exporter.url.partition("?")[0]
-    about = f"{handler.sink} endpoint"
-    if result.outcome is Outcome.SUCCESS:
-        found = [Finding("ok", about, f"{url} answers in {seconds:.2f} s.")]
+    url = without_password(exporter.url.partition("?")[0])
+    if result.outcome == Outcome.SUCCESS:
+        found = [Finding("ok", subject, f"{url}: success in {seconds:.2f} s.")]
     else:
-        says, do = explain(result)
-        found = [Finding("wrong", about, f"{url}: {says} ({result.detail}).", do)]
+        problem, action = explain(result)
+        found = [Finding("fail", subject, f"{url}: {problem} ({result.detail}).", action)]
     return [*found, *_clock(getattr(exporter, "last_date", None))]
 
 
 def explain(result: ExportResult) -> tuple[str, str]:
-    """Return in plain words why a request failed, and what to do."""
-    for sign, says, do in _SIGNS:
+    """Return why a request failed, in plain words, and the action to take."""
+    for sign, problem, action in _SIGNS:
         if sign in result.detail:
-            return says, do
-    if result.outcome is Outcome.RETRY:
-        return "it can't be reached", "Check the address, the network and the proxy (HTTPS_PROXY, NO_PROXY)."
-    return "it refuses what is sent", "Check that the address is an OTLP/HTTP endpoint that takes JSON."
+            return problem, action
+    if result.outcome == Outcome.RETRY:
+        return "connection failed", "Check the URL, the network and the proxy (HTTPS_PROXY, NO_PROXY)."
+    return "request rejected", "Check that the URL is an OTLP/HTTP endpoint that accepts JSON."
 
 
-# What stands in the detail of a result, the most telling first.
+# Parts of a result's detail, the most specific first.
 _SIGNS = (
-    ("CERTIFICATE_VERIFY_FAILED", "its certificate is not to be trusted",
-     "Correct the certificate or the clock, or name who vouches for it in SSL_CERT_FILE."),
-    ("SSL", "no secure connection can be made", "Check that the address is right: https:// where it speaks TLS."),
-    ("[Errno -2]", "its name is unknown", "Correct the name, or the network's DNS."),  # EAI_NONAME
-    ("[Errno -5]", "its name has no address", "Correct the name, or the network's DNS."),  # EAI_NODATA
-    ("[Errno -3]", "its name can't be looked up now", "Check the network and its DNS."),  # EAI_AGAIN
-    ("getaddrinfo failed", "its name is unknown", "Correct the name, or the network's DNS."),
-    ("nodename nor servname", "its name is unknown", "Correct the name, or the network's DNS."),
-    ("Connection refused", "nobody listens there", "Start it, or correct the address."),
-    ("Timeout", "it does not answer in time", "Check the network and firewalls; events wait meanwhile."),
-    ("HTTP 401", "it does not accept the key", "Renew or correct the key."),
-    ("HTTP 403", "the key may not do this", "Give the key the right to send, or take another."),
-    ("HTTP 402", "the account there is not paid", "Settle that with the endpoint's owner."),
-    ("HTTP 404", "there is nothing at this path", "Correct the path; OTLP's is /v1/traces or /v1/logs."),
-    ("HTTP 405", "this path takes no POST", "Correct the path; OTLP's is /v1/traces or /v1/logs."),
-    ("HTTP 429", "it is busy and asks for patience", "Wait: events are kept and sent when it allows."),
-    ("HTTP 503", "it is out of service for now", "Wait: events are kept and sent when it is back."),
-    ("web page", "something else answers, such as a login page of the network", "Log in to the network."),
-    ("something else than the endpoint", "something else answers, such as a login page", "Log in to the network."),
+    ("names no certificates", "certificates can't be read", "Correct the path in the variable, or unset it."),
+    ("is not a usable proxy", "proxy can't be used", "Correct the variable, or add the host to NO_PROXY."),
+    ("CERTIFICATE_VERIFY_FAILED", "certificate not trusted",
+     "Correct the certificate or the clock, or set SSL_CERT_FILE to the certificate of the issuer."),
+    ("by the proxy in", "connection through the proxy failed",
+     "Correct the proxy in the variable, or add the host to NO_PROXY."),
+    ("SSL", "TLS handshake failed", "Check the URL: https:// is for an endpoint with TLS."),
+    ("[Errno -2]", "unknown host name", "Correct the host name, or the network's DNS."),  # EAI_NONAME
+    ("[Errno -5]", "host name without an address", "Correct the host name, or the network's DNS."),  # EAI_NODATA
+    ("[Errno -3]", "host name lookup failed", "Check the network and its DNS."),  # EAI_AGAIN
+    ("getaddrinfo failed", "unknown host name", "Correct the host name, or the network's DNS."),
+    ("nodename nor servname", "unknown host name", "Correct the host name, or the network's DNS."),
+    ("Connection refused", "connection refused", "Start the collector or check the URL."),
+    ("Timeout", "timeout", "Check the network and firewalls. Events stay queued meanwhile."),
+    ("HTTP 401", "key not accepted", "Renew or correct the key."),
+    ("HTTP 403", "key without permission", "Grant the key write access, or use another."),
+    ("HTTP 402", "plan of the endpoint exhausted or unpaid", "Contact the owner of the endpoint."),
+    ("HTTP 404", "no endpoint at this path", "Correct the path. OTLP's paths are /v1/traces and /v1/logs."),
+    ("HTTP 405", "POST not accepted at this path", "Correct the path. OTLP's paths are /v1/traces and /v1/logs."),
+    ("HTTP 429", "too many requests", "Wait: events stay queued and are sent later."),
+    ("HTTP 503", "service unavailable", "Wait: events stay queued and are sent later."),
+    ("web page", "a web page responded, such as a network's login page", "Log in to the network."),
+    ("not the response of an OTLP endpoint", "another server responded, such as a network's login page",
+     "Log in to the network."),
 )  # fmt: skip
 
 
-def _clock(said: str | None) -> list[Finding]:
-    """Return how far our clock is from the endpoint's, if that says and it matters."""
+def _clock(date_header: str | None) -> list[Finding]:
+    """Compare this machine's clock with the endpoint's Date header, if there is one."""
     try:
-        date = parsedate_to_datetime(said or "")
+        date = parsedate_to_datetime(date_header or "")
         skew = time.time() - (date if date.tzinfo else date.replace(tzinfo=dt.UTC)).timestamp()
     except (ValueError, TypeError, OverflowError):
         return []
-    if abs(skew) < _SKEW:
-        return [Finding("ok", "clock", "agrees with the endpoint's.")]
-    way = "ahead of" if skew > 0 else "behind"
-    return [Finding("wrong", "clock", f"{abs(skew):,.0f} s {way} the endpoint's.", "Set it right, by NTP best.")]
+    if abs(skew) < _MAX_SKEW_SECONDS:
+        return [Finding("ok", "clock", "in sync with the endpoint.")]
+    direction = "ahead of" if skew > 0 else "behind"
+    message = f"{abs(skew):,.0f} s {direction} the endpoint."
+    return [Finding("fail", "clock", message, "Set the clock, for example by NTP.")]
 
 
 def _in(seconds: float) -> str:

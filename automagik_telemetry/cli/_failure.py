@@ -1,4 +1,4 @@
-"""How a command fails: one line on stderr and exit code 2."""
+"""Failures of a command: one line on stderr and exit code 2."""
 
 from __future__ import annotations
 
@@ -7,39 +7,45 @@ from typing import TYPE_CHECKING
 
 import click
 
+from automagik_telemetry._log import printable
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
 class Failure(click.ClickException):
-    """A command cannot do what it was asked; the message is one sentence."""
+    """Failure of a command; the message is one sentence."""
 
     exit_code = 2
 
+    def format_message(self) -> str:
+        return printable(self.message)
+
 
 @contextmanager
-def saving() -> Iterator[None]:
-    """Files of the user's are written in this block.
+def saving(remedy: str = "") -> Iterator[None]:
+    """Report a file that can't be written in this block, and a remedy.
 
     Raises:
-        Failure: one of them can't be.
+        Failure: A file can't be written.
     """
     try:
         yield
     except OSError as error:
-        raise Failure(f"{error.filename or 'A file'} can't be written: {error.strerror}") from None
+        text = f"{error.filename or 'A file'} can't be written: {error.strerror}. {remedy}"
+        raise Failure(text.rstrip()) from None
 
 
 @contextmanager
 def needs_extra(extra: str) -> Iterator[None]:
-    """Imports in this block come with an extra of this package.
+    """Report a module that can't be imported in this block, with the extra that installs it.
 
     Raises:
-        Failure: one of them is not installed.
+        Failure: A module is not installed.
     """
     try:
         yield
     except ModuleNotFoundError as error:
         raise Failure(
-            f"This command needs {error.name}, which comes with: pip install 'automagik-telemetry[{extra}]'"
+            f"This command needs the package {error.name}. Install it: pip install 'automagik-telemetry[{extra}]'"
         ) from None

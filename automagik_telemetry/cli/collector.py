@@ -1,13 +1,15 @@
-"""`automagik-telemetry collector`: receive OTLP and keep it, until Ctrl-C."""
+"""`automagik-telemetry collector`: receives OTLP and stores it, until Ctrl-C."""
 
 from __future__ import annotations
 
 import errno
-import ipaddress
+import gc
+import logging
+import os
 import signal
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import click
 
@@ -16,33 +18,104 @@ from automagik_telemetry.cli._failure import Failure, needs_extra
 if TYPE_CHECKING:
     from types import FrameType
 
+_SECONDS: Final = {"d": 86_400, "h": 3_600, "m": 60, "s": 1}
+_MAX_AGE_DIGITS: Final = 6
+
+
+def _age(text: str) -> float:
+    """Return an age such as 7d, 12h, 30m or 0 in seconds."""
+    number, unit = ("0", "s") if text == "0" else (text[:-1], text[-1:])
+    if not (number.isascii() and number.isdecimal() and unit in _SECONDS and len(number) <= _MAX_AGE_DIGITS):
+        raise click.BadParameter(f"{text!r} is not an age. Use a number and d, h, m or s, such as 7d, or 0.")
+    return float(int(number) * _SECONDS[unit])
+
 
 @click.command("collector")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option(
-    "--port", default=4318, show_default=True, type=click.IntRange(0, 65535), help="Port; 0 takes a free one."
+    "--port", default=4318, show_default=True, type=click.IntRange(0, 65535), help="Port. 0 chooses a free one."
 )
-@click.option("--store", type=click.Path(path_type=Path), help="DuckDB file; by default one in your user data folder.")
-def command(host: str, port: int, store: Path | None) -> None:
-    """Receive OTLP over HTTP and keep it in a DuckDB file.
+@click.option(
+    "--store", type=click.Path(path_type=Path), help="DuckDB file. The default is in your user data directory."
+)
+@click.option(
+    "--events",
+    multiple=True,
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Catalogue of an application's events, as `events --json --import MODULE` prints it. Can be repeated.",
+)
+@click.option(
+    "--raw",
+    type=_age,
+    metavar="AGE",
+    help="Delete raw spans and log records at this age, such as 7d or 12h. 0 stores only events. By default they are "
+    "kept. Events are always kept.",
+)
+@click.option("--name", "names", multiple=True, help="Host name that requests may use. Can be repeated.")
+@click.option(
+    "--tokens",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="TOML file of the tokens of senders and readers. Required if other machines can reach the address.",
+)
+@click.option("--tls-cert", type=click.Path(dir_okay=False, exists=True), help="TLS certificate, as PEM.")
+@click.option("--tls-key", type=click.Path(dir_okay=False, exists=True), help="Key of the TLS certificate, as PEM.")
+@click.option(
+    "--proxy",
+    "proxies",
+    multiple=True,
+    metavar="ADDRESS",
+    help="Address of a proxy, which has no connection limit. Can be repeated.",
+)
+def command(  # noqa: PLR0913 - options
+    *,
+    host: str,
+    port: int,
+    store: Path | None,
+    events: tuple[Path, ...],
+    raw: float | None,
+    names: tuple[str, ...],
+    tokens: Path | None,
+    tls_cert: str | None,
+    tls_key: str | None,
+    proxies: tuple[str, ...],
+) -> None:
+    """Receive OTLP over HTTP and store it in a DuckDB file, until Ctrl-C.
 
-    Traces go to /v1/traces and log records to /v1/logs, as JSON or protobuf; `automagik-telemetry report` shows what
-    has come. Ctrl-C ends it.
+    The paths are /v1/traces and /v1/logs; the body is JSON or protobuf. `automagik-telemetry report` summarizes the
+    stored events.
     """
     with needs_extra("collector"):
         from automagik_telemetry.collector.server import Collector
-    from automagik_telemetry.collector._errors import StoreError
+    from automagik_telemetry.collector._errors import CatalogueError, ExposureError, StoreError
+    from automagik_telemetry.collector._exposure import is_loopback
     from automagik_telemetry.collector._store import default_store
 
+    if (tls_cert is None) != (tls_key is None):
+        raise Failure("--tls-cert and --tls-key belong together. Give both or neither.")
     path = store or default_store()
     with ExitStack() as stack:
+        # DuckDB creates its files with mode 0600.
+        stack.callback(os.umask, os.umask(0o077))
         try:
-            collector = stack.enter_context(Collector(path, host=host, port=port))
-        except StoreError as error:
+            collector = stack.enter_context(
+                Collector(
+                    path,
+                    events=events,
+                    raw_seconds=raw,
+                    host=host,
+                    port=port,
+                    names=names,
+                    tokens=tokens,
+                    certificate=(tls_cert, tls_key) if tls_cert and tls_key else None,
+                    proxies=proxies,
+                )
+            )
+        except (CatalogueError, ExposureError, StoreError) as error:
             raise Failure(str(error)) from None
         except OSError as error:
             if error.errno == errno.EADDRINUSE:
-                raise Failure(f"Port {port} on {host} is in use; choose another with --port.") from None
+                raise Failure(f"Port {port} on {host} is in use. Choose another with --port.") from None
             raise Failure(f"Cannot listen on {host} port {port}: {error.strerror}.") from None
 
         def stop(_signal: int, _frame: FrameType | None) -> None:
@@ -50,13 +123,13 @@ def command(host: str, port: int, store: Path | None) -> None:
 
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, stop)
-        access = "" if _is_loopback(host) else " Whoever reaches this address may send to it and read its report."
-        click.echo(f"Collecting OTLP at {collector.url}, storing in {path}; Ctrl-C ends it.{access}", err=True)
+        # Print the warning about refused items, once a minute at most.
+        logger = logging.getLogger("automagik_telemetry")
+        logger.addHandler(logging.StreamHandler())
+        logger.propagate = False
+        # Parsing allocates many objects but no cycles. The default thresholds double its time.
+        gc.set_threshold(50_000, 20, 50)
+        clear = not is_loopback(host) and tls_cert is None
+        access = " Tokens are sent unencrypted unless a proxy adds TLS." if clear else ""
+        click.echo(f"Receiving OTLP at {collector.url}, storing it in {path}. Press Ctrl-C to stop.{access}", err=True)
         collector.wait()
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

@@ -1,4 +1,4 @@
-"""`automagik-telemetry demo`: the whole journey of the worked example's events, on this machine alone."""
+"""`automagik-telemetry demo`: runs the worked example with a local collector, and shows its report."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,7 @@ import click
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from importlib.resources.abc import Traversable
 
     from rich.console import Console
 
@@ -32,7 +34,7 @@ _MESSAGES = {
     "clerk": ("dune", "emma", "ulysses", "my secret diary"),
     "poet": ("the sea", "autumn leaves on the stairs", "a verse that is longer than any verse should be"),
     "concierge": ("emma", "ulysses"),
-    "nobody": ("hello",),
+    "stranger": ("hello",),
 }
 _REQUESTS = (
     ("GET", "/agents", None),
@@ -44,65 +46,76 @@ _ROUNDS = 8
 
 @click.command("demo")
 def command() -> None:
-    """Run a small application, a bookshop whose staff are agents, and show what arrives at a local collector.
+    """Run a small application with agents, and show the events that a local collector receives.
 
-    Its code is the worked example of the documentation. Nothing leaves this machine.
+    The application is the worked example of the documentation. Nothing is sent to other machines.
     """
     if missing := [name for name in _MODULES if importlib.util.find_spec(name) is None]:
         raise click.ClickException(
-            f"the demo needs more packages ({missing[0]} is missing): pip install 'automagik-telemetry[demo]'"
+            f"The demo needs the package {missing[0]}. Install it: pip install 'automagik-telemetry[demo]'"
         )
+    if getattr(sys, "frozen", False):
+        raise click.ClickException("the demo starts Python processes, which a frozen application can't; use pip's")
     from rich.console import Console
 
     from automagik_telemetry.collector._report import render
     from automagik_telemetry.collector.server import Collector
 
     console = Console(highlight=False, soft_wrap=True)
-    console.print("[bold]automagik-telemetry demo[/bold]: from a logging call to answers, on this machine alone.\n")
+    console.print("[bold]automagik-telemetry demo[/bold]: from a logging call to a report, on this machine alone.\n")
     example = _example()
     with tempfile.TemporaryDirectory(prefix="automagik-demo-") as folder:
         home = Path(folder)
+        _extract(example, home / "example")
         with Collector(home / "demo.duckdb") as collector:
-            console.print(f"[bold]1[/bold]  A collector listens on {collector.url}")
-            environment = _environment(home, collector.url, example)
+            console.print(f"[bold]1[/bold]  A collector runs at {collector.url}")
+            environment = _environment(home, collector.url)
             with _api(environment, home / "api.log") as url:
-                console.print("[bold]2[/bold]  Commands run, each as a process of its own; none waits for the network:")
+                console.print("[bold]2[/bold]  Commands run as processes, without waiting for the network:")
                 run = _run_commands(console, environment)
-                console.print(f"[bold]3[/bold]  The same agents behind FastAPI, on {url}:")
+                console.print(f"[bold]3[/bold]  The same agents run behind FastAPI, at {url}:")
                 _send_requests(console, url)
-            console.print(
-                "[bold]4[/bold]  `automagik-telemetry flush` sends what processes left on disk when they ended:"
-            )
+            console.print("[bold]4[/bold]  `automagik-telemetry flush` sends the events that processes left on disk:")
             flushed = _run([sys.executable, "-m", "automagik_telemetry", "flush"], environment)
             console.print(f"     {flushed.stdout.strip() or flushed.stderr.strip()}")
             render(collector.report(), console)
-    console.print("\n[bold]An agent's run as it lay on disk and was sent[/bold], without the message and the answer:")
+    console.print("\n[bold]The event of an agent's run, as it was sent[/bold], without the message and the answer:")
     console.print(run, markup=False)
     console.print(
-        "\n[bold]Where to look next[/bold]\n"
-        f"  {example / 'bookshop'}   the application that you have just seen\n"
-        "  automagik-telemetry events      everything that can ever be sent\n"
-        "  automagik-telemetry settings    every switch, the off switches first\n"
-        "  automagik-telemetry collector   a receiver of your own; `report` asks it the same questions"
+        "\n[bold]Next steps[/bold]\n"
+        f"  {example / 'bookshop'}   the code of this application\n"
+        "  automagik-telemetry events      every event that can be sent\n"
+        "  automagik-telemetry settings    every setting, opt-outs first\n"
+        "  automagik-telemetry collector   a receiver of your own, with the same `report`"
     )
 
 
-def _example() -> Path:
-    """Return the folder of the worked example: the wheel's copy, or that of a checkout."""
-    package = Path(__file__).parent.parent
-    copy = package / "example"
-    return copy if copy.is_dir() else package.parent / "docs" / "example"
+def _example() -> Traversable:
+    """Return the directory of the worked example, perhaps in a zip: in the wheel, or in a checkout."""
+    copy = files("automagik_telemetry") / "example"
+    return copy if copy.is_dir() else Path(__file__).parents[2] / "docs" / "example"
 
 
-def _environment(home: Path, endpoint: str, example: Path) -> dict[str, str]:
-    """Return an environment that opts in towards `endpoint`, finds the example, and knows nothing else."""
+def _extract(directory: Traversable, to: Path) -> None:
+    """Copy a directory, which may be in a zip."""
+    to.mkdir()
+    for entry in directory.iterdir():
+        if entry.is_dir():
+            _extract(entry, to / entry.name)
+        else:
+            (to / entry.name).write_bytes(entry.read_bytes())
+
+
+def _environment(home: Path, endpoint: str) -> dict[str, str]:
+    """Return an environment that opts in to `endpoint` and has the example on its path."""
     kept = {key: os.environ[key] for key in ("PATH", "LANG", "SYSTEMROOT") if key in os.environ}
     return {
         **kept,
         "HOME": str(home),
-        "PYTHONPATH": os.pathsep.join([str(example), *filter(None, sys.path)]),
+        "PYTHONPATH": os.pathsep.join([str(home / "example"), *filter(None, sys.path)]),
         "AUTOMAGIK_TELEMETRY_ENABLED": "true",
         "AUTOMAGIK_TELEMETRY_ENDPOINT": endpoint,
+        "AUTOMAGIK_TELEMETRY_LEVEL": "DEBUG",
         "AUTOMAGIK_STATE_DIR": str(home / "state"),
         "AUTOMAGIK_TRACE_SCHEDULE_DELAY": "0.5",
     }
@@ -114,7 +127,7 @@ def _run(arguments: list[str], environment: dict[str, str]) -> subprocess.Comple
 
 @contextmanager
 def _api(environment: dict[str, str], log: Path) -> Iterator[str]:
-    """Run the example's API under uvicorn in a process of its own, on a free port; yield its URL."""
+    """Run the example's API with uvicorn in a process, on a free port; yield its URL."""
     with socket.socket() as listener, log.open("wb") as output:
         listener.bind(("127.0.0.1", 0))
         listener.listen(64)
@@ -134,7 +147,7 @@ def _api(environment: dict[str, str], log: Path) -> Iterator[str]:
 
 
 def _run_commands(console: Console, environment: dict[str, str]) -> str:
-    """Run the commands, two at a time, show how each ended, and return an agent's run that one of them left on disk."""
+    """Run the commands, two at a time, show the end of each, and return a queued event of an agent's run."""
 
     def run(arguments: tuple[str, ...]) -> subprocess.CompletedProcess[str]:
         return _run([sys.executable, "-m", "bookshop.commands", *arguments], environment)
@@ -151,9 +164,9 @@ def _run_commands(console: Console, environment: dict[str, str]) -> str:
 
 
 def _queued_run(state: Path) -> str:
-    """Return an agent's run that waits on disk: a segment's file is the body of the request, one event a line."""
+    """Return an `agent.run` event from a segment's file, which is the body of the request with one event per line."""
     for segment in sorted(state.glob("queue/*/*.json")):
-        with suppress(OSError):  # another process may have sent it just now
+        with suppress(OSError):  # another process may have sent it meanwhile
             for line in segment.read_bytes().splitlines():
                 if b'"agent.run"' in line:
                     return line.removesuffix(b",").decode()
@@ -161,7 +174,7 @@ def _queued_run(state: Path) -> str:
 
 
 def _send_requests(console: Console, url: str) -> None:
-    """Send real requests, eight at a time, and show how they were answered."""
+    """Send requests, eight at a time, and show the statuses of the responses."""
     import httpx
 
     with httpx.Client(base_url=url, timeout=15, trust_env=False) as client:
@@ -173,4 +186,4 @@ def _send_requests(console: Console, url: str) -> None:
         with ThreadPoolExecutor(8) as pool:
             statuses = sorted(pool.map(send, _REQUESTS * _ROUNDS))
     counted = ", ".join(f"{len(list(group))} x {status}" for status, group in itertools.groupby(statuses))
-    console.print(f"     {len(statuses)} requests answered: {counted}")
+    console.print(f"     {len(statuses)} responses: {counted}")

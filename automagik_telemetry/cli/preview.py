@@ -1,53 +1,82 @@
-"""`automagik-telemetry preview`: the exact bytes of the next request, and decoded what they say. It sends nothing."""
+"""`automagik-telemetry preview`: shows the next request, as bytes and decoded. It sends nothing."""
 
 from __future__ import annotations
 
 import json
 import logging
 import os
+import sys
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from automagik_processors import envelope
+from automagik_telemetry.cli import _applications as applications
+from automagik_telemetry.cli._delivery import queues
 from automagik_telemetry.cli._failure import Failure
-from automagik_telemetry.cli.purge import queues
+from automagik_telemetry.cli._output import printable
+from automagik_telemetry.consent import _identity as identity
+from automagik_telemetry.consent import _records as records
 from automagik_telemetry.handlers import _dictconfig as dictconfig
-from automagik_telemetry.settings import Settings
+from automagik_telemetry.handlers._configuration import ConfigurationError
+from automagik_telemetry.settings import Settings, without_password
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 _EXAMPLE = {
     "agent_name": "simple",
-    "framework": "agno",
+    "framework": "auto",
     "success": True,
     "duration_ms": 812.5,
     "has_multimodal": False,
     "token_count": 1234,
-    "note": "what has no declared kind does not leave",
+    "note": "a field that is not declared is not sent",
 }
 
 
 @click.command("preview")
-@click.option("--raw", is_flag=True, help="Print the bytes alone.")
-def command(raw: bool) -> None:  # noqa: FBT001 - click's way to give flags
-    """Show the next request that would be sent, byte for byte, and decoded. Sends nothing."""
+@click.option("--raw", "--json", is_flag=True, help="Print only the bytes, which are JSON.")
+def command(*, raw: bool) -> None:
+    """Show the next request, byte for byte and decoded. Sends nothing."""
     segments = sorted(file for folder in queues() for file in folder.glob("[0-9]*.json"))
-    body = next((body for file in segments if (body := _body(file))), None)
-    if body is None:
+    file, body = next(((file, body) for file in segments if (body := _body(file))), (None, None))
+    if file is None or body is None:
         if not raw:
-            click.echo("Nothing is queued. One event, as logging.yaml would have it sent:\n")
+            state = applications.configured(settings := Settings.from_environ()).state(settings)
+            to = f" to {state.endpoint}" if state.endpoint else ""
+            applications.echo(f"No events are queued. An example event, as {state.name} would send it{to}:")
+            click.echo()
         click.echo(_example())
         return
-    click.echo(body)
     if not raw:
-        click.echo(f"\nThat is {len(body):,} bytes before compression, and says:\n")
+        applications.echo(_recipient(str(file.parent)))
+    click.echo(printable(body.decode("utf-8", "replace")) if sys.stdout.isatty() else body)
+    if not raw:
+        click.echo(f"\n{len(body):,} bytes before compression. Decoded:\n")
         _explain(json.loads(body))
 
 
+def _recipient(folder: str) -> str:
+    """Return a line with the application and the endpoint of a queue."""
+    from automagik_telemetry.cli._delivery import destinations
+    from automagik_telemetry.export._spool import application_of, spool_directory
+    from automagik_telemetry.sinks.telemetry import signal_of, url_for
+
+    name, settings = application_of(folder), Settings.from_environ()
+    state = identity.state_directory(settings.state_dir)
+    senders = [*(record.sender for record in records.read(settings)), applications.configured(settings).sender]
+    urls = [url for sender in senders if (url := sender.url(settings))]
+    found = [
+        url for url in urls if spool_directory(state, "telemetry", url_for(url, signal_of(url)), name or "") == folder
+    ]
+    found += [each["endpoint"] for each in destinations() if each["folder"] == folder and each["endpoint"]]
+    endpoint = without_password(found[0]) if found else "an endpoint that has not been reached yet"
+    return f"The next request of {name or 'an application'} to {endpoint}:"
+
+
 def _body(path: Path) -> bytes | None:
-    """Return the request body that a segment's file is, read as the next process would; None if it holds no event."""
+    """Return the request body in a segment's file, read as the next process would; None if it has no event."""
     from automagik_telemetry._private_files import open_private
     from automagik_telemetry.export._body import Envelope
     from automagik_telemetry.export._held_file import HeldFile
@@ -67,31 +96,31 @@ def _body(path: Path) -> bytes | None:
 
 
 def _example() -> bytes:
-    """Return what the telemetry sink's chain makes of an event whose every word is known. Makes no file."""
+    """Return an example event, encoded by the telemetry sink's chain. Creates no file."""
     try:
-        builder = dictconfig.Builder(dictconfig.load(dictconfig.find(Settings.from_environ())))
+        builder = dictconfig.builder_of(None, Settings.from_environ())
         built = [sink for name in builder.names() if (sink := builder.sink(name)) is not None]
         sinks = [sink for sink in built if sink.sink == "telemetry"]
-    except dictconfig.ConfigurationError as error:
+    except ConfigurationError as error:
         raise Failure(str(error)) from error
     if not sinks:
-        raise Failure("The logging configuration has no telemetry sink.")
+        raise Failure("The logging configuration has no telemetry sink. Add one, or use the default logging.yaml.")
     return sinks[0].chain.encode(logging.makeLogRecord({"msg": "agent.run", "levelno": logging.INFO, **_EXAMPLE}))
 
 
 def _explain(request: dict[str, Any]) -> None:
     ((_, resources),) = request.items()
     for resource in resources:
-        click.secho("who sends", bold=True)
+        click.secho("resource", bold=True)
         _attributes(resource["resource"]["attributes"])
         for scope in resource.get("scopeSpans") or resource.get("scopeLogs"):
             for event in scope.get("spans") or scope.get("logRecords"):
-                click.secho(event.get("name") or event.get("eventName"), bold=True)
+                click.secho(printable(str(event.get("name") or event.get("eventName"))), bold=True)
                 ids = [event[key] for key in ("traceId", "spanId") if key in event]
-                click.echo(f"  {'trace and span id':<24} {' '.join(ids) or 'none'}")
+                click.echo(f"  {'trace and span ID':<24} {' '.join(ids) or 'none'}")
                 _attributes(event["attributes"])
 
 
 def _attributes(pairs: list[dict[str, Any]]) -> None:
     for pair in pairs:
-        click.echo(f"  {pair['key']:<24} {next(iter(pair['value'].values()), None)}")
+        click.echo(printable(f"  {pair['key']:<24} {next(iter(pair['value'].values()), None)}"))

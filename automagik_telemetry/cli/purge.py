@@ -1,50 +1,57 @@
-"""`automagik-telemetry purge`: deletes what is queued on disk, unsent."""
+"""`automagik-telemetry purge`: deletes the events that are queued on disk, without sending them."""
 
 from __future__ import annotations
 
-from pathlib import Path
+import json
 
 import click
 
-from automagik_telemetry.consent import _identity as identity
-from automagik_telemetry.settings import Settings
+from automagik_telemetry.cli import _applications as applications
+from automagik_telemetry.cli._delivery import plural, queues
 
 
 @click.command("purge")
-def command() -> None:
-    """Delete everything that is queued and has not been sent."""
-    purge()
+@click.argument("application", required=False)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def command(*, application: str | None, as_json: bool) -> None:
+    """Delete all queued events that have not been sent, of every application or of one."""
+    applications.check_application(application)
+    deleted, held = purge(application)
+    if as_json:
+        click.echo(json.dumps({"application": application, "deleted": deleted, "held": held}, indent=2))
+    else:
+        report(deleted, held)
 
 
-def purge() -> None:
-    """Delete the segments that no program holds, of every destination, and say how many there were."""
-    from automagik_telemetry.export._spool import Spool
+def purge(application: str | None = None) -> tuple[int, int]:
+    """Delete the segments that no running program holds. Return the number of those deleted, and of those held."""
+    from automagik_telemetry.consent._records import read
+    from automagik_telemetry.export._spool import Spool, application_of
     from automagik_telemetry.export._stats import DeliveryStats
+    from automagik_telemetry.settings import Settings
 
+    records = read(Settings.from_environ()) if application is not None else []
+    names = {application, *(name for each in records if each.name == application for name in each.services)}
     deleted = held = 0
     for folder in queues():
+        if application is not None and application_of(str(folder)) not in names:
+            continue
         try:
             spool = Spool(str(folder))
         except OSError as error:
-            click.echo(f"Left alone: {error}", err=True)
+            click.echo(f"Skipped: {error}", err=True)
             continue
         stats = DeliveryStats()
         for name in spool.names():
-            if (file := spool.adopt(name)) is None:
+            if spool.drop(stats, name, "purged"):
+                deleted += 1
+            else:
                 held += 1
-                continue
-            stats.attach(spool)
-            with stats.lock:
-                stats.settle(file.id, 0, {"purged": file.events()})
-            file.remove()
-            stats.settled()
-            deleted += 1
-    click.echo(f"Queued batches deleted: {deleted}.")
+    return deleted, held
+
+
+def report(deleted: int, held: int) -> None:
+    """Print the result of `purge`."""
+    click.echo(f"Deleted {plural(deleted, 'queued batch', 'es')}.")
     if held:
-        click.echo(f"In use by running programs: {held}. They delete their own once telemetry is off.")
-
-
-def queues() -> list[Path]:
-    """Return the folders that hold segments, one for each destination."""
-    root = Path(identity.state_directory(Settings.from_environ().state_dir), "queue")
-    return sorted(folder for folder in root.glob("*") if folder.is_dir())
+        click.echo(f"Skipped {plural(held, 'batch', 'es')} of running programs, which delete them if telemetry is off.")

@@ -1,4 +1,4 @@
-"""`automagik-telemetry report`: what the collected events say."""
+"""`automagik-telemetry report`: summarizes the events that a collector has stored."""
 
 from __future__ import annotations
 
@@ -17,36 +17,50 @@ _TIMEOUT_SECONDS: Final = 30.0
 
 
 class _Reply(TypedDict):
-    """What `GET /api/report` answers."""
+    """The response of `GET /api/report`."""
 
     store: str
-    answers: Report
+    report: Report
+
+
+class _TokenRequired(Failure):
+    """The collector may be read with a token only."""
 
 
 @click.command("report")
-@click.option("--store", type=click.Path(path_type=Path), help="DuckDB file; by default one in your user data folder.")
-@click.option("--url", help=f"Ask a running collector instead  [default, when the file is in use: {_DEFAULT_URL}].")
-@click.option("--json", "as_json", is_flag=True, help="Print the answers as JSON.")
-def command(store: Path | None, url: str | None, *, as_json: bool) -> None:
+@click.option(
+    "--store", type=click.Path(path_type=Path), help="DuckDB file. The default is in your user data directory."
+)
+@click.option(
+    "--url", help=f"URL of a running collector to query instead  [default, if the file is in use: {_DEFAULT_URL}]."
+)
+@click.option(
+    "--token",
+    envvar="AUTOMAGIK_COLLECTOR_TOKEN",
+    show_envvar=True,
+    help="Token that may read, if the collector requires one.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def command(store: Path | None, url: str | None, token: str | None, *, as_json: bool) -> None:
     """Show feature usage, performance, error patterns and framework preference.
 
-    A collector that runs has its file to itself, and is then asked over HTTP.
+    If a running collector has the file open, it is queried over HTTP.
     """
-    answers = _ask_collector(url)["answers"] if url else _ask_store(store)
+    report = _fetch(url, token)["report"] if url else _read(store, token)
     if as_json:
         import orjson
 
-        click.echo(orjson.dumps(answers, option=orjson.OPT_INDENT_2))
+        click.echo(orjson.dumps(report, option=orjson.OPT_INDENT_2))
         return
     with needs_extra("collector"):
         from rich.console import Console
 
         from automagik_telemetry.collector._report import render
-    render(answers, Console())
+    render(report, Console())
 
 
-def _ask_store(chosen: Path | None) -> Report:
-    """The answers of the file, or of the collector that has it open."""
+def _read(chosen: Path | None, token: str | None) -> Report:
+    """Return the report of the file, or of the collector that has it open."""
     with needs_extra("collector"):
         from automagik_telemetry.collector._store import Store
     from automagik_telemetry.collector._errors import StoreError, StoreLocked
@@ -55,44 +69,51 @@ def _ask_store(chosen: Path | None) -> Report:
     path = chosen or default_store()
     if not path.exists():
         if chosen:
-            raise Failure(f"There is no store at {path}.")
-        return _ask_default(f"There is no store at {path}.")["answers"]
+            raise Failure(f"There is no store at {path}. Check the path.")
+        return _fetch_default(f"There is no store at {path}.", token)["report"]
     try:
         with Store(path, read_only=True) as store:
             return store.report()
     except StoreLocked as error:
-        return _ask_owner(path, str(error))
+        return _fetch_from_owner(path, str(error), token)
     except StoreError as error:
         raise Failure(str(error)) from None
 
 
-def _ask_owner(path: Path, problem: str) -> Report:
-    """The answers of the collector at the default address, if the file is its own."""
-    reply = _ask_default(problem)
+def _fetch_from_owner(path: Path, problem: str, token: str | None) -> Report:
+    """Return the report of the collector at the default URL, if it has this file open."""
+    reply = _fetch_default(problem, token)
     if path.resolve() != Path(reply["store"]).resolve():
-        raise Failure(f"{problem} The collector at {_DEFAULT_URL} has another; name the right one with --url.")
-    return reply["answers"]
+        raise Failure(f"{problem} The collector at {_DEFAULT_URL} has another store. Give the right URL with --url.")
+    return reply["report"]
 
 
-def _ask_default(problem: str) -> _Reply:
+def _fetch_default(problem: str, token: str | None) -> _Reply:
     try:
-        return _ask_collector(_DEFAULT_URL)
+        return _fetch(_DEFAULT_URL, token)
+    except _TokenRequired:
+        raise
     except Failure:
-        raise Failure(f"{problem} No collector answers at {_DEFAULT_URL} either; name one with --url.") from None
+        raise Failure(
+            f"{problem} No collector responds at {_DEFAULT_URL} either. Give the URL of one with --url."
+        ) from None
 
 
-def _ask_collector(url: str) -> _Reply:
-    """The reply of the collector at a base URL: its `store` and its `answers`."""
+def _fetch(url: str, token: str | None) -> _Reply:
+    """Return the response of the collector at a base URL: its `store` and its `report`."""
     import httpx
 
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
     try:
-        reply = httpx.get(f"{url.rstrip('/')}/api/report", timeout=_TIMEOUT_SECONDS, trust_env=False)
+        reply = httpx.get(f"{url.rstrip('/')}/api/report", timeout=_TIMEOUT_SECONDS, trust_env=False, headers=headers)
+        if reply.status_code in {401, 403}:
+            raise _TokenRequired(f"The collector at {url} requires a token that may read. Give it with --token.")
         reply.raise_for_status()
         found = reply.json()
     except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
         raise Failure(
-            f"No collector answers at {url} ({str(error).partition(chr(10))[0] or type(error).__name__})."
+            f"No collector responds at {url}: {str(error).partition(chr(10))[0] or type(error).__name__}."
         ) from None
-    if not isinstance(found, dict) or not isinstance(found.get("answers"), dict) or "store" not in found:
-        raise Failure(f"What answers at {url} is not a collector.")
-    return _Reply(store=str(found["store"]), answers=found["answers"])
+    if not isinstance(found, dict) or not isinstance(found.get("report"), dict) or "store" not in found:
+        raise Failure(f"The server at {url} is not a collector. Check the URL.")
+    return _Reply(store=str(found["store"]), report=found["report"])

@@ -1,112 +1,120 @@
-"""`automagik-telemetry status`: each sink, on or off, at which level, towards where, and the rule that decided."""
+"""`automagik-telemetry status`: shows for each application whether it sends, why, and where to."""
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from automagik_telemetry.cli import _applications as applications
 from automagik_telemetry.cli._delivery import destinations, lines, plural
-from automagik_telemetry.cli._failure import Failure
-from automagik_telemetry.cli.purge import queues
 from automagik_telemetry.consent import _identity as identity
 from automagik_telemetry.consent import _preferences as preferences
-from automagik_telemetry.consent.decision import Consent, decide_langwatch, decide_telemetry
-from automagik_telemetry.handlers import _dictconfig as dictconfig
-from automagik_telemetry.settings import LEVELS, OFF, Settings
-from automagik_telemetry.sinks.langwatch.handler import traces_url
+from automagik_telemetry.consent import _states as states
+from automagik_telemetry.consent.decision import decide_sink
+from automagik_telemetry.settings import LEVELS, TRACE_SINKS, Settings, variable_of, without_password
 
-_NAMES = {number: name for name, number in LEVELS.items()}
+if TYPE_CHECKING:
+    from automagik_telemetry.cli._applications import Configured
+    from automagik_telemetry.consent.decision import Consent
 
 
 @click.command("status")
+@click.option("-v", "--verbose", is_flag=True, help="Show delivery, files and the reason of each level, too.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def command(as_json: bool) -> None:  # noqa: FBT001 - click's way to give flags
-    """Say what would be sent from here, where, and which rule decided. Sends and changes nothing."""
-    try:
-        described = status()
-    except dictconfig.ConfigurationError as error:
-        raise Failure(str(error)) from error
+def command(*, verbose: bool, as_json: bool) -> None:
+    """Show for each application whether it sends, why, and where to. Sends and changes nothing.
+
+    These are the applications that were granted or refused consent, and that of this environment.
+    """
+    settings = Settings.from_environ()
+    found = applications.configured(settings)
     if as_json:
-        click.echo(json.dumps(described, indent=2))
+        click.echo(json.dumps(status(settings, found), indent=2))
         return
-    for sink in described["sinks"]:
-        state = f"on, from level {sink['level']}" if sink["on"] else "off"
-        click.echo(f"{click.style(sink['sink'], bold=True)}: {state}")
-        click.echo(f"  decided by  {sink['rule']}")
-        click.echo(f"  sends to    {sink['endpoint'] or '-'}")
-        if "key" in sink:
-            click.echo(f"  key         {sink['key']}")
-    click.echo(
-        f"queued on disk: {described['queued_bytes']:,} bytes in {plural(described['queued_batches'], 'batch', 'es')}"
-    )
+    for state in applications.listed(settings, found):
+        applications.show(state)
+        if verbose and state.consent.limit:
+            applications.echo(f"  level: {state.consent.limit}")
+        if verbose and state.command:
+            applications.echo(f"  command: {state.command}")
+    for name in TRACE_SINKS:
+        row = _trace_sink(name, settings, found)
+        if verbose or row["key"] != "not set":
+            applications.echo(_sentence(row))
+    if found.error is not None:
+        applications.echo(f"Configuration error: {found.error}")
+    if verbose:
+        _show_details(status(settings, found))
+
+
+def _sentence(row: dict[str, Any]) -> str:
+    if not row["on"]:
+        return f"{row['sink']} traces: off ({row['reason']})."
+    return f"{row['sink']} traces: on ({row['reason']}). Sends to {row['endpoint']}; level {row['level'].lower()}."
+
+
+def _show_details(described: dict[str, Any]) -> None:
+    queued = plural(described["queued_batches"], "batch", "es")
+    applications.echo(f"queued on disk: {plural(described['queued_bytes'], 'byte')} in {queued}")
     for destination in described["destinations"]:
         for line in lines(destination):
-            click.echo(line)
-    for label, key in (("configuration", "configuration"), ("saved choice", "saved_choice"), ("state", "state")):
-        click.echo(f"{label}: {described[key]}")
+            applications.echo(line)
+    for label, key in (("configuration", "configuration"), ("saved choices", "saved_choice"), ("state", "state")):
+        applications.echo(f"{label}: {described[key]}")
 
 
-def status() -> dict[str, Any]:
-    """Return what the command prints. Raises ConfigurationError."""
-    settings = Settings.from_environ()
-    path = dictconfig.find(settings)
+def status(settings: Settings, found: Configured) -> dict[str, Any]:
+    """Return the data that the command prints as JSON."""
     state = Path(identity.state_directory(settings.state_dir))
-    segments = [file for folder in queues() for file in folder.glob("[0-9]*.json")]
+    delivery = destinations()
+    own = found.state(settings)
+    telemetry = _row("telemetry", own.consent, own.endpoint)
     return {
-        "sinks": [_telemetry(settings, path), _langwatch(settings, path)],
-        "queued_batches": len(segments),
-        "queued_bytes": sum(_size(file) for file in segments),
-        "destinations": destinations(),
-        "configuration": str(path),
-        "saved_choice": str(preferences.path()) if preferences.path().exists() else "none",
-        "state": str(state) if state.exists() else "none",
+        "applications": [each.as_dict() for each in applications.listed(settings, found)],
+        "sinks": [telemetry, *(_trace_sink(name, settings, found) for name in TRACE_SINKS)],
+        "queued_batches": sum(each["pending_batches"] for each in delivery),
+        "queued_bytes": sum(each["pending_bytes"] for each in delivery),
+        "destinations": delivery,
+        "configuration": found.source,
+        "configuration_error": None if found.error is None else str(found.error),
+        "saved_choice": str(preferences.path()) if _exists(preferences.path()) else "none",
+        "state": str(state) if _exists(state) else "none",
     }
 
 
-def _telemetry(settings: Settings, path: Path) -> dict[str, Any]:
-    decision = decide_telemetry(settings)
-    return _row("telemetry", _strictest("telemetry", decision, path), settings.telemetry_endpoint)
-
-
-def _langwatch(settings: Settings, path: Path) -> dict[str, Any]:
-    """Return the state of the sink of traces; of the key, whether there is one."""
-    decision = decide_langwatch(settings)
-    # A trace is logged at INFO, or ERROR if anything in it failed; there is nothing below.
-    decision = _strictest("langwatch", decision._replace(level=max(decision.level, LEVELS["INFO"])), path)
-    endpoint = traces_url(settings.langwatch_endpoint) if settings.langwatch_endpoint else None
-    given = os.environ.get("LANGWATCH_API_KEY", "").strip()
-    key = "set" if settings.langwatch_api_key else "unusable" if given else "not set"
-    row = _row("langwatch", decision, endpoint if decision.given else None)
-    return {**row, "key": key}
-
-
-def _strictest(sink: str, decision: Consent, path: Path) -> Consent:
-    """Return the stricter of what the user allows and the file says."""
-    builder = dictconfig.Builder(dictconfig.load(path))
-    built = [handler for name in builder.names() if (handler := builder.sink(name)) is not None]
-    levels = [handler.configured_level for handler in built if handler.sink == sink]
-    if not levels:
-        return Consent(OFF, f"{path} has no {sink} sink")
-    if max(levels) > decision.level:
-        return Consent(max(levels), f"{path} says {_name(max(levels))}")
-    return decision
-
-
-def _row(sink: str, decision: Consent, endpoint: str | None) -> dict[str, Any]:
-    on = decision.given
-    return {"sink": sink, "on": on, "level": _name(decision.level), "endpoint": endpoint, "rule": decision.rule}
-
-
-def _name(level: int) -> str:
-    return _NAMES.get(level, str(level))
-
-
-def _size(file: Path) -> int:
+def _exists(path: Path) -> bool:
+    """Return whether a path exists, or may exist in a directory that can't be read."""
     try:
-        return os.stat(file).st_size  # noqa: PTH116 - it may be gone by now
+        return path.exists()
     except OSError:
-        return 0
+        return True
+
+
+def _trace_sink(name: str, settings: Settings, found: Configured) -> dict[str, Any]:
+    """Return the state of a sink of traces. The key itself is not shown."""
+    sink = TRACE_SINKS[name]
+    consent = decide_sink(name, settings)
+    # A trace is logged at INFO, or at ERROR if anything in it failed, never below.
+    consent = consent._replace(level=max(consent.level, LEVELS["INFO"])).strictest(found.limit(name, settings))
+    endpoint, key = getattr(settings, sink.endpoint), getattr(settings, sink.key)
+    url = importlib.import_module(sink.module).traces_url(endpoint) if endpoint and consent.given else None
+    is_given = bool(os.environ.get(variable_of(sink.key), "").strip())
+    row = _row(name, consent, without_password(url) if url else None)
+    return {**row, "key": "set" if key else "not valid" if is_given else "not set"}
+
+
+def _row(sink: str, consent: Consent, endpoint: str | None) -> dict[str, Any]:
+    level = states.level_name(consent.level)
+    return {
+        "sink": sink,
+        "on": consent.given,
+        "level": level,
+        "endpoint": endpoint,
+        "reason": consent.reason,
+        "level_reason": consent.limit or None,
+    }

@@ -1,1 +1,1 @@
-"""An OTLP receiver with an embedded store, and the questions it answers (extra `collector`)."""
+"""An OTLP receiver with an embedded store and a report (extra `collector`)."""

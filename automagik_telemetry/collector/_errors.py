@@ -1,8 +1,11 @@
-"""What can go wrong in the collector, each error with one plain sentence for the person who meets it.
+"""The errors of the collector, each with a message of one sentence.
 
 CollectorError
-├── BadRequest      a request that is refused, with its HTTP status
-│   └── Malformed   a value in a request that is not what OTLP says
+├── BadRequest      a request is rejected, with an HTTP status
+│   └── Malformed   a value in a request is not valid OTLP
+├── Overloaded      a request is rejected for now, because too many are in progress
+├── CatalogueError  a catalogue of an application's events cannot be read
+├── ExposureError   a collector may not be exposed like this
 └── StoreError      the store cannot be opened, read or written
     └── StoreLocked another process has it open
 """
@@ -11,15 +14,15 @@ from __future__ import annotations
 
 
 class CollectorError(Exception):
-    """Base of the collector's errors; `str()` of it is one sentence."""
+    """Base class of the collector's errors; `str()` of it is one sentence."""
 
 
 class BadRequest(CollectorError):  # noqa: N818 - HTTP's own name for it
-    """A request that is refused: nothing of it is stored.
+    """Rejection of a request, of which nothing is stored.
 
     Args:
-        status: the HTTP status to answer with, 400 to 499.
-        message: one sentence that says what is wrong.
+        status: HTTP status of the response, 400 to 499.
+        message: One sentence on the cause.
     """
 
     def __init__(self, status: int, message: str) -> None:
@@ -28,7 +31,7 @@ class BadRequest(CollectorError):  # noqa: N818 - HTTP's own name for it
 
 
 class Malformed(BadRequest):
-    """A value that is not what OTLP says; knows the path to it, which grows outwards as the error rises."""
+    """A value that is not valid OTLP, with its path, which is extended outwards as the error rises."""
 
     def __init__(self, path: str, problem: str) -> None:
         super().__init__(400, f"{path} {problem}.")
@@ -36,8 +39,20 @@ class Malformed(BadRequest):
         self.problem = problem
 
     def inside(self, parent: str) -> Malformed:
-        """The same error, seen from one level further out."""
+        """Return the same error with a path that begins one level further out."""
         return Malformed(f"{parent}.{self.path}" if self.path else parent, self.problem)
+
+
+class Overloaded(CollectorError):  # noqa: N818 - a state, as in "the collector is overloaded"
+    """Rejection of a request that can be sent again later."""
+
+
+class CatalogueError(CollectorError):
+    """A catalogue of an application's events cannot be read, or contradicts another."""
+
+
+class ExposureError(CollectorError):
+    """A collector may not be exposed like this, or its tokens cannot be read."""
 
 
 class StoreError(CollectorError):

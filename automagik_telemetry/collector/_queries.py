@@ -1,6 +1,6 @@
-"""The questions that the collected events answer: one row each, SQL over the view `events`.
+"""The queries of the report, in SQL over the table `events`.
 
-Counts and shares weigh each event by how many it stands for, where its sender sampled; percentiles are of what arrived.
+Counts and shares are weighted by the sampling rate of each event. Percentiles are of the stored events.
 """
 
 from __future__ import annotations
@@ -8,45 +8,55 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
+from automagik_telemetry.events.catalogue import EVENTS
+
 Report: TypeAlias = dict[str, list[dict[str, Any]]]
 """Query name to its rows; a row is column name to string, integer, float or None."""
 
 
 @dataclass(frozen=True)
 class Query:
-    """A query and how to show its answer.
+    """A query and the format of its result.
 
     Attributes:
-        name: its key in the answers.
-        title: what stands above the table.
-        sql: the query; plain SQL but for `quantile_cont`, which ClickHouse spells `quantileExactInclusive`.
-        columns: of the result, in order, to how each is shown: `text`, `count`, `ms` or `share` (0 to 1).
-        nothing: what to say when there are no rows.
+        name: Key of the result in the report.
+        title: Title of the table.
+        sql: Plain SQL but for `quantile_cont`, which ClickHouse spells `quantileExactInclusive`.
+        columns: Names of the result's columns, in order, with their formats: `text`, `count`, `ms` or `share` (0 to 1).
+        empty: Sentence to print if there are no rows. If it is empty, nothing is printed then.
     """
 
     name: str
     title: str
     sql: str
     columns: dict[str, str]
-    nothing: str
+    empty: str
 
+
+_MEASURED: Final = "'agent.run', 'cli.command', 'api.request', 'tool.executed', 'workflow.completed'"
+_BUILT_IN: Final = ", ".join(f"'{event.name}'" for event in EVENTS)
+_MEASURED_OR_OWN: Final = f"declared AND (event NOT IN ({_BUILT_IN}) OR event IN ({_MEASURED}))"
+"""The condition of the events that have a duration and a success: the built-in ones of runs, and an application's."""
 
 FEATURE_USAGE: Final = Query(
     "feature_usage",
     "Feature usage",
-    """
+    f"""
     SELECT
-      CASE Event
+      CASE event
         WHEN 'feature.used' THEN 'feature'
         WHEN 'agent.run' THEN 'agent'
         WHEN 'cli.command' THEN 'command'
         WHEN 'api.request' THEN 'endpoint'
         WHEN 'tool.executed' THEN 'tool'
-        ELSE 'workflow'
+        WHEN 'workflow.completed' THEN 'workflow'
+        ELSE 'event'
       END AS kind,
-      coalesce(Name, '') AS name, coalesce(Category, '') AS category, CAST(round(sum(Weight)) AS BIGINT) AS count
+      CASE WHEN event IN ({_BUILT_IN}) THEN coalesce(name, '') ELSE event END AS name,
+      coalesce(category, '') AS category,
+      CAST(round(sum(weight)) AS BIGINT) AS count
     FROM events
-    WHERE Event IN ('feature.used', 'agent.run', 'cli.command', 'api.request', 'tool.executed', 'workflow.completed')
+    WHERE declared AND (event NOT IN ({_BUILT_IN}) OR event = 'feature.used' OR event IN ({_MEASURED}))
     GROUP BY 1, 2, 3
     ORDER BY count DESC, kind, name, category
     """,
@@ -57,29 +67,29 @@ FEATURE_USAGE: Final = Query(
 PERFORMANCE: Final = Query(
     "performance",
     "Performance",
-    """
-    SELECT Event AS event, coalesce(Name, '') AS name, CAST(round(sum(Weight)) AS BIGINT) AS count,
-      quantile_cont(DurationMs, 0.50) AS p50_ms,
-      quantile_cont(DurationMs, 0.95) AS p95_ms,
-      quantile_cont(DurationMs, 0.99) AS p99_ms
+    f"""
+    SELECT event, coalesce(name, '') AS name, CAST(round(sum(weight)) AS BIGINT) AS count,
+      quantile_cont(duration_ms, 0.50) AS p50_ms,
+      quantile_cont(duration_ms, 0.95) AS p95_ms,
+      quantile_cont(duration_ms, 0.99) AS p99_ms
     FROM events
-    WHERE Event IN ('agent.run', 'cli.command', 'api.request', 'tool.executed', 'workflow.completed')
-      AND DurationMs IS NOT NULL
+    WHERE {_MEASURED_OR_OWN} AND duration_ms IS NOT NULL
+      AND NOT coalesce(abandoned, false)
     GROUP BY 1, 2
     ORDER BY event, count DESC, name
     """,
     {"event": "text", "name": "text", "count": "count", "p50_ms": "ms", "p95_ms": "ms", "p99_ms": "ms"},
-    "Nothing that takes time has been recorded yet.",
+    "No duration has been recorded yet.",
 )
 
 ERRORS: Final = Query(
     "errors",
     "Error patterns: errors",
     """
-    SELECT coalesce(ErrorType, '') AS error_type, coalesce(Component, '') AS component,
-      CAST(round(sum(Weight)) AS BIGINT) AS count
+    SELECT coalesce(error_type, '') AS error_type, coalesce(component, '') AS component,
+      CAST(round(sum(weight)) AS BIGINT) AS count
     FROM events
-    WHERE Event = 'agent.error'
+    WHERE event = 'agent.error'
     GROUP BY 1, 2
     ORDER BY count DESC, error_type, component
     """,
@@ -90,15 +100,15 @@ ERRORS: Final = Query(
 FAILURES: Final = Query(
     "failures",
     "Error patterns: failed runs",
-    """
-    SELECT Event AS event, coalesce(Name, '') AS name,
-      CAST(round(sum(Weight * (1 - Succeeded))) AS BIGINT) AS failures,
-      CAST(round(sum(Weight)) AS BIGINT) AS total, sum(Weight * (1 - Succeeded)) / sum(Weight) AS rate
+    f"""
+    SELECT event, coalesce(name, '') AS name,
+      CAST(round(sum(CASE WHEN success THEN 0 ELSE weight END)) AS BIGINT) AS failures,
+      CAST(round(sum(weight)) AS BIGINT) AS total,
+      sum(CASE WHEN success THEN 0 ELSE weight END) / sum(weight) AS rate
     FROM events
-    WHERE Event IN ('agent.run', 'cli.command', 'api.request', 'tool.executed', 'workflow.completed')
-      AND Succeeded IS NOT NULL
+    WHERE {_MEASURED_OR_OWN} AND success IS NOT NULL
     GROUP BY 1, 2
-    HAVING count(*) > sum(Succeeded)
+    HAVING count(*) > sum(CASE WHEN success THEN 1 ELSE 0 END)
     ORDER BY failures DESC, rate DESC, event, name
     """,
     {"event": "text", "name": "text", "failures": "count", "total": "count", "rate": "share"},
@@ -109,11 +119,12 @@ FRAMEWORK_PREFERENCE: Final = Query(
     "framework_preference",
     "Framework preference",
     """
-    SELECT coalesce(Framework, '') AS framework, CAST(round(sum(Weight)) AS BIGINT) AS count,
-      sum(Weight) / sum(sum(Weight)) OVER () AS share,
-      sum(Weight * Succeeded) / sum(CASE WHEN Succeeded IS NOT NULL THEN Weight END) AS success_rate
+    SELECT coalesce(framework, '') AS framework, CAST(round(sum(weight)) AS BIGINT) AS count,
+      sum(weight) / sum(sum(weight)) OVER () AS share,
+      sum(CASE WHEN success THEN weight WHEN NOT success THEN 0 END)
+        / sum(CASE WHEN success IS NOT NULL THEN weight END) AS success_rate
     FROM events
-    WHERE Event = 'agent.run'
+    WHERE event = 'agent.run'
     GROUP BY 1
     ORDER BY count DESC, framework
     """,
@@ -121,4 +132,21 @@ FRAMEWORK_PREFERENCE: Final = Query(
     "No agent has run yet.",
 )
 
-QUERIES: Final = (FEATURE_USAGE, PERFORMANCE, ERRORS, FAILURES, FRAMEWORK_PREFERENCE)
+UNDECLARED: Final = Query(
+    "undeclared",
+    "Undeclared events: declare them with --events",
+    """
+    SELECT event, coalesce(service, '') AS service, CAST(round(sum(weight)) AS BIGINT) AS count,
+      CAST(round(sum(CASE WHEN success THEN 0 WHEN NOT success THEN weight ELSE 0 END)) AS BIGINT) AS failures,
+      quantile_cont(duration_ms, 0.50) AS p50_ms
+    FROM events
+    WHERE NOT declared
+    GROUP BY 1, 2
+    ORDER BY count DESC, event, service
+    LIMIT 100
+    """,
+    {"event": "text", "service": "text", "count": "count", "failures": "count", "p50_ms": "ms"},
+    "",
+)
+
+QUERIES: Final = (FEATURE_USAGE, PERFORMANCE, ERRORS, FAILURES, FRAMEWORK_PREFERENCE, UNDECLARED)

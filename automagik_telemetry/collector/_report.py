@@ -1,4 +1,4 @@
-"""The answers as tables in a terminal."""
+"""Renders the report as tables in a terminal."""
 
 from __future__ import annotations
 
@@ -20,16 +20,18 @@ if TYPE_CHECKING:
 _EMPTY: Final = "No events are stored yet."
 
 
-def render(answers: Report, console: Console) -> None:
-    """Print each query's answer as a table, or a sentence where there is nothing to show."""
-    if not any(answers.get(query.name) for query in QUERIES):
+def render(report: Report, console: Console) -> None:
+    """Print the result of each query as a table, or as a sentence if it has no rows."""
+    if not any(report.get(query.name) for query in QUERIES):
         console.print(_EMPTY)
         return
     for query in QUERIES:
+        rows = report.get(query.name)
+        if not rows and not query.empty:
+            continue
         console.print()
         console.print(Text(query.title, style="bold"))
-        rows = answers.get(query.name)
-        console.print(_table(query, rows) if rows else Text(query.nothing))
+        console.print(_table(query, rows) if rows else Text(query.empty))
 
 
 def _table(query: Query, rows: list[dict[str, object]]) -> Table:
@@ -48,7 +50,7 @@ def _table(query: Query, rows: list[dict[str, object]]) -> Table:
 
 
 def _text(value: object) -> str:
-    """A name came over the network: what could steer a terminal is replaced."""
+    """Return a name without characters that could control the terminal, because it came over the network."""
     return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in str(value))
 
 
@@ -57,7 +59,7 @@ def _count(value: object) -> str:
 
 
 def _ms(value: object) -> str:
-    return f"{value:,.1f}"
+    return "-" if value is None else f"{value:,.1f}"
 
 
 def _share(value: object) -> str:

@@ -1,4 +1,4 @@
-"""From an OTLP request in its JSON shape to rows of the store, with every value checked."""
+"""Converts an OTLP request in its JSON form into rows of the store, and checks every value."""
 
 from __future__ import annotations
 
@@ -20,27 +20,34 @@ from automagik_telemetry.collector._values import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 Row: TypeAlias = dict[str, Any]
-"""One row: column name to value; timestamps are integers, Unix nanoseconds."""
+"""A row: values by column name. Timestamps are integers, in Unix nanoseconds."""
 
 _KINDS: Final = ("Unspecified", "Internal", "Server", "Client", "Producer", "Consumer")
 _STATUSES: Final = ("Unset", "Ok", "Error")
+_KIND_NAMES: Final = tuple(name.upper() for name in _KINDS)
+_STATUS_NAMES: Final = tuple(name.upper() for name in _STATUSES)
 _SEVERITIES: Final = (
     "UNSPECIFIED",
     *(f"{name}{step}" for name in ("TRACE", "DEBUG", "INFO", "WARN", "ERROR", "FATAL") for step in ("", 2, 3, 4)),
 )
 _TRACE_ID: Final = 32
+_EARLIER_TRACE_ID: Final = 64
+
+LONG_TRACE_ID: Final = "LongTraceId"
+"""Key of a row whose trace ID had 64 digits, as older clients send it. It is not a column."""
+
 _SPAN_ID: Final = 16
 _BYTE: Final = 0xFF
 
 
-def trace_rows(request: Json) -> list[Row]:
-    """The spans of an ExportTraceServiceRequest as rows of `otel_traces`.
+def trace_rows(request: Json) -> Iterator[Row]:
+    """Yield the spans of an ExportTraceServiceRequest as rows of `otel_traces`.
 
     Raises:
-        Malformed: when anything in it is not what OTLP says.
+        Malformed: A value in it is not valid OTLP.
     """
 
     def in_resource(resource_spans: Json) -> Iterator[Row]:
@@ -53,14 +60,14 @@ def trace_rows(request: Json) -> list[Row]:
 
         return walk(resource_spans, "scopeSpans", in_scope)
 
-    return list(walk(request, "resourceSpans", in_resource))
+    return walk(request, "resourceSpans", in_resource)
 
 
-def log_rows(request: Json) -> list[Row]:
-    """The records of an ExportLogsServiceRequest as rows of `otel_logs`.
+def log_rows(request: Json) -> Iterator[Row]:
+    """Yield the records of an ExportLogsServiceRequest as rows of `otel_logs`.
 
     Raises:
-        Malformed: when anything in it is not what OTLP says.
+        Malformed: A value in it is not valid OTLP.
     """
 
     def in_resource(resource_logs: Json) -> Iterator[Row]:
@@ -72,11 +79,11 @@ def log_rows(request: Json) -> list[Row]:
 
         return walk(resource_logs, "scopeLogs", in_scope)
 
-    return list(walk(request, "resourceLogs", in_resource))
+    return walk(request, "resourceLogs", in_resource)
 
 
 def _resource(parent: Json) -> Row:
-    """The columns that a resource gives to all its rows."""
+    """Return the columns that all rows of a resource share."""
     resource = child(parent, "resource")
     try:
         found = attributes(resource)
@@ -86,7 +93,7 @@ def _resource(parent: Json) -> Row:
 
 
 def _scope(parent: Json) -> Row:
-    """The columns that an instrumentation scope gives to all its rows."""
+    """Return the columns that all rows of an instrumentation scope share."""
     scope = child(parent, "scope")
     try:
         return {
@@ -102,27 +109,33 @@ def _span(span: Json) -> Row:
     start = unsigned(span, "startTimeUnixNano", MAX_NANOSECONDS)
     end = unsigned(span, "endTimeUnixNano", MAX_NANOSECONDS)
     status, message = _status(span)
+    trace_id = text(span, "traceId")
+    is_long = len(trace_id) == _EARLIER_TRACE_ID
+    if is_long:
+        identifier(span, "traceId", _EARLIER_TRACE_ID, required=True)
+        span = span | {"traceId": trace_id[:_TRACE_ID]}
     return {
+        **({LONG_TRACE_ID: True} if is_long else {}),
         "Timestamp": start,
         "TraceId": identifier(span, "traceId", _TRACE_ID, required=True),
         "SpanId": identifier(span, "spanId", _SPAN_ID, required=True),
         "ParentSpanId": identifier(span, "parentSpanId", _SPAN_ID),
         "TraceState": text(span, "traceState"),
         "SpanName": text(span, "name"),
-        "SpanKind": _KINDS[enum(span, "kind", "SPAN_KIND_", tuple(kind.upper() for kind in _KINDS))],
+        "SpanKind": _KINDS[enum(span, "kind", "SPAN_KIND_", _KIND_NAMES)],
         "SpanAttributes": attributes(span),
         "Duration": max(end - start, 0),
         "StatusCode": status,
         "StatusMessage": message,
-        **_columns("Events", list(walk(span, "events", _event)), ("Timestamp", "Name", "Attributes")),
-        **_columns("Links", list(walk(span, "links", _link)), ("TraceId", "SpanId", "TraceState", "Attributes")),
+        **_columns("Events", span, "events", _event, ("Timestamp", "Name", "Attributes")),
+        **_columns("Links", span, "links", _link, ("TraceId", "SpanId", "TraceState", "Attributes")),
     }
 
 
 def _status(span: Json) -> tuple[str, str]:
     status = child(span, "status")
     try:
-        code = enum(status, "code", "STATUS_CODE_", tuple(name.upper() for name in _STATUSES))
+        code = enum(status, "code", "STATUS_CODE_", _STATUS_NAMES)
         return _STATUSES[code], text(status, "message")
     except Malformed as error:
         raise error.inside("status") from None
@@ -152,7 +165,7 @@ def _record(record: Json) -> Row:
         "Timestamp": time or observed,
         "TraceId": identifier(record, "traceId", _TRACE_ID),
         "SpanId": identifier(record, "spanId", _SPAN_ID),
-        # The column has a byte, which holds the W3C trace flags; the other bits are reserved.
+        # The column has one byte for the W3C trace flags. The other bits are reserved.
         "TraceFlags": unsigned(record, "flags", MAX_UINT32) & _BYTE,
         "SeverityText": text(record, "severityText"),
         "SeverityNumber": enum(record, "severityNumber", "SEVERITY_NUMBER_", _SEVERITIES),
@@ -162,6 +175,7 @@ def _record(record: Json) -> Row:
     }
 
 
-def _columns(nested: str, items: list[Row], names: tuple[str, ...]) -> Row:
-    """A list of objects as ClickHouse keeps it: one array for each of their fields."""
+def _columns(nested: str, span: Json, key: str, read: Callable[[Json], Iterator[Row]], names: tuple[str, ...]) -> Row:
+    """Return a list of objects as ClickHouse stores it: one array for each field."""
+    items = list(walk(span, key, read)) if span.get(key) is not None else []
     return {f"{nested}.{name}": [item[name] for item in items] for name in names}

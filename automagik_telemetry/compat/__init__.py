@@ -1,1 +1,1 @@
-"""Other names for the same: the addresses that applications import from, and where each leads."""
+"""Other names of the public API: modules that applications import from."""

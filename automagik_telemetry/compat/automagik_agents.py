@@ -1,7 +1,7 @@
-"""The names by which Automagik Agents knows its own `automagik.tracing`, so that it runs unmodified on this package.
+"""The names in Automagik Agents' own `automagik.tracing`, so that it runs unmodified on this package.
 
-The application imports them from `decorators`, `middleware` and `performance` (a sampling decision), which hold nothing
-else. Applications that are written anew use what stands behind them: `track_cli_command` and `TelemetryMiddleware`.
+The application imports them from `decorators`, `middleware` and `performance`. New applications use
+`track_cli_command` and `TelemetryMiddleware` instead.
 """
 
 from __future__ import annotations
@@ -13,7 +13,9 @@ from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from automagik_telemetry._process import is_same
 from automagik_telemetry.events._allowlist import declare
+from automagik_telemetry.integrations._errors import described
 from automagik_telemetry.integrations.asgi import TelemetryMiddleware
 from automagik_telemetry.integrations.click._decorator import tracked
 
@@ -26,12 +28,16 @@ if TYPE_CHECKING:
 Function = TypeVar("Function")
 
 _OURS = __name__.partition(".")[0]
-# The application has always left out what its operators' probes and its documentation's readers ask for.
+# The application has never tracked the requests of health probes and of its documentation's readers.
 _SKIPPED = ("/", "/health", "/health/workflow-services", "/api/v1/docs", "/api/v1/openapi.json")
 
 
 class TracingMiddleware(TelemetryMiddleware):
-    """`TelemetryMiddleware` without the routes of health and documentation."""
+    """`TelemetryMiddleware` that skips the routes of health checks and documentation.
+
+    Args:
+        app: The ASGI application.
+    """
 
     def __init__(self, app: App) -> None:
         super().__init__(app, skip=_SKIPPED)
@@ -41,19 +47,31 @@ def trace_cli_command(
     command_name: str | None = None,
     track_args: bool = True,  # noqa: FBT001, FBT002 - the application's signature
 ) -> Callable[[Function], Function]:
-    """Track a command's function, sync or async, as `track_cli_command` does, by default under its own name.
+    """Track a command's function, sync or async, as `track_cli_command` does.
 
-    `track_args` is taken and changes nothing: no argument of a command is ever tracked. Raises TypeError or
-    ValueError, when it decorates, for a name or function that is none.
+    Args:
+        command_name: The name of the command. By default that of the function.
+        track_args: No effect. Arguments of a command are never tracked.
+
+    Returns:
+        A decorator that returns a function of the same kind.
+
+    Raises:
+        TypeError: `command_name` is not a str, or the decorated object is not a function.
+        ValueError: `command_name` is not a valid name.
     """
     del track_args
+    if callable(command_name):
+        raise TypeError(
+            f"trace_cli_command needs parentheses: write @trace_cli_command() above {described(command_name)}"
+        )
     if command_name is not None:
         declare(command_name)
 
     def decorate(function: Function) -> Function:
         name: Any = getattr(function, "__name__", None) if command_name is None else command_name
         declare(name)
-        return tracked(name, function, sys._getframe(1))  # noqa: SLF001 - CPython's way to see what surrounds a call
+        return tracked(name, function, sys._getframe(1))  # noqa: SLF001 - CPython's way to find the caller
 
     return decorate
 
@@ -62,12 +80,15 @@ trace_async_cli_command = trace_cli_command
 
 
 def stand_in_for(name: str) -> None:
-    """Let the module `name`, such as "automagik.tracing", and all below it be this package and its modules.
+    """Make this package importable as `name`, such as "automagik.tracing", with all its modules.
 
-    They are the same modules under a second name, so that nothing is loaded, counted or sent twice. It is called before
-    the application imports `name`, or by the one file that stands where its package was.
+    The modules are the same objects under a second name, so that nothing is loaded, counted or sent twice. Call it
+    before the application imports `name`, or in the module that replaces the application's own package.
+
+    Args:
+        name: The name of a module, such as "automagik.tracing".
     """
-    if not any(isinstance(finder, _Finder) and finder.name == name for finder in sys.meta_path):
+    if not any(is_same(type(finder), _Finder) and getattr(finder, "name", "") == name for finder in sys.meta_path):
         sys.meta_path.insert(0, _Finder(name))
     if name in sys.modules:
         sys.modules[name] = sys.modules[_OURS]
@@ -92,11 +113,11 @@ class _Finder(MetaPathFinder):
 
 
 class _Loader(Loader):
-    """Puts a module of this package where the import system looks for the one that was asked for."""
+    """Loads a module of this package under the requested name."""
 
     def __init__(self, ours: str) -> None:
         self._ours = ours
 
     def exec_module(self, module: ModuleType) -> None:
-        """Replace the empty module that was made, which the import system allows for."""
+        """Replace the new empty module in `sys.modules`, which the import system permits."""
         sys.modules[module.__name__] = importlib.import_module(self._ours)

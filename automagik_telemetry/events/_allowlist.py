@@ -1,16 +1,23 @@
-"""The words that may leave verbatim: what this project knows beforehand, and what code or configuration declares."""
+"""The allowlist: strings that are sent verbatim, built in or declared by code or configuration."""
 
 from __future__ import annotations
 
 import builtins
 import re
+from typing import TYPE_CHECKING
+
+from automagik_telemetry._process import kept
+from automagik_telemetry.consent._application import DEFAULT_NAME
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 AGENTS = ("simple", "claude_code", "genie", "discord", "sofia", "stan", "prompt_maker", "multimodal_specialist")
 
 _FRAMEWORKS = (
     *("pydantic_ai", "agno", "pydanticai", "langchain", "langgraph", "crewai", "autogen", "claude_code", "auto"),
 )
-# What Automagik Agents counts as features, and under which categories.
+# Features and categories of Automagik Agents.
 _FEATURES = ("multimodal_content", *(f"framework.{name}" for name in _FRAMEWORKS))
 _COMMANDS = (
     *("agent list", "agent run", "agent chat", "agent create", "agent delete", "agent status"),
@@ -46,32 +53,95 @@ _EXCEPTIONS = (
     *("OperationalError", "IntegrityError", "ProgrammingError", "DatabaseError", "InterfaceError", "SQLAlchemyError"),
 )
 
-allowlist: set[str] = {
-    *AGENTS,
-    *(f"agent.{name}" for name in AGENTS),
-    *_FRAMEWORKS,
-    *_FEATURES,
-    *_COMMANDS,
-    *_CATEGORIES,
-    *_METHODS,
-    *_EXCEPTIONS,
-    *(name for name, value in vars(builtins).items() if isinstance(value, type) and issubclass(value, BaseException)),
-}
-"""The live set that the telemetry sink asks; `declare` adds to it."""
+# The agents of Automagik Agents, and their components. Another application's users may have given theirs these names.
+_AGENT_NAMES = frozenset({*AGENTS, *(f"agent.{name}" for name in AGENTS)})
 
-# A name that a developer writes in code: no sentence, path, address or number of its own.
+_declared: set[str] = kept("declared strings", set[str])
+"""The strings that the application or its configuration has declared."""
+
+allowlist: set[str] = kept("allowlist", set[str])
+"""The live set that the telemetry sink reads; `declare` adds to it."""
+_BUILT_IN = frozenset(
+    {
+        *_AGENT_NAMES,
+        *_FRAMEWORKS,
+        *_FEATURES,
+        *_COMMANDS,
+        *_CATEGORIES,
+        *_METHODS,
+        *_EXCEPTIONS,
+        *(
+            name
+            for name, value in vars(builtins).items()
+            if isinstance(value, type) and issubclass(value, BaseException)
+        ),
+    }
+)
+allowlist.update(_BUILT_IN)
+
+# A name that a developer writes in code, not a sentence, address or number.
 _NAME = re.compile(r"[A-Za-z_/][\w /.:{}<>*+-]{0,127}")
 
 
 def declare(*words: str) -> None:
-    """Let these words leave verbatim from now on: names of agents, commands, features, tools, routes or workflows.
+    """Add strings to the allowlist, so that they are sent verbatim instead of as a keyed hash.
 
-    Each may be an agent's, so the component that it would be, such as "agent.simple", is declared with it.
-    Raises TypeError for what is not a str, and ValueError for what can't be a name.
+    Each may be the name of an agent, so the name of its component, such as "agent.simple", is added as well.
+
+    Args:
+        *words: Names of agents, commands, features, tools, routes or workflows. A name begins with a letter, "_" or
+            "/" and has at most 128 characters.
+
+    Raises:
+        TypeError: A word is not a str.
+        ValueError: A word is not a valid name.
     """
+    check_names(*words)
+    added = {*words, *map("agent.{}".format, words)}
+    _declared.update(added)
+    allowlist.update(added)
+
+
+def check_names(*words: object) -> None:
+    """Raise TypeError or ValueError if one of the words can't be declared."""
     for word in words:
         if not isinstance(word, str):
-            raise TypeError(f"a declared word must be a str, not {type(word).__name__}")
+            raise TypeError(f"a declared name must be a str, got {type(word).__name__}")
         if not _NAME.fullmatch(word):
-            raise ValueError(f"{word!r} can't be declared: a name begins with a letter and has at most 128 characters")
-    allowlist.update(words, map("agent.{}".format, words))
+            raise ValueError(
+                f"a declared name must begin with a letter, _ or /, and have at most 128 characters, got {word!r}"
+            )
+
+
+def for_application(service_name: str) -> None:
+    """Allow the built-in names of agents for Automagik Agents, and for no other application.
+
+    Names that the application declares itself stay allowed.
+    """
+    if service_name == DEFAULT_NAME:
+        allowlist.update(_AGENT_NAMES)
+    else:
+        allowlist.difference_update(_AGENT_NAMES - _declared)
+
+
+def snapshot(*, names_only: bool = False) -> Callable[[], None]:
+    """Return a function that restores the allowlist, or only what `for_application` changes of it."""
+    words, declared = set(allowlist), set(_declared)
+
+    def restore() -> None:
+        if names_only:
+            allowlist.difference_update(_AGENT_NAMES - _declared)
+            allowlist.update(words & _AGENT_NAMES)
+            return
+        for live, before in ((allowlist, words), (_declared, declared)):
+            live.clear()
+            live.update(before)
+
+    return restore
+
+
+def reset() -> None:
+    """Remove all strings but those that are built in."""
+    _declared.clear()
+    allowlist.clear()
+    allowlist.update(_BUILT_IN)

@@ -1,29 +1,37 @@
-"""Tells a developer, once and at DEBUG of our own logger, what of an event does not leave, and what to do about it."""
+"""Reports of dropped events and of dropped and hashed fields, with a remedy, and their log at DEBUG of our logger."""
 
 from __future__ import annotations
 
 import contextlib
 import logging
+import re
+from difflib import get_close_matches
 from functools import partial
 from typing import TYPE_CHECKING
 
 import structlog
 
+from automagik_processors._scalars import word_of
 from automagik_telemetry._log import logger
+from automagik_telemetry._reentrancy import guard
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from automagik_processors import Kind
 
 _MAX_REMEMBERED = 1_000
 _MAX_FIELD_CHARACTERS = 100  # characters of a field's name: it is the application's, and may be anything
+_MAX_EVENT_CHARACTERS = 64
+# The name of an event, as a developer writes it. Any other message may hold a value, and is not shown.
+_EVENT = re.compile(r"[A-Za-z]\w*(?:[.:-]\w+)+", re.ASCII)
 
 
 class DropLog:
-    """Logs the fields that `Anonymize` drops or hashes, by event, field and reason; it never receives a value.
+    """Logs each event that is not declared, and each field that `Anonymize` drops or hashes.
 
-    Each is logged once, up to a thousand of them. Raises nothing.
+    Each is logged once per event, field and reason. It never receives a value. At most a thousand are logged. Raises
+    nothing.
     """
 
     def __init__(self, catalogue: Mapping[str, Mapping[str, Kind]]) -> None:
@@ -35,31 +43,66 @@ class DropLog:
 
     def __call__(self, event: str, field: str, reason: str) -> None:
         """Log one dropped field."""
-        if not self.is_enabled():
-            return
         key = (event, field[:_MAX_FIELD_CHARACTERS], reason)
-        # Remembered before it is logged, because a handler of the application's may lead back here.
-        if key in self._logged or len(self._logged) >= _MAX_REMEMBERED:
-            return
-        self._logged.add(key)
-        # An application's handler may raise anything, `ProcessorFormatter` a DropEvent, and the event is to go on.
-        with contextlib.suppress(Exception, structlog.DropEvent):
-            logger.debug(*self._message(*key))
+        if self.is_enabled() and self._is_new(key):
+            self._log(about_field(self._catalogue[event], *key))
 
-    def _message(self, event: str, field: str, reason: str) -> tuple[str, ...]:
-        fields = self._catalogue[event]
-        if reason == "unknown_word":
-            advice = (
-                'is a name that was not declared and leaves as a hash; declare it: automagik_telemetry.declare("...")'
-            )
-            return f"%s: %s {advice}", event, field
-        if reason == "unknown_field":
-            return (
-                "%s: %r is no field of this event and does not leave; it has %s",
-                event,
-                field,
-                ", ".join(fields) or "none",
-            )
-        if field in fields:
-            return "%s: %s holds what is no %s and does not leave; log a %s", event, field, *[fields[field].name] * 2
-        return "%s: %s is not as structlog's conventions have it and does not leave", event, field
+    def unknown(self, event: object) -> None:
+        """Log an event that is not declared, if it has the form or nearly the name of one."""
+        if self.is_enabled() and (name := event_name(event, self._catalogue)) and self._is_new((name, "", "")):
+            self._log(about_event(name, self._catalogue))
+
+    def _is_new(self, key: tuple[str, str, str]) -> bool:
+        # Added before it is logged, because a handler of the application may call this again.
+        if key in self._logged or len(self._logged) >= _MAX_REMEMBERED:
+            return False
+        self._logged.add(key)
+        return True
+
+    @staticmethod
+    def _log(text: str) -> None:
+        # An application's handler may raise anything, and `ProcessorFormatter` a DropEvent. The event is still sent.
+        with guard, contextlib.suppress(Exception, structlog.DropEvent):
+            logger.debug("%s", text)
+
+
+def logged_name(event: object) -> str | None:
+    """Return the name under which an event is logged: a string, or that of a structlog event dict; else None."""
+    return word_of(event.get("event") if type(event) is dict else event)
+
+
+def event_name(event: object, catalogue: Iterable[str]) -> str | None:
+    """Return the name of an event that is not declared; None for another message, which may hold a value."""
+    name = logged_name(event)
+    if name is None or not 0 < len(name) <= _MAX_EVENT_CHARACTERS or not name.isprintable():
+        return None
+    return name if _EVENT.fullmatch(name) or _nearest(name, catalogue, 0.8) else None
+
+
+def about_event(name: str, catalogue: Iterable[str]) -> str:
+    """Return a report of an event that is not declared."""
+    near = _nearest(name, catalogue)
+    remedy = f"Did you mean {near}?" if near else "List the declared events: automagik-telemetry events"
+    return f"{name} is not a declared event and is dropped. {remedy}"
+
+
+def about_field(fields: Mapping[str, Kind], event: str, field: str, reason: str) -> str:
+    """Return a report of a field that is dropped or hashed. The value is never part of it."""
+    if reason == "unknown_word":
+        if getattr(fields.get(field), "allowed", None) is not None:
+            remedy = "It is sent as a hash. Add it to the field's allowed values"
+            return f"{event}: {field} holds a string that is not an allowed value. {remedy}"
+        remedy = 'It is sent as a hash. Call automagik_telemetry.declare("...")'
+        return f"{event}: {field} holds a string that is not on the allowlist. {remedy}"
+    if reason == "unknown_field":
+        near = _nearest(field, fields)
+        remedy = f"Did you mean {near}?" if near else f"The fields are: {', '.join(fields) or 'none'}"
+        return f"{event}: {field!r} is not a field of this event and is dropped. {remedy}"
+    if field in fields:
+        return f"{event}: {field} is not a valid {fields[field].name} and is dropped"
+    return f"{event}: {field} does not follow structlog's conventions and is dropped"
+
+
+def _nearest(name: str, known: Iterable[str], cutoff: float = 0.6) -> str | None:
+    found = get_close_matches(name.lower(), list(known), 1, cutoff)
+    return found[0] if found else None

@@ -1,174 +1,176 @@
-"""Everything that can ever be sent: each event, its level, and the kind of each of its fields.
-
-An event that stands here is a class; what does not stand here does not leave. `CATALOGUE` is the same in the form that
-the anonymizing processor takes.
-"""
+"""The built-in events: a class for each, with its level and the kinds of its fields."""
 
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any, ClassVar
 
-from automagik_processors.kinds import Count, Duration, Flag, Word
-from automagik_telemetry.events._schema import Declared, field
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from automagik_processors import Kind
+from automagik_processors._scalars import integer_of
+from automagik_telemetry.events._event import Event, count, duration, flag, unsent, word
+from automagik_telemetry.events._models import model_name
 
 
-def _success(sentence: str) -> Any:  # noqa: ANN401 - a declaration stands for its default
-    return field(Flag(), sentence, default=True)
+class TelemetryEvent(Event):
+    """Base class of built-in events.
 
+    The two IDs are accepted for compatibility, and are not sent: the resource has them.
+    """
 
-def _duration() -> Any:  # noqa: ANN401 - a declaration stands for its default
-    return field(Duration(), "How long it took, in milliseconds.", default=None)
-
-
-class TelemetryEvent(Declared):
-    """What all events share. The two ids are taken for the callers' convenience: the resource already carries them."""
-
-    name: ClassVar[str]
-    level: ClassVar[int] = logging.INFO
-    anonymous_id: str | None = field(None, default=None, kw_only=True)
-    session_id: str | None = field(None, default=None, kw_only=True)
-
-    @classmethod
-    def kinds(cls) -> dict[str, Kind]:
-        """Return the kind of each field that may leave."""
-        return {name: declared.kind for name, declared in cls.fields.items() if declared.kind is not None}
-
-    @classmethod
-    def levels(cls) -> str:
-        """Return in words at which levels the event is logged."""
-        usual = logging.getLevelName(cls.level)
-        return f"{usual}, or ERROR for a failure" if "success" in cls.kinds() else usual
-
-    def severity(self) -> int:
-        """Return the level of this very event: a failure is an ERROR whatever the event's usual level."""
-        return logging.ERROR if getattr(self, "success", True) is False else self.level
+    anonymous_id: str | None = unsent("Ignored: each request carries the anonymous id.", default=None, kw_only=True)
+    session_id: str | None = unsent("Ignored: each request carries the session id.", default=None, kw_only=True)
 
 
 class AgentExecutionEvent(TelemetryEvent):
     """An agent ran."""
 
-    name: ClassVar[str] = "agent.run"
-    agent_name: str = field(Word(), "The agent's name.")
-    framework: str = field(Word(), "The framework that it runs on, such as pydantic_ai or agno.")
-    success: bool = field(Flag(), "Whether the run ended without an exception.")
-    duration_ms: float = field(Duration(), "How long the run took, in milliseconds.")
-    has_multimodal: bool = field(Flag(), "Whether the input held more than text.", default=False)
-    token_count: int | None = field(Count(), "How many tokens the model used in all.", default=None)
-    model: str | None = field(Word(), "The model, if its name is a public one; the last, of several.", default=None)
-    input_tokens: int | None = field(Count(), "How many tokens the model read.", default=None)
-    output_tokens: int | None = field(Count(), "How many tokens the model wrote.", default=None)
-    request_count: int | None = field(Count(), "How many requests to a model it took.", default=None)
-    retry_count: int | None = field(
-        Count(),
-        "How many of them were made again, for the model, its call of a tool or its output failed.",
+    name = "agent.run"
+    agent_name: str = word("The agent's name.")
+    framework: str = word("The framework that the agent runs on.")
+    success: bool = flag("Whether the run ended without an exception.")
+    duration_ms: float = duration("Duration of the run in milliseconds.")
+    has_multimodal: bool = flag("Whether the input had more than text.", default=False)
+    token_count: int | None = count("Number of tokens in all.", default=None)
+    model: str | None = model_name("The name of a public model; of several, the last.", default=None)
+    input_tokens: int | None = count("Number of input tokens.", default=None)
+    output_tokens: int | None = count("Number of output tokens.", default=None)
+    request_count: int | None = count("Number of requests to a model.", default=None)
+    retry_count: int | None = count(
+        "Number of requests that were retries after a model error, a failed tool call or invalid output.",
         default=None,
     )
-    tool_count: int | None = field(Count(), "How many times a tool was executed.", default=None)
-    error_type: str | None = field(Word(), "The class of the exception that it failed of.", default=None)
+    tool_count: int | None = count("Number of tool calls.", default=None)
+    error_type: str | None = word("The class of the exception that ended it.", default=None)
 
 
 class CLICommandEvent(TelemetryEvent):
     """A command of a command line ended."""
 
-    name: ClassVar[str] = "cli.command"
-    command: str = field(Word(), "The command's declared name, never its arguments.")
-    success: bool = field(Flag(), "Whether the command ended with exit code 0.")
-    duration_ms: float = field(Duration(), "How long the command took, in milliseconds.")
-    item_count: int | None = field(Count(), "How many items it listed, where it lists any.", default=None)
-    exit_code: int | None = field(Count(maximum=255), "The exit code, where one was given.", default=None)
+    name = "cli.command"
+    command: str = word("The command's declared name, never its arguments.")
+    success: bool = flag("Whether the command ended with exit code 0.")
+    duration_ms: float = duration("Duration of the command in milliseconds.")
+    item_count: int | None = count("Number of items that it listed.", default=None)
+    exit_code: int | None = count("The exit code, if one was set.", maximum=255, default=None)
+    abandoned: bool | None = flag("Set if the process died before the command ended.", default=None)
 
 
 class APIRequestEvent(TelemetryEvent):
-    """An HTTP request was answered."""
+    """An HTTP request was completed."""
 
-    name: ClassVar[str] = "api.request"
-    endpoint: str = field(Word(), "The template of the route, such as /agents/{id}; never the path itself.")
-    method: str = field(Word(), "The HTTP method.")
-    status_code: int = field(Count(maximum=599), "The status of the answer.")
-    duration_ms: float = field(Duration(), "Time to the last byte of the answer, in milliseconds.")
-    success: bool | None = field(Flag(), "Whether the status was below 500.", default=None)
+    name = "api.request"
+    endpoint: str = word("The route template, such as /agents/{id}, never the path itself.")
+    method: str = word("The HTTP method.")
+    status_code: int = count("The status of the response.", maximum=599)
+    duration_ms: float = duration("Time to the last byte of the response, in milliseconds.")
+    success: bool | None = flag("Whether the status was below 500.", default=None)
 
     def __post_init__(self) -> None:
         """Derive `success` from the status."""
-        if self.success is None and isinstance(self.status_code, int):
-            self.success = self.status_code < 500  # noqa: PLR2004 - the first status that is the server's fault (RFC 9110, 15.6)
+        status = self.status_code if type(self.status_code) is int else integer_of(self.status_code)
+        if self.success is None and status is not None:
+            self.success = status < 500  # noqa: PLR2004 - the first status of a server error (RFC 9110, 15.6)
 
 
 class FeatureUsageEvent(TelemetryEvent):
     """A feature was used."""
 
-    name: ClassVar[str] = "feature.used"
-    feature_name: str = field(Word(), "The feature's declared name.")
-    category: str | None = field(Word(), "The category that the feature belongs to.", default=None)
+    name = "feature.used"
+    feature_name: str = word("The feature's declared name.")
+    category: str | None = word("The category that the feature belongs to.", default=None)
 
 
 class ErrorEvent(TelemetryEvent):
-    """Something failed: the class of the exception and where, without message, arguments or stack."""
+    """An error occurred. Sent are its class and component, not its message, arguments or stack."""
 
-    name: ClassVar[str] = "agent.error"
-    level: ClassVar[int] = logging.ERROR
-    error_type: str = field(Word(), "The class of the exception.")
-    component: str = field(Word(), "The part of the application that it occurred in.")
-    unhandled: bool = field(None, default=False, kw_only=True)
+    name = "agent.error"
+    level = logging.ERROR
+    error_type: str = word("The class of the exception.")
+    component: str = word("The part of the application that it occurred in.")
+    unhandled: bool = unsent(
+        "Whether nothing handled the exception; the level is then CRITICAL.", default=False, kw_only=True
+    )
 
     @classmethod
     def levels(cls) -> str:
-        """See `TelemetryEvent`."""
-        return "ERROR, or CRITICAL for an exception that nobody handled"
+        """Return a description of the levels at which the event is logged.
+
+        Returns:
+            A text.
+        """
+        return "ERROR, or CRITICAL for an unhandled exception"
 
     def severity(self) -> int:
-        """See `TelemetryEvent`."""
+        """Return the level of this event.
+
+        Returns:
+            CRITICAL for an unhandled exception, else ERROR.
+        """
         return logging.CRITICAL if self.unhandled else self.level
 
 
 class StartupEvent(TelemetryEvent):
     """An application started to use telemetry in this process."""
 
-    name: ClassVar[str] = "system.startup"
+    name = "system.startup"
 
 
 class ToolExecutionEvent(TelemetryEvent):
     """An agent used a tool."""
 
-    name: ClassVar[str] = "tool.executed"
-    level: ClassVar[int] = logging.DEBUG
-    tool_name: str = field(Word(), "The tool's declared name, never its arguments or results.")
-    agent_name: str | None = field(Word(), "The agent that used it.", default=None)
-    success: bool = _success("Whether the tool ended without an exception.")
-    duration_ms: float | None = _duration()
-    retry_count: int | None = field(Count(), "How many times it had failed in this run just before.", default=None)
-    error_type: str | None = field(Word(), "The class of the exception that it failed of.", default=None)
+    name = "tool.executed"
+    level = logging.DEBUG
+    tool_name: str = word("The tool's declared name, never its arguments or results.")
+    agent_name: str | None = word("The agent that used it.", default=None)
+    success: bool = flag("Whether the tool ended without an exception.", default=True)
+    duration_ms: float | None = duration("Duration in milliseconds.", default=None)
+    retry_count: int | None = count("Number of its failures just before in this run.", default=None)
+    error_type: str | None = word("The class of the exception that ended it.", default=None)
 
 
 class WorkflowStartedEvent(TelemetryEvent):
     """A workflow started."""
 
-    name: ClassVar[str] = "workflow.started"
-    workflow_name: str = field(Word(), "The workflow's declared name.")
+    name = "workflow.started"
+    workflow_name: str = word("The workflow's declared name.")
 
 
 class WorkflowCompletedEvent(TelemetryEvent):
     """A workflow ended."""
 
-    name: ClassVar[str] = "workflow.completed"
-    workflow_name: str = field(Word(), "The workflow's declared name.")
-    success: bool = _success("Whether the workflow ended without an exception.")
-    duration_ms: float | None = _duration()
-    step_count: int | None = field(Count(), "How many steps it took.", default=None)
+    name = "workflow.completed"
+    workflow_name: str = word("The workflow's declared name.")
+    success: bool = flag("Whether the workflow ended without an exception.", default=True)
+    duration_ms: float | None = duration("Duration in milliseconds.", default=None)
+    step_count: int | None = count("Number of steps.", default=None)
 
 
 class FrameworkSelectedEvent(TelemetryEvent):
     """A framework was chosen for an agent."""
 
-    name: ClassVar[str] = "framework.selected"
-    framework: str = field(Word(), "The framework.")
-    agent_name: str | None = field(Word(), "The agent that it was chosen for.", default=None)
+    name = "framework.selected"
+    framework: str = word("The framework.")
+    agent_name: str | None = word("The agent that it was chosen for.", default=None)
+
+
+class HealthEvent(TelemetryEvent):
+    """The client's own health, once a day. Counts cover all processes since the last such event."""
+
+    name = "telemetry.health"
+    sent: int = count("Number of events that the endpoint accepted.")
+    hashed: int = count("Number of strings that were sent as a hash, because they are not on the allowlist.")
+    pending: int = count("Number of events that are waiting to be sent.")
+    dropped_fields: int | None = count(
+        "Number of values that were dropped because they are not of their field's kind.", default=None
+    )
+    dropped_unknown_event: int | None = count("Number of log records that are not events.", default=None)
+    dropped_sampled: int | None = count("Number of events that were sampled out.", default=None)
+    dropped_queue_full: int | None = count("Number of events for which the queue had no room.", default=None)
+    dropped_rejected: int | None = count("Number of events that the endpoint rejected.", default=None)
+    dropped_expired: int | None = count("Number of events that waited for too long.", default=None)
+    dropped_too_large: int | None = count("Number of events above the size limit.", default=None)
+    dropped_corrupt: int | None = count("Number of events that were damaged on disk.", default=None)
+    dropped_processor_error: int | None = count("Number of events on which a processor failed.", default=None)
+    dropped_not_recorded: int | None = count("Number of events that could not be read.", default=None)
+    dropped_other: int | None = count("Number of events that were dropped for another reason.", default=None)
 
 
 EVENTS: tuple[type[TelemetryEvent], ...] = (
@@ -182,5 +184,5 @@ EVENTS: tuple[type[TelemetryEvent], ...] = (
     WorkflowStartedEvent,
     WorkflowCompletedEvent,
     FrameworkSelectedEvent,
+    HealthEvent,
 )
-CATALOGUE: Mapping[str, Mapping[str, Kind]] = {event.name: event.kinds() for event in EVENTS}

@@ -1,4 +1,4 @@
-"""The third way in: `track_*` calls, which log to the same logger as everybody else."""
+"""The `track_*` methods, which log events to the standard logger."""
 
 from __future__ import annotations
 
@@ -6,101 +6,199 @@ import logging
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
+from automagik_processors._mappings import plain_dict
+from automagik_processors._otlp_values import text_of
+from automagik_processors._scalars import word_of
+from automagik_telemetry._failsafe import attempt, class_name
+from automagik_telemetry._log import logger as own_logger
+from automagik_telemetry.consent import _application as application
 from automagik_telemetry.consent import _identity as identity
-from automagik_telemetry.events.catalogue import (
-    EVENTS,
-    AgentExecutionEvent,
-    APIRequestEvent,
-    ErrorEvent,
-    FeatureUsageEvent,
-    TelemetryEvent,
-)
-from automagik_telemetry.handlers._log_event import is_enabled, log_event
-from automagik_telemetry.handlers._loggers import EVENT_LOGGER
+from automagik_telemetry.consent._application import debug_mode
+from automagik_telemetry.events._registry import CATALOGUE, is_declared
+from automagik_telemetry.events.catalogue import AgentExecutionEvent, APIRequestEvent, ErrorEvent, FeatureUsageEvent
+from automagik_telemetry.handlers._log_event import log_event
+from automagik_telemetry.handlers._loggers import EVENT_LOGGER, own
 from automagik_telemetry.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from automagik_telemetry.consent._application import Application
+    from automagik_telemetry.events._event import Event
+    from automagik_telemetry.export.metrics import Metrics
     from automagik_telemetry.handlers.handler import BatchQueueHandler
 
 _MAX_FEATURES = 1_000
-"""Names that `feature_usage` counts; an application that makes names up must not grow it without end."""
+"""Maximum number of names that `feature_usage` counts."""
 
 
 class TelemetryClient:
-    """Tracks usage anonymously. `sink` returns the telemetry sink's handler, attached if the application detached it.
+    """Records usage events anonymously; `get_tracing_manager().telemetry` is one.
 
-    No method raises, blocks or prints: what can't be tracked is a counted drop.
+    No method raises, blocks or prints. An event that can't be recorded is a counted drop.
+
+    Args:
+        sink: Returns the handler of the telemetry sink, attached again if the application detached it.
     """
 
     def __init__(self, sink: Callable[[], BatchQueueHandler]) -> None:
         self._sink = sink
-        self._events = logging.getLogger(EVENT_LOGGER)
+        self._events = own(EVENT_LOGGER)
         self._features: Counter[str] = Counter()
+        self._prints = bool(debug_mode(Settings.from_environ()))
 
     @property
     def anonymous_id(self) -> str:
-        """The random id of this installation."""
-        return identity.anonymous_id(identity.state_directory(Settings.from_environ().state_dir))
+        """The random ID of this installation of the application, for the recipient of its events."""
+        return self._identity().anonymous_id
 
     @property
     def session_id(self) -> str:
-        """The random id of this process."""
-        return identity.session_id()
+        """The random ID of this process, for the recipient of its events."""
+        return self._identity().session_id
 
-    def track_event(
-        self, event: TelemetryEvent, *, span_id: str | None = None, ids: Mapping[str, str] | None = None
-    ) -> None:
-        """Log an event of the catalogue.
+    def _identity(self) -> identity.Identity:
+        return identity.of(self.sender, Settings.from_environ())
 
-        If it stands for a span that others are part of, `ids` are that span's, see `Span.ids`, or `span_id` (16 hex
-        digits) is its own id, and the trace is the one that is bound.
+    @property
+    def sender(self) -> Application:
+        """The application, as its sink has it."""
+        return self._sink().sender or application.current()
+
+    @property
+    def endpoint(self) -> str | None:
+        """The endpoint that events are sent to."""
+        return self._sink().endpoint()
+
+    def track_event(self, event: Event, *, span_id: str | None = None, ids: Mapping[str, str] | None = None) -> None:
+        """Record a declared event. Another event is dropped and counted as `unknown_event`.
+
+        Args:
+            event: An instance of an event class: a built-in one, such as `AgentExecutionEvent`, or one that was given
+                to `configure`.
+            span_id: ID of the event's span (16 hex digits), in the bound trace, if the span has children.
+            ids: All IDs of the event's span, as `SpanContext.ids` returns them; replaces `span_id`.
+        """
+        try:
+            sink = self._sink()
+            if not is_declared(type(event)):
+                sink.stats.drop("unknown_event")
+                attempt(sink.on_dropped, class_name(type(event)), "not_an_event", None)
+                return
+            level = event.severity()
+            if level < sink.level:
+                attempt(sink.on_dropped, event.name, "below_level", None)
+            if not self._events.isEnabledFor(level):
+                return
+            fields = event.as_fields()
+            if ids is not None:
+                fields.update(ids if type(ids) is dict else plain_dict(ids, text_of))
+            elif span_id is not None:
+                fields["span_id"] = span_id
+        except Exception:  # nothing of ours reaches the application as an exception
+            attempt(self.drop, "not_recorded")
+            return
+        attempt(log_event, self._events, level, event.name, fields)
+
+    def keep_event(self, event: Event, ids: Mapping[str, str]) -> Callable[[], None] | None:
+        """Keep the event of work that begins, for the next process to send if this one dies before the work ends.
+
+        Args:
+            event: An instance of a declared event class.
+            ids: All IDs of the event's span, as `SpanContext.ids` returns them.
+
+        Returns:
+            A function that discards the event when the work has ended; None if it is not kept.
+        """
+        level = event.severity()
+        if not is_declared(type(event)) or not self._events.isEnabledFor(level):
+            return None
+        fields = {**event.as_fields(), **ids}
+        return self._sink().keep(event.name, level, lambda encode: encode(fields))
+
+    def drop(self, reason: str) -> None:
+        """Count an event that can't be logged.
+
+        Args:
+            reason: The reason in snake_case, by which drops are counted.
         """
         sink = self._sink()
-        if type(event) not in EVENTS:
-            sink.stats.drop("unknown_event")
-            return
-        level = event.severity()
-        if not is_enabled(self._events, level):
-            return
-        fields = event.as_fields()
-        if ids:
-            fields.update(ids)
-        elif span_id is not None:
-            fields["span_id"] = span_id
-        log_event(self._events, level, event.name, fields)
+        sink.stats.drop(reason)
+        attempt(sink.on_dropped, None, reason, None)
 
-    def log(self, event_dict: dict[str, Any], level: int) -> None:
-        """Log an event as structlog has it, at a level of `logging`."""
-        self._sink()
-        if is_enabled(self._events, level):
-            log_event(self._events, level, event_dict, {})
+    def log(self, method_name: str, event_dict: Mapping[str, Any]) -> None:
+        """Record a structlog event dict, if the event is declared.
 
-    def track_agent_run(self, agent_type: str, framework: str, success: bool, duration_ms: float) -> None:  # noqa: FBT001 - the name and order that applications call it with
-        """Log that an agent ran; `duration_ms` in milliseconds."""
+        Args:
+            method_name: The name of the logger's method, such as "info", which gives the level.
+            event_dict: The event, with its name under the key `event`.
+        """
+        try:
+            if word_of(event_dict.get("event")) not in CATALOGUE:
+                if self._prints or own_logger.isEnabledFor(logging.DEBUG):
+                    self._sink().on_dropped(dict(event_dict), "unknown_event", None)
+                return
+            level = logging.getLevelName("ERROR" if method_name == "exception" else method_name.upper())
+            self._sink()
+            if type(level) is not int or not self._events.isEnabledFor(level):
+                return
+            event = dict(event_dict)
+        except Exception:  # as above
+            attempt(self.drop, "not_recorded")
+            return
+        attempt(log_event, self._events, level, event, {})
+
+    def track_agent_run(self, agent_type: str, framework: str, success: bool, duration_ms: float) -> None:  # noqa: FBT001 - applications pass it by position
+        """Record a run of an agent.
+
+        Args:
+            agent_type: Name of the agent.
+            framework: Name of its framework.
+            success: Whether the run succeeded.
+            duration_ms: Duration in milliseconds.
+        """
         self.track_event(AgentExecutionEvent(agent_type, framework, success, duration_ms))
 
     def track_feature_usage(self, feature_name: str, category: str | None = None) -> None:
-        """Log that a feature was used, and count it in `get_metrics()["feature_usage"]`."""
-        if isinstance(feature_name, str) and (feature_name in self._features or len(self._features) < _MAX_FEATURES):
-            self._features[feature_name] += 1
+        """Record the use of a feature, and count it in `get_metrics()["feature_usage"]`.
+
+        Args:
+            feature_name: Name of the feature.
+            category: Category of the feature, if any.
+        """
+        if issubclass(type(feature_name), str):
+            name = str.__str__(feature_name)
+            if name in self._features or len(self._features) < _MAX_FEATURES:
+                self._features[name] += 1
         self.track_event(FeatureUsageEvent(feature_name, category))
 
     def track_error(self, error_type: str, component: str, *, unhandled: bool = False) -> None:
-        """Log that something failed: the class of the exception, where, and whether nobody handled it (CRITICAL)."""
+        """Record an error.
+
+        Args:
+            error_type: Name of the class of the exception.
+            component: Part of the application, such as "agent.simple".
+            unhandled: Whether the exception was unhandled. It is then logged at CRITICAL instead of ERROR. The default
+                is False.
+        """
         self.track_event(ErrorEvent(error_type, component, unhandled=unhandled))
 
     def track_http_request(self, method: str, path: str, status_code: int, duration_ms: float) -> None:
-        """Log an answered request; `path` leaves only if it is a declared route's template, `duration_ms` is in ms."""
+        """Record a completed HTTP request.
+
+        Args:
+            method: The HTTP method.
+            path: A route template, such as "/agents/{id}". A path that is not declared is sent as a hash.
+            status_code: Status of the response.
+            duration_ms: Duration in milliseconds, until the last byte of the response.
+        """
         self.track_event(APIRequestEvent(path, method, status_code, duration_ms))
 
-    def get_metrics(self) -> dict[str, Any]:
-        """Return the account of the telemetry sink.
+    def get_metrics(self) -> Metrics:
+        """Return the delivery stats of the telemetry sink.
 
-        `tracer` holds `queued`, `processed`, `dropped`, `dropped_by_reason`, `pending` (counts of events, with queued
-        = processed + dropped + pending), `pending_bytes` and `storage`; `circuit_breaker` its `state`;
-        `feature_usage` the counts by feature; `last_success` (Unix seconds) and `last_error` what happened last.
+        Returns:
+            Counts of events, the state of the backoff, and the IDs with which events are sent.
         """
         return {
             "anonymous_id": self.anonymous_id,
@@ -110,13 +208,27 @@ class TelemetryClient:
         }
 
     def resume(self) -> None:
-        """Send in the background what earlier processes left, if anything: for processes that end soon."""
-        self._sink().resume()
+        """Begin to send the events that earlier processes queued, in the background."""
+        attempt(lambda: self._sink().resume())
 
     def flush(self, timeout: float = 30.0) -> bool:
-        """Send all that is queued, and return whether all was settled within `timeout` seconds."""
-        return self._sink().force_flush(timeout)
+        """Send all queued events, of earlier processes too, and retry until they are sent.
 
-    def shutdown(self) -> None:
-        """Stop sending; what is queued waits on disk for the next process."""
-        self._sink().close()
+        Args:
+            timeout: Maximum number of seconds. The default is 30.
+
+        Returns:
+            Whether all events were accepted, or dropped and counted, in this time.
+        """
+        return bool(attempt(lambda: self._sink().force_flush(timeout), default=False))
+
+    def shutdown(self, timeout: float = 5.0) -> bool:
+        """Send queued events, and stop. Other events wait on disk for the next process.
+
+        Args:
+            timeout: Maximum number of seconds. The default is 5. It returns at once if the endpoint refuses.
+
+        Returns:
+            Whether all events were accepted, or dropped and counted, in this time.
+        """
+        return bool(attempt(lambda: self._sink().shutdown(timeout), default=False))

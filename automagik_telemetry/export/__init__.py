@@ -1,1 +1,1 @@
-"""From an encoded event to a delivered batch: queue, segments on disk, worker, retry and stats."""
+"""Export: queue, segments on disk, worker, retry, delivery stats and HTTP."""

@@ -11,24 +11,33 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 SEPARATOR = b",\n"
-"""What ends the line of an encoded event, its fragment, and separates it from the next."""
+"""The end of the line of an encoded event, its fragment, which separates it from the next."""
 
 
 class Envelope(NamedTuple):
-    """What stands before and after the fragments in a request: a line that says who sends, and the closing brackets."""
+    """The parts of a request around its fragments: a line with resource and scope, and the closing brackets."""
 
     head: bytes
     tail: bytes
 
     @property
     def closing(self) -> bytes:
-        """What stands in the place of the last separator in the end."""
+        """The closing brackets, which replace the last separator."""
         return b"\n" + self.tail
+
+    @property
+    def prefix(self) -> bytes:
+        """The part of the head that stands once in a request, however many resources it carries."""
+        return self.head[: self.head.find(b"[") + 1]
 
 
 def join(envelope: Envelope, fragments: Sequence[bytes]) -> bytes:
     """Return the request body that carries `fragments`, as a sealed segment's file holds it."""
     return envelope.head + SEPARATOR.join(fragments) + envelope.closing
+
+
+RESOURCES_END = b"]}"
+"""The end of the list of resources, and of the request."""
 
 
 def split(body: bytes) -> tuple[Envelope, list[bytes]]:
@@ -42,21 +51,21 @@ _GZIP = 16 + 15  # a gzip header and trailer, and the largest window: 16 + zlib.
 
 
 def gzip(body: bytes | bytearray) -> bytes:
-    """Return the body, compressed."""
+    """Return the compressed body."""
     return _compress()(body, _LEVEL, _GZIP)
 
 
 @cache
 def _compress() -> Callable[[bytes | bytearray, int, int], bytes]:
-    """Return isal's `compress`, which takes a fifth of the time, or zlib's where isal is not installed.
+    """Return isal's `compress`, which takes a fifth of zlib's time, or zlib's if isal is not installed.
 
-    It is imported when it is first needed, because it takes 700 KiB of memory.
+    It is imported at the first use, because it takes 700 KiB of memory.
     """
     try:
         with importing:
-            from isal import isal_zlib  # noqa: PLC0415 - see above
-    except (ImportError, OSError):  # not there, or too many open files just now
-        import zlib  # noqa: PLC0415 - the HTTP exporter has imported it, so that no file need be opened
+            from isal import isal_zlib
+    except (ImportError, OSError):  # not installed, or too many open files
+        import zlib
 
         return zlib.compress
     return isal_zlib.compress

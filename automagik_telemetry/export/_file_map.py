@@ -1,4 +1,4 @@
-"""Memory map of a file, which leaves descriptors alone that the application has taken over."""
+"""Memory map of a file that never closes a descriptor of the application."""
 
 from __future__ import annotations
 
@@ -11,19 +11,20 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from automagik_telemetry._descriptors import Descriptor, Identity, standard_descriptors_kept
+from automagik_telemetry._process import kept
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Self
 
-_kept_forever: list[mmap.mmap] = []
+_kept_forever: list[mmap.mmap] = kept("maps", list)
 
 
 class FileMap(mmap.mmap):
     """Shared map of the first `length` bytes of a file.
 
     Before Python 3.13 a map keeps a duplicate of the descriptor, and closes it by number when it is closed or
-    collected. Where that number belongs to the application by then, the map is never freed.
+    collected. If that number belongs to the application by then, the map is never freed.
     """
 
     _duplicate = Descriptor(-1, None)
@@ -31,13 +32,13 @@ class FileMap(mmap.mmap):
     def __new__(cls, descriptor: Descriptor, length: int) -> Self:
         """Map the file.
 
-        Raises OSError if the file can't be mapped, or the application took the descriptor over meanwhile.
+        Raises OSError if the file can't be mapped, or the application has reused the descriptor meanwhile.
         """
         if sys.version_info >= (3, 13):
             made = super().__new__(cls, descriptor.number, length, trackfd=False)
         else:
             with standard_descriptors_kept():
-                likely = os.dup(descriptor.number)  # the map's duplicate gets the lowest free number, too
+                likely = os.dup(descriptor.number)  # the map's duplicate gets the lowest free number as well
                 Descriptor(likely, descriptor.identity).close()
                 made = super().__new__(cls, descriptor.number, length)
             made._duplicate = _duplicate_of(descriptor, likely)
@@ -45,7 +46,7 @@ class FileMap(mmap.mmap):
         return made
 
     def close(self) -> None:
-        """Unmap the file, and leave a number alone that is not ours any more."""
+        """Unmap the file, without closing a number that is not ours any more."""
         if self._may_close():
             super().close()
         else:
@@ -73,10 +74,10 @@ def _open_descriptors() -> Iterator[int]:
     yield from map(int, os.listdir("/proc/self/fd"))
 
 
-def _keep_forever(map_: Any) -> None:  # noqa: ANN401 - ctypes takes any object
+def _keep_forever(map_: Any) -> None:
     """Never free a map, not even at the end of the interpreter."""
     _kept_forever.append(map_)
     with contextlib.suppress(ImportError):
-        import ctypes  # noqa: PLC0415 - only here
+        import ctypes
 
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(map_))

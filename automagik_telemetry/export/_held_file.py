@@ -1,4 +1,4 @@
-"""A file of ours that is locked for as long as this process holds it."""
+"""A file of ours that is locked while this process holds it."""
 
 from __future__ import annotations
 
@@ -22,17 +22,22 @@ except ImportError:  # pragma: no cover - not on Windows: there segments live in
 else:
     CAN_LOCK = True
 
-BLOCK_BYTES = 512  # the unit of `st_blocks`, whatever the file system's own is
+STAMP_DIGITS = 13  # digits of the milliseconds in a file's name
+BLOCK_BYTES = 512  # the unit of `st_blocks` on every file system
 MAX_READ_BYTES = 16 * 1024 * 1024  # of one file
 _CHUNK = 262_144  # bytes
 _ZEROS = bytes(_CHUNK)
+_EARLIEST = 1_735_689_600.0
+"""Unix time of 2025: this package has queued nothing before, so a clock that says so is wrong."""
+_MAX_ERROR = 3600.0
+"""Seconds by which the time in a file's name may be wrong, or ahead."""
 
 
 class HeldFile:
-    """Open file, locked for as long as this process holds it.
+    """Open file, locked while this process holds it.
 
-    The application may close the descriptor, and reuse its number, at any time. The file is then opened again when it
-    is needed; a mapped one stays locked by its map.
+    The application may close the descriptor, and reuse its number, at any time. The file is then reopened when it is
+    needed. A mapped file stays locked by its map.
     """
 
     def __init__(self, path: str, descriptor: Descriptor, held: set[str]) -> None:
@@ -45,7 +50,7 @@ class HeldFile:
 
     @property
     def descriptor(self) -> Descriptor:
-        """The descriptor; a new one if the application closed it. Raises OSError if there can't be one."""
+        """The descriptor; a new one if the application closed it. Raises OSError if the file can't be reopened."""
         if not self._descriptor.is_ours():
             self._descriptor = self._opened_again()
         return self._descriptor
@@ -59,17 +64,45 @@ class HeldFile:
             raise
         if descriptor.identity != self._descriptor.identity:
             descriptor.close()
-            raise OSError(errno.ESTALE, "another file has this name")
+            raise OSError(errno.ESTALE, "another file has this path")
         return descriptor
 
     @property
     def id(self) -> int:
-        """Number that no other file has, and never 0."""
+        """Unique number of the file, never 0."""
         return id_of(os.path.basename(self.path))
 
+    @property
+    def refusals(self) -> int:
+        """Number of refusals that the file's name says."""
+        return refusals_of(os.path.basename(self.path))
+
+    def rename(self, refusals: int) -> None:
+        """Keep a number of refusals in the file's name, as far as the disk allows it."""
+        directory, name = os.path.split(self.path)
+        path = os.path.join(directory, f"{name.partition('.')[0]}.{refusals}.json")
+        self._held.add(path)
+        try:
+            os.rename(self.path, path)
+        except OSError:
+            self._held.discard(path)
+            return
+        before, self.path = self.path, path
+        self._held.discard(before)
+
     def age(self) -> float:
-        """Return the seconds since the file was made: its name begins with the time."""
+        """Return the seconds since the file was created, by the time in its name."""
         return max(0.0, time.time() - created(os.path.basename(self.path)))
+
+    def date(self, moment: float) -> None:
+        """Correct the time in the file's name, if the clock was wrong when it was made. Raises OSError."""
+        folder, name = os.path.split(self.path)
+        if abs(created(name) - moment) > _MAX_ERROR and moment >= _EARLIEST:
+            path = os.path.join(folder, f"{stamp(moment)}{name[STAMP_DIGITS:]}")
+            os.rename(self.path, path)
+            self._held.add(path)
+            before, self.path = self.path, path
+            self._held.discard(before)
 
     def read(self, size: int) -> bytes:
         """Return the first `size` bytes. Raises OSError."""
@@ -86,11 +119,11 @@ class HeldFile:
             data, offset = data[written:], offset + written
 
     def preallocate(self, size: int) -> bool:
-        """Give the file `size` bytes of zeros, and return whether the disk keeps room for them.
+        """Fill the file with `size` zeros, and return whether the disk reserves the space.
 
-        A write into a hole of a full disk is a SIGBUS that kills the application. Pages that are in the cache together
-        are also mapped together, while any other costs a fault of 5 us; not in one go, because what is cached as one
-        and does not fit into a table of pages is mapped page by page. Raises OSError if there is no room.
+        A write into a hole of a full disk is a SIGBUS that kills the application. The zeros are written in chunks,
+        because the pages of a cached chunk are mapped together, while a single page costs a fault of 5 us. A larger
+        chunk does not fit into one page table. Raises OSError if there is no space.
         """
         if hasattr(os, "posix_fallocate"):
             os.posix_fallocate(self.descriptor.number, 0, size)
@@ -114,35 +147,35 @@ class HeldFile:
         return os.lstat(self.path).st_blocks * BLOCK_BYTES
 
     def defer(self, until: float) -> None:
-        """Keep `until` (Unix seconds) with the file, as its modification time."""
+        """Store `until` (Unix seconds) as the modification time of the file."""
         with contextlib.suppress(OSError):
             os.utime(self.path, (until, until))
 
     def remove(self) -> None:
-        """Delete the file and let go of it."""
+        """Delete the file and close it."""
         try:
             os.unlink(self.path)
         except OSError:
-            # It may have been deleted by someone else; if it can't be, at least nothing is sent twice.
+            # It may be deleted already. If it can't be deleted, it is emptied, so that nothing is sent twice.
             with contextlib.suppress(OSError):
                 self.truncate(0)
         self.close()
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Unlock and close the file."""
         if self._owner == os.getpid() and self._descriptor.is_ours():
-            # Closing alone would leave it locked while a child that was forked meanwhile has the descriptor too.
+            # Closing alone would leave it locked while a forked child has the descriptor as well.
             with contextlib.suppress(OSError):
                 fcntl.flock(self._descriptor.number, fcntl.LOCK_UN)
         self.abandon()
 
     def abandon(self) -> None:
-        """Close the file without ending the lock: in the child of a fork it is the parent's."""
+        """Close the file without unlocking it: in the child of a fork the lock is the parent's."""
         self._held.discard(self.path)
         self._descriptor.close()
 
     def __del__(self) -> None:
-        """Let go of a file that nobody closed."""
+        """Close a file that was not closed."""
         if hasattr(self, "_descriptor"):
             self.close()
 
@@ -153,15 +186,31 @@ def lock(descriptor: Descriptor) -> None:
 
 
 def id_of(name: str) -> int:
-    """Return the number in a file's name, which no other file has, and never 0."""
+    """Return the unique number in a file's name, never 0."""
     return int.from_bytes(bytes.fromhex(name[14:30]), "little", signed=True) or 1
+
+
+def refusals_of(name: str) -> int:
+    """Return how often a segment with this name was refused."""
+    number = name.split(".")[1]
+    return int(number) if number.isdecimal() else 0
 
 
 def events_in(content: bytes) -> int:
     """Return the number of events in a segment's content."""
-    return max(0, content.count(b"\n") - 1)  # less the line of the head
+    return max(0, content.count(b"\n") - 1)  # without the line of the head
 
 
 def created(name: str) -> float:
-    """Return when the file with this name was made, in Unix seconds."""
-    return int(name[:13]) / 1000
+    """Return the creation time in a file's name, in Unix seconds."""
+    return int(name[:STAMP_DIGITS]) / 1000
+
+
+def stamp(moment: float) -> str:
+    """Return the beginning of the name of a file made at `moment`, in Unix seconds."""
+    return f"{int(moment * 1000):0{STAMP_DIGITS}d}"
+
+
+def is_dated_wrongly(name: str, now: float) -> bool:
+    """Return whether the creation time in a file's name is before 2025 or in the future; False if `now` is wrong."""
+    return now >= _EARLIEST and not _EARLIEST <= created(name) <= now + _MAX_ERROR

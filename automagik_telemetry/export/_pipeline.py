@@ -1,32 +1,46 @@
-"""One sink at work: its queue, worker and stats, and what a fork and the end of the process do to them."""
+"""The pipeline of a sink: queue, worker and stats, and their behaviour at a fork and at the end of the process."""
 
 from __future__ import annotations
 
-import atexit
+import sys
+import threading
 import time
 import weakref
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from automagik_telemetry import _fork_lock as fork_lock
+from automagik_telemetry import _process as process
 from automagik_telemetry._reentrancy import guard
 from automagik_telemetry.export._backoff import Backoff
+from automagik_telemetry.export._contract import Permission
+from automagik_telemetry.export._held_file import created
 from automagik_telemetry.export._queue import BatchQueue
 from automagik_telemetry.export._stats import delivery_metrics
 from automagik_telemetry.export._worker import Worker
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Container, Mapping
 
     from automagik_telemetry.export._body import Envelope
     from automagik_telemetry.export._contract import Exporter, Limits
     from automagik_telemetry.export._spool import Spool
     from automagik_telemetry.export._stats import DeliveryStats
+    from automagik_telemetry.export.metrics import SinkMetrics
 
 _END_TIMEOUT = 0.02
-"""Seconds that a thread may take to end that is not waiting for an answer."""
+"""Seconds to wait for the end of a thread that is not waiting for a response."""
+_FORK_TIMEOUT = 0.5
+"""Seconds that a fork waits at most for the workers to end, imports excluded. They take less than 1 ms."""
+_FORK_TIMEOUT_OF_REQUEST = 0.05
+"""Seconds that a fork waits, once, for a worker that waits for a response."""
+_POLL_INTERVAL = 0.000_05  # seconds
 
 
 class Pipeline:
-    """What a handler needs from its first event on. Made then, and not before: making it opens the state directory."""
+    """The queue, worker and stats of a handler. It is made at the first event, because it opens the state directory."""
+
+    sends = True
+    """False for a pipeline that only prints."""
 
     def __init__(  # noqa: PLR0913 - the parts of one machine, each given once
         self,
@@ -37,20 +51,23 @@ class Pipeline:
         limits: Limits,
         spool: Spool | None,
         durable: bool = True,
-        allowed: Callable[[], bool] = lambda: True,
+        allowed: Callable[[], Permission] = lambda: Permission.GRANTED,
+        declared: Callable[[], Container[str] | None] = lambda: None,
         recorded: Callable[[], Mapping[str, int]] = dict,
+        health: Callable[[Mapping[str, int]], bytes | None] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Make the machinery, at rest.
+        """Make the parts, without starting the worker.
 
-        `spool` is the destination's folder, which holds the stats, and the segments if they are `durable`. `recorded`
-        returns counts of what was recorded, cut or sampled out before it was logged, to be kept with the stats.
+        `spool` is the destination's folder, which holds the stats, and the segments if they are `durable`. See the
+        worker for `allowed`, `declared` and `health`. `recorded` returns counts of what was recorded, hashed, cut or
+        sampled out before it was queued, to be kept with the stats.
         """
         self.stats = stats
         self.limits = limits
         self.spool = spool
         self._durable = spool if durable else None
-        self._ended = _exiting
+        self._ended = _exiting.is_set()
         self.worker = Worker(
             exporter=exporter,
             backoff=Backoff(clock),
@@ -60,7 +77,9 @@ class Pipeline:
             stats=stats,
             clock=clock,
             allowed=allowed,
+            declared=declared,
             recorded=recorded,
+            health=health,
         )
         self.queue = BatchQueue(
             envelope=envelope, stats=stats, limits=limits, spool=self._durable, clock=clock, wake=self._wake
@@ -72,26 +91,62 @@ class Pipeline:
         """Queue an encoded event and its separator."""
         self.queue.append(line)
 
+    def keep(self, line: bytes) -> Callable[[], None] | None:
+        """Keep the event of work that begins, for the next process to send if this one dies before the work ends.
+
+        Return a function that discards it, or None if it can't be kept.
+        """
+        return None if self._ended else self.queue.journal.begin(line)
+
     def _wake(self) -> bool:
-        """Let the worker look at the queue, started if it does not run; return whether there is one."""
+        """Wake the worker, started if necessary; return whether there is one."""
         if self.worker.active is None and (self._ended or not self.worker.start()):
             return False
         self.worker.wake()
         return True
 
     def resume(self) -> None:
-        """Start the worker if earlier processes left something to send."""
-        if self._durable is not None and not self._ended and self._durable.names():
+        """Start the worker if earlier processes left events to send."""
+        if not self._ended and self._left():
             self.worker.start()
 
+    def begin_flush(self, timeout: float, *, patient: bool = True) -> Callable[[], bool]:
+        """Start sending all events, and return a function that waits for it, at most `timeout` seconds from now.
+
+        It returns whether all was accepted, or dropped and counted. If not `patient`, it gives up at the first failure.
+        """
+        if not patient and not self.queue.pending().own and not self._left():
+            return lambda: True
+        if not self._ended:
+            flush = self.worker.ask(timeout, patient=patient)  # before the start, so that the first attempt is its own
+            if self.worker.start():
+                return flush.wait
+        return lambda: not self.queue.pending().own
+
     def flush(self, timeout: float) -> bool:
-        """Send everything now; return whether all was settled within `timeout` seconds."""
-        if self._ended or not self.worker.start():
-            return not self.queue.pending().own
-        return self.worker.flush(timeout)
+        """Send all events now, and wait for it."""
+        return self.begin_flush(timeout)()
+
+    def _left(self) -> list[str]:
+        return [] if self._durable is None else self._durable.names()
+
+    def begin_exit(self) -> Callable[[], bool] | None:
+        """Start sending the events of processes that ended too soon to send them, if there are many.
+
+        Returns a function that waits for it, or None if the end of this process should not wait.
+        """
+        spool, limits, worker = self._durable, self.limits, self.worker
+        if spool is None or self._ended or worker.active is None or worker.backoff.failures:
+            return None
+        left = spool.left()
+        is_old = bool(left) and time.time() - created(left[0]) >= limits.backlog_age
+        is_much = is_old or len(left) >= limits.backlog_segments
+        if not is_much or spool.not_before() > time.time() or not spool.claim_exit(limits.backlog_interval):
+            return None
+        return worker.ask(limits.backlog_timeout, patient=False).wait
 
     def close(self, timeout: float | None = None) -> None:
-        """Stop sending, waiting at most `timeout` seconds for a request under way; the rest waits on disk."""
+        """Stop sending after a request in progress, for at most `timeout` seconds. The rest waits on disk."""
         if self._ended:
             return
         self.worker.stop()
@@ -103,22 +158,22 @@ class Pipeline:
             self.queue.write_out()
 
     def end(self, deadline: float) -> None:
-        """Close for good, until `deadline` (of `time.monotonic()`) at most: from now on events only go to disk."""
-        # Only an answer is worth waiting for: a thread that imports, looks up a name or computes is left behind.
-        # What is in memory alone has this one chance.
-        waits = self.worker.exporter.under_way or (self._durable is None and self.queue.pending().own)
+        """Close permanently, until `deadline` (of `time.monotonic()`) at most. From now on events only go to disk."""
+        # Only a response is worth the wait: a thread that imports, looks up a name or computes is abandoned.
+        waits = self.worker.exporter.under_way or (self.worker.sends_at_end and self.queue.pending().own)
         patience = deadline - time.monotonic() if waits else _END_TIMEOUT
         self.close(max(0.0, patience))
         self.worker.record()
+        self.queue.journal.close()
         self._ended = True
 
-    def metrics(self) -> dict[str, Any]:
+    def metrics(self) -> SinkMetrics:
         """Return the stats, the backoff and the last success and error; sizes in bytes, times in Unix seconds."""
         with self.stats.lock:
             pending, own, recovered = self.queue.pending(), self.stats.own(), self.stats.recovered()
         backoff = self.worker.backoff
         return {
-            "tracer": delivery_metrics(own, recovered, pending, self.queue.storage),
+            "tracer": delivery_metrics(own, recovered, pending, self.queue.storage, self.stats.dropped_fields()),
             "circuit_breaker": {
                 "state": backoff.state,
                 "failures": backoff.failures,
@@ -129,28 +184,59 @@ class Pipeline:
         }
 
     def abandon(self) -> None:
-        """Let go, in the child of a fork: the queue, the thread and the connections are the parent's."""
+        """Discard queue, thread and connections in the child of a fork, because they are the parent's."""
         self._ended = False
         self.queue.abandon()
         self.worker.reset()
         self.worker.exporter.abandon()
 
 
-_pipelines: weakref.WeakSet[Pipeline] = weakref.WeakSet()
-_exiting = False
-"""Whether the process is ending: a pipeline that is made then sends nothing any more."""
+_pipelines: weakref.WeakSet[Pipeline] = process.kept("pipelines", weakref.WeakSet)
+_exiting = process.kept("exiting", threading.Event)
+"""Set when the process is ending. A pipeline that is made then sends nothing."""
 
 
 def _at_exit() -> None:
-    """Stop all workers at once, so that the end of the process waits for the slowest and not for the sum."""
-    global _exiting  # noqa: PLW0603 - one process, one end
-    _exiting = True
+    """Stop all workers at once, so that the process waits for the slowest, not for the sum."""
+    _exiting.set()
     pipelines = list(_pipelines)
+    deadline = time.monotonic() + max((pipeline.limits.exit_timeout for pipeline in pipelines), default=0.0)
+    backlogs = {pipeline: wait for pipeline in pipelines if (wait := pipeline.begin_exit()) is not None}
+    for pipeline in pipelines:
+        if pipeline not in backlogs:
+            pipeline.worker.stop()
+    for pipeline, wait in backlogs.items():
+        if (wait() or pipeline.worker.last_success) and pipeline.spool is not None:
+            pipeline.spool.succeed_at_exit()
     for pipeline in pipelines:
         pipeline.worker.stop()
-    deadline = time.monotonic() + max((pipeline.limits.exit_timeout for pipeline in pipelines), default=0.0)
-    for pipeline in pipelines:
         pipeline.end(deadline)
 
 
-atexit.register(_at_exit)
+def _before_fork() -> None:
+    """Let the workers end, because Python 3.12 and later warn of a fork while there are other threads.
+
+    A worker that waits for a response continues, because a fork must not wait for the network.
+    """
+    workers = [pipeline.worker for pipeline in list(_pipelines)]
+    for worker in workers:
+        worker.pause()
+    begin = time.monotonic()
+    while left := [worker for worker in workers if worker.pauses()]:
+        under_way = any(worker.exporter.under_way for worker in left)
+        if fork_lock.is_importing():  # for which the fork waits anyway
+            begin = time.monotonic()
+        elif time.monotonic() - begin > (_FORK_TIMEOUT_OF_REQUEST if under_way else _FORK_TIMEOUT):
+            break
+        time.sleep(_POLL_INTERVAL)
+
+
+def _after_fork_in_parent() -> None:
+    if not fork_lock.is_forking():  # else the last of them does it
+        for pipeline in list(_pipelines):
+            pipeline.worker.go_on()
+
+
+process.at_exit(__name__, _at_exit)
+if sys.version_info >= (3, 12):  # the others do not warn
+    process.at_fork(__name__, before=_before_fork, after_in_parent=_after_fork_in_parent)

@@ -1,20 +1,20 @@
-"""The queue of one sink: logging calls append encoded events, the worker takes batches.
+"""The queue of one sink: logging calls append encoded events, and the worker takes batches.
 
 Constraints:
 
-- A logging call never waits for the disk or the network, and its event outlives the process from the moment it returns,
-  where the file system can be mapped.
+- A logging call never waits for the disk or the network. From its return, the event outlives the process if the file
+  system supports mapped files.
 - At any moment another thread may log, a signal handler may log or raise, the process may fork or die.
-- Events and bytes are bounded; what has no room is dropped and counted.
+- Events and bytes are bounded; events beyond the limit are dropped and counted.
 
 Layout: one deque of segments, the oldest first. A segment is in it from its first event until it is settled. Only the
-last may be open; `_taken` of the first are on their way to the endpoint.
+last may be open; the first `_taken` are being sent.
 
-Invariants, each kept by single steps, so that an interrupt between any two lines finds them true:
+Invariants, which hold between any two lines, because an interrupt may come there:
 
-- All changes are made with `lock` held, which is the lock of the stats, too, and can be taken again by its thread.
+- All changes are made with `lock` held. It is also the lock of the stats, and is reentrant.
 - `_open` takes events or is closed; a segment that is not `_open` gets no more.
-- The events of a segment are the lines in its map (see `Segment`), so that pending is what the segments hold, and
+- The events of a segment are the lines in its map (see `Segment`), so the segments give the pending count, and
   logged = delivered + dropped + pending needs no counter of its own.
 """
 
@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Final
 
 from automagik_telemetry._reentrancy import guard
 from automagik_telemetry.export._body import SEPARATOR
+from automagik_telemetry.export._journal import Journal
 from automagik_telemetry.export._segment import Segment
 from automagik_telemetry.export._stats import Pending
 
@@ -41,20 +42,20 @@ if TYPE_CHECKING:
     from automagik_telemetry.export._stats import DeliveryStats
 
 _MAX_SMALL_SEGMENTS: Final = 16
-"""Segments, each with open files, from which on one grows to its full size instead of that of a batch."""
+"""Number of segments from which a new one has its full size instead of that of a batch, to save open files."""
 _DISK_RETRY_INTERVAL: Final = 1.0
-"""Seconds after which a disk that had no room is tried again."""
+"""Seconds after which a full disk is tried again."""
 _LINGER: Final = 0.2
-"""Seconds that a full segment waits for others to share its request."""
+"""Seconds that a full segment waits for others to share its request, and that the next one waits after a request."""
 _YIELD: Final = 0.002
-"""Seconds for which a caller that begins a segment lets a worker run that is far behind."""
+"""Seconds that a caller that begins a segment sleeps, so that a late worker can run."""
 
 
 class BatchQueue:
     """Segments of one sink.
 
-    `wake` is called, without the lock, when a segment is begun; it returns whether there is a worker. `append`, `close`
-    and the figures are for all threads, everything else for the worker, or for who has seen it end.
+    `wake` is called without the lock when a segment is begun; it returns whether there is a worker. `append`, `close`
+    and the figures are for all threads; other methods are for the worker, or for a caller after its end.
     """
 
     def __init__(  # noqa: PLR0913 - the parts of one machine, each given once
@@ -75,15 +76,18 @@ class BatchQueue:
         self._clock = clock
         self._wake = wake
         self._buffered = spool is not None and not spool.mappable
-        # Of the disk, a little is left for the stats beside the segments, and for blocks that are not full.
+        # A part of the disk is reserved for the stats, and for blocks that are not full.
         self._max_bytes = limits.max_memory_bytes if spool is None else limits.max_disk_bytes * 63 // 64
+        self.journal = Journal(spool, envelope, stats)
+        """The events of work in progress."""
         self._segments: deque[Segment] = deque()
         self._open: Segment | None = None
         self._taken = 0
-        self._released: dict[str, int] = {}
-        """Events of segments that were left on disk by `release`, by path."""
+        self._released: dict[int, int] = {}
+        """Events of segments that were left on disk by `release`, by the segment's id."""
         self._has_worker = False
         self._disk_retry_at = 0.0
+        self._settled_at = -_LINGER
 
     def append(self, line: bytes) -> None:
         """Queue an encoded event and its separator; drop and count it if it is too large or the queue is full."""
@@ -97,13 +101,13 @@ class BatchQueue:
                     return
                 dropped, is_news = None, self._is_full(segment)
             else:
-                with guard:  # a signal handler that logs meanwhile must not begin another segment, and so on
+                with guard:  # a signal handler that logs meanwhile must not begin another segment
                     dropped, is_news = self._begin_segment(line), True
         if dropped is not None:
             self._stats.drop(dropped)
             return
         with guard:
-            if is_news:  # without the lock, because the worker may have to be started first
+            if is_news:  # without the lock, because the worker may have to be started
                 is_urgent = self._is_half_full()
                 if is_urgent:
                     self._make_due()
@@ -111,10 +115,10 @@ class BatchQueue:
                 if is_urgent and self._taken:
                     time.sleep(_YIELD)
             if self._buffered and (self._taken or not self._has_worker):
-                self.write_out()  # no worker does: there is none, or it waits for an answer
+                self.write_out()  # there is no worker, or it waits for a response
 
     def holds(self, line: bytes) -> bool:
-        """Return whether an event was queued, for who was interrupted while it appended it."""
+        """Return whether an event was queued, after an interrupted append."""
         with self._stats.lock:
             return any(segment.holds(line) for segment in tuple(self._segments))
 
@@ -127,12 +131,12 @@ class BatchQueue:
         if self._open is not None:
             self._open.close()
             self._open.due = min(self._open.due, now + _LINGER)
-        segment = self._new_segment(now)
+        segment = self._new_segment(now, line)
         if segment is None:
             return "queue_full"
         small = len(self._segments) < _MAX_SMALL_SEGMENTS
         segment.max_events = min(room, self._limits.max_export_batch_size) if small else room
-        segment.created, segment.due = now, now + self._limits.schedule_delay
+        segment.created, segment.due = now, max(now + self._limits.schedule_delay, self._settled_at + _LINGER)
         # Before it has an event, which an interrupt must find counted.
         self._segments.append(segment)
         self._open = segment
@@ -145,37 +149,39 @@ class BatchQueue:
         return None
 
     def _is_full(self, segment: Segment) -> bool:
-        """Close a segment that has all the events that it may have, and return whether it has."""
+        """Close a segment that has reached its maximum of events, and return whether it has."""
         if segment.events < segment.max_events:
             return False
         segment.due = self._clock()
         self.close()
         return True
 
-    def _new_segment(self, now: float) -> Segment | None:
+    def _new_segment(self, now: float, line: bytes) -> Segment | None:
         """Return a segment on disk if there is room for one, else in memory; None if there is no room either."""
         limits = self._limits
-        if self._bytes() + limits.segment_bytes > self._max_bytes:
+        needed = len(self._envelope.head) + len(line) + len(self._envelope.tail)
+        capacity = max(limits.segment_bytes, min(needed, limits.max_segment_bytes))
+        if self._bytes() + capacity > self._max_bytes:
             return None
         if self._spool is not None and now >= self._disk_retry_at:
             try:
-                return self._new_on_disk(self._spool)
+                return self._new_on_disk(self._spool, capacity)
             except OSError:
                 self._disk_retry_at = now + _DISK_RETRY_INTERVAL
         in_memory = sum(segment.size for segment in tuple(self._segments) if segment.storage == "memory")
-        if in_memory + limits.segment_bytes > limits.max_memory_bytes:
+        if in_memory + capacity > limits.max_memory_bytes:
             return None
         with contextlib.suppress(OSError):
-            return Segment(self._envelope, limits.segment_bytes)
+            return Segment(self._envelope, capacity)
         return None
 
-    def _new_on_disk(self, spool: Spool) -> Segment:
+    def _new_on_disk(self, spool: Spool, capacity: int) -> Segment:
         file = spool.create()
         try:
-            if not self._buffered and not file.preallocate(self._limits.segment_bytes):
+            if not self._buffered and not file.preallocate(capacity):
                 self._buffered = True  # a mapped write could find the disk full
                 file.truncate(0)
-            return Segment(self._envelope, self._limits.segment_bytes, file, mapped=not self._buffered)
+            return Segment(self._envelope, capacity, file, mapped=not self._buffered)
         except BaseException:
             file.remove()
             raise
@@ -187,23 +193,28 @@ class BatchQueue:
         return sum(segment.size for segment in tuple(self._segments))
 
     def _is_half_full(self) -> bool:
-        """Return whether more than half of what the queue may hold is there."""
+        """Return whether the queue is more than half full."""
         with self._stats.lock:
             return 2 * self._events() > self._limits.max_queue_size or 2 * self._bytes() > self._max_bytes
 
     def pending(self) -> Pending:
-        """Return what is undelivered; to be called with the lock held if it is to fit the stats."""
+        """Return the undelivered events. Call it with the lock held to get a snapshot consistent with the stats."""
         with self._stats.lock:
             segments = list(self._segments)
-            held = {segment.file.path for segment in segments if segment.file is not None}
-            left = sum(events for path, events in self._released.items() if path not in held)
+            held = {segment.id for segment in segments}
+            left = sum(events for segment, events in self._released.items() if segment not in held)
             own = sum(segment.events for segment in segments if not segment.recovered)
             others = sum(segment.events for segment in segments if segment.recovered)
         return Pending(own + left, others, sum(segment.size for segment in segments))
 
+    def waiting(self) -> set[Segment]:
+        """Return the segments that are undelivered."""
+        with self._stats.lock:
+            return set(self._segments)
+
     @property
     def storage(self) -> Storage:
-        """Where the next event would go."""
+        """Storage of the next event."""
         if self._spool is None or (self._open is not None and self._open.storage == "memory"):
             return "memory"
         return "buffered" if self._buffered else "mapped"
@@ -216,7 +227,7 @@ class BatchQueue:
             return max(0.0, self._segments[0].due - self._clock())
 
     def expedite(self) -> None:
-        """Make everything that was queued until now due."""
+        """Make all queued events due."""
         with self._stats.lock:
             self.close()
             self._make_due()
@@ -243,7 +254,7 @@ class BatchQueue:
                 return []
             size = events = 0
             for segment in tuple(self._segments):
-                if batch and (segment.is_open or segment.recovered):
+                if batch and segment.is_open:
                     break
                 if segment is self._open:
                     self.close()
@@ -251,34 +262,30 @@ class BatchQueue:
                 if batch and (size > limits.max_export_batch_bytes or events > limits.max_export_batch_size):
                     break
                 batch.append(segment)
-                if segment.recovered:
-                    break
             self._taken = len(batch)
         for segment in batch:
             segment.close()
         return batch
 
-    def adopt(self, segment: RecoveredSegment) -> list[Segment]:
-        """Take over a segment that another process left, or this one, as a batch to be settled or put back next."""
-        age = segment.file.age() if segment.file is not None else 0.0
-        segment.created = segment.due = self._clock() - age
+    def adopt(self, segments: Sequence[RecoveredSegment]) -> None:
+        """Take over segments that other processes left, or this one, oldest first; they are due."""
         with self._stats.lock:
-            if segment.file is not None and self._released.pop(segment.file.path, None) is not None:
-                segment.recovered = False
-            self._segments.appendleft(segment)
-            self._taken = 1
-        return [segment]
+            for segment in reversed(segments):
+                segment.created = segment.due = self._clock() - segment.age
+                if self._released.pop(segment.id, None) is not None:
+                    segment.recovered = False
+                self._segments.appendleft(segment)
 
     def put_back(self) -> None:
-        """Keep the batch that was taken, because it could not be sent."""
+        """Return the taken batch to the queue, because it could not be sent."""
         self._taken = 0
 
     def settle(self, batch: Sequence[Segment], *, dropped: int = 0, reason: str = "") -> None:
-        """Count a batch as delivered, but for `dropped` events of it, and delete its segments."""
+        """Count a batch as delivered, except for `dropped` events, and delete its segments."""
         for segment in batch:
             lost = min(dropped, segment.events)
             dropped -= lost
-            losses = {"corrupt": segment.corrupt, reason: lost} if reason else {"corrupt": segment.corrupt}
+            losses = segment.losses | ({reason: lost} if reason else {})
             with self._stats.lock:
                 delivered = segment.events - lost
                 self._stats.settle(segment.id, delivered, losses, recovered=segment.recovered)
@@ -286,11 +293,13 @@ class BatchQueue:
                 self._taken = max(0, self._taken - 1)
             segment.remove()
             self._stats.settled()
+        self._settled_at = self._clock()
 
-    def drop_oldest(self, reason: str, *, keep: int) -> None:
-        """Drop closed segments, oldest first, until at most `keep` bytes wait."""
+    def make_room(self) -> None:
+        """Drop closed segments, oldest first, until the next segment has room, however large it is."""
+        keep = self._max_bytes - max(self._limits.segment_bytes, self._limits.max_segment_bytes)
         while (first := self._first_closed()) is not None and self._bytes() > keep:
-            self.settle([first], dropped=first.events, reason=reason)
+            self.settle([first], dropped=first.events, reason="queue_full")
 
     def drop_older_than(self, moment: float) -> None:
         """Drop segments that were begun before `moment`, in seconds of the clock."""
@@ -298,7 +307,8 @@ class BatchQueue:
             self.settle([first], dropped=first.events, reason="expired")
 
     def purge(self, reason: str) -> None:
-        """Drop everything."""
+        """Drop all events, those of work that is under way too."""
+        self.journal.close()
         self.close()
         while (first := self._first_closed()) is not None:
             self.settle([first], dropped=first.events, reason=reason)
@@ -320,7 +330,7 @@ class BatchQueue:
         return self._buffered and self._open is not None
 
     def trim(self) -> None:
-        """Give back the room that closed segments don't need, because they will wait."""
+        """Free the disk space that closed segments don't need while they wait."""
         with self._stats.lock:
             segments = [segment for segment in tuple(self._segments) if not segment.is_open]
         for segment in segments:
@@ -328,7 +338,7 @@ class BatchQueue:
                 segment.trim()
 
     def release(self) -> None:
-        """Leave every segment that has a file to whoever finds it; its events stay pending."""
+        """Release every segment that has a file to other processes. Its events stay pending."""
         with self._stats.lock:
             self.close()
             for segment in list(self._segments):
@@ -337,23 +347,26 @@ class BatchQueue:
                     continue
                 try:
                     segment.write_out()
+                    if not segment.recovered:
+                        segment.file.date(time.time() - (self._clock() - segment.created))
                 except OSError:
                     continue
                 if not segment.recovered:
-                    self._released[segment.file.path] = segment.events
+                    self._released[segment.id] = segment.events
                 self._segments.remove(segment)
                 with contextlib.suppress(OSError):
                     segment.release()
             self._has_worker = False
 
-    def forget_released(self, paths: Collection[str]) -> None:
-        """Forget released segments whose file is not among `paths`: another process has settled them."""
+    def forget_released(self, ids: Collection[int]) -> None:
+        """Forget released segments that are not among `ids`, because another process has settled them."""
         with self._stats.lock:
-            for path in self._released.keys() - paths:
-                del self._released[path]
+            for segment in self._released.keys() - ids:
+                del self._released[segment]
 
     def abandon(self) -> None:
-        """Forget everything without touching it, in the child of a fork: it belongs to the parent."""
+        """Discard all segments in the child of a fork, without changing them, because they are the parent's."""
+        self.journal.abandon()
         segments, self._segments = list(self._segments), deque()
         self._open, self._taken, self._released = None, 0, {}
         for segment in segments:

@@ -1,11 +1,11 @@
-"""Delivery stats of one destination: what became of every event, counted exactly, through kills and across processes.
+"""Delivery stats of one destination: exact counts of all events, across kills and processes.
 
 Constraints: whatever interrupts a process (a signal handler that raises, SIGKILL), delivered + dropped by reason +
-pending = logged, where pending is what the segments on disk hold. Counting takes no system call.
+pending = logged, where pending are the events in segments on disk. Counting takes no system call.
 
-Layout: each process counts on a page of its own, a file of 4 KiB in the destination's folder, mapped and locked while
-the process lives. The next process takes over a page that is free and goes on counting on it, so that nothing is ever
-added up on disk; the totals of a destination are the sum of its pages. All numbers are native 64-bit integers.
+Layout: each process counts on a page of its own, a file of 4 KiB in the destination's directory, mapped and locked
+while the process lives. A later process adopts a free page and continues its counts. The totals of a destination are
+the sum of its pages. All numbers are native 64-bit integers.
 
     word 0         magic number
     word 1         id of the segment that is being settled, or 0
@@ -13,9 +13,9 @@ added up on disk; the totals of a destination are the sum of its pages. All numb
     byte 80        48 counters, each a name of 40 bytes and a number
     byte 2384      state of the worker, as JSON: endpoint, last success and error, failures in a row, next attempt
 
-Invariants: a counter changes by one store of 8 bytes, so that a kill finds it before or after. Settling a segment
-changes several: their new values are written first, and the store of the segment's id is the moment from which on it
-counts as settled. After a kill, whoever takes over the page completes what the pairs say, and deletes that segment.
+Invariants: a counter changes by one store of 8 bytes, so that a kill comes before or after it. Settling a segment
+changes several counters: their new values are written first, and the segment counts as settled from the store of its ID
+on. After a kill, the next process that adopts the page applies the pairs and deletes that segment.
 """
 
 from __future__ import annotations
@@ -31,9 +31,11 @@ if TYPE_CHECKING:
     from typing import Protocol
 
     from automagik_telemetry.export._held_file import HeldFile
+    from automagik_telemetry.export._segment import Storage
+    from automagik_telemetry.export.metrics import TracerMetrics
 
     class PageSource(Protocol):
-        """A folder that has pages to count on."""
+        """A directory of pages of stats."""
 
         def stats_page(self) -> Page:
             """Return a page that no other process holds. Raises OSError."""
@@ -52,7 +54,11 @@ _STATE: Final = _COUNTERS + _MAX_COUNTERS * _COUNTER_BYTES  # byte
 _DELIVERED: Final = "delivered"
 _DROPPED: Final = "dropped."
 _RECORDED: Final = "recorded."
+_FIELD: Final = "field."
+_REPORTED: Final = "reported."
 _OTHER: Final = "other"
+_MAX_FIELD_COUNTERS: Final = 12
+"""Fields that are counted by name, so that there is room for all reasons."""
 
 
 class WorkerState(TypedDict):
@@ -78,13 +84,17 @@ _NO_STATE: Final = WorkerState(at=0.0, endpoint="", last_success=None, last_erro
 
 
 class Totals(NamedTuple):
-    """Counts of one destination, of all processes so far, and the state of the worker that wrote last."""
+    """Counts of one destination over all processes, and the state of the worker that wrote last."""
 
     delivered: int
     dropped: dict[str, int]
     recorded: dict[str, int]
-    """Counts of what was recorded, cut or sampled out before it was logged, by reason; of traces."""
+    """Counts of recorded, cut and sampled-out data of traces, by reason."""
     state: WorkerState
+    dropped_fields: dict[str, int]
+    """Counts of values that were dropped because they are not of the field's kind, by event and field."""
+    reported: dict[str, int]
+    """The part of the counts that events of the client's health have reported, by their field."""
 
 
 class Counts(NamedTuple):
@@ -103,12 +113,12 @@ class Pending(NamedTuple):
 
 
 class Page:
-    """A page of counters: in memory, or the content of a `file`, mapped or written now and then."""
+    """A page of counters: in memory, or the content of a `file`, mapped or written at intervals."""
 
     def __init__(self, file: HeldFile | None = None, *, mapped: bool = False) -> None:
-        """Take over the page in `file`, or begin an empty one.
+        """Adopt the page in `file`, or begin an empty one.
 
-        Raises OSError if the disk has no room for it.
+        Raises OSError if the disk is full.
         """
         self._file = file
         self._mapped = mapped
@@ -128,16 +138,18 @@ class Page:
             self.words[pair] = 0
         self._index = dict(_named(self._bytes))
         self.before = self.counters()
-        """The counters when this process took the page over."""
+        """The counters when this process adopted the page."""
 
     def word(self, name: str) -> int:
-        """Return the word of the counter with this name; of one for the rest if there are too many."""
+        """Return the word of the counter with this name, or of a shared one if there are too many names."""
         found = self._index.get(name)
         if found is not None:
             return found
         number = len(self._index)
         prefix, _, rest = name.partition(".")
-        if number >= _MAX_COUNTERS - len((_DROPPED, _RECORDED)) and rest != _OTHER:
+        if rest != _OTHER and (
+            number >= _MAX_COUNTERS - len((_DROPPED, _RECORDED, _FIELD, _REPORTED)) or self._is_surplus(name)
+        ):
             return self.word(f"{prefix}.{_OTHER}")
         start = _COUNTERS + number * _COUNTER_BYTES
         encoded = name.encode("utf-8", "replace")[:_NAME_BYTES]
@@ -145,24 +157,27 @@ class Page:
         self._index[name] = (start + _NAME_BYTES) // 8
         return self._index[name]
 
+    def _is_surplus(self, name: str) -> bool:
+        return name.startswith(_FIELD) and sum(other.startswith(_FIELD) for other in self._index) >= _MAX_FIELD_COUNTERS
+
     def counters(self) -> dict[str, int]:
         """Return the counters by name."""
         return {name: self.words[word] for name, word in self._index.items()}
 
     def write_state(self, state: WorkerState) -> None:
-        """Write the state of the worker; one that has no room is left as it was."""
+        """Write the state of the worker, unless it is too large."""
         text = json.dumps(state).encode()
         if len(text) <= PAGE_BYTES - _STATE:
             self._bytes[_STATE:] = text.ljust(PAGE_BYTES - _STATE)
 
     @property
     def in_file(self) -> bool:
-        """Whether the page outlives the process."""
+        """True if the page outlives the process."""
         return self._file is not None
 
     @property
     def settling(self) -> int:
-        """Id of the segment that was being settled last; 0 if its file is known to be gone."""
+        """ID of the segment that was settled last; 0 if its file is known to be deleted."""
         return self.words[_SETTLING]
 
     def write_out(self) -> None:
@@ -172,14 +187,14 @@ class Page:
                 self._file.write(bytes(self._bytes), 0)
 
     def close(self) -> None:
-        """Let go of the page; what it holds stays in its file."""
+        """Close the page. Its counters stay in its file."""
         self.write_out()
         self._unmap()
         if self._file is not None:
             self._file.close()
 
     def abandon(self) -> None:
-        """Let go of the page without ending the lock, in the child of a fork."""
+        """Close the page without unlocking its file, in the child of a fork."""
         self._unmap()
         if self._file is not None:
             self._file.abandon()
@@ -191,8 +206,8 @@ class Page:
             self._buffer.close()
 
 
-def _mapped(file: HeldFile) -> Any:  # noqa: ANN401 - a buffer, which typeshed has no name for before Python 3.12
-    from automagik_telemetry.export._file_map import FileMap  # noqa: PLC0415 - only a process that counts on disk
+def _mapped(file: HeldFile) -> Any:
+    from automagik_telemetry.export._file_map import FileMap
 
     return FileMap(file.descriptor, PAGE_BYTES)
 
@@ -211,7 +226,7 @@ def _named(page: memoryview | bytes) -> Iterator[tuple[str, int]]:
 
 
 def _complete_settling(words: memoryview) -> None:
-    """Complete what a process that was killed had begun to settle; done twice, it changes nothing."""
+    """Complete the settling of a process that was killed. A second call has no effect."""
     if words[_SETTLING]:
         last = PAGE_BYTES // 8
         for pair in _PAIRS:
@@ -220,24 +235,24 @@ def _complete_settling(words: memoryview) -> None:
 
 
 class DeliveryStats:
-    """Counts of one sink in this process; `lock` is the queue's too, so that a snapshot of both is consistent.
+    """Counts of one sink in this process. The queue shares the `lock`, so that a snapshot of both is consistent.
 
-    The lock can be taken again by the thread that holds it, because a finalizer or a signal handler may log at any
-    moment. Until `attach` is called, the page is in memory.
+    The lock is reentrant, because a finalizer or a signal handler may log at any moment. Until `attach` is called, the
+    page is in memory.
     """
 
     def __init__(self) -> None:
         self.reset()
 
     def reset(self) -> None:
-        """Begin at zero, in memory: at first, and in the child of a fork, where a lost thread may hold the lock."""
+        """Begin at zero, in memory: initially, and in the child of a fork, where a lost thread may hold the lock."""
         self.lock = threading.RLock()
         self._page = Page()
         self._recovered = Counts(0, {})
-        """What of the counts concerns events of other processes."""
+        """The part of the counts that is of events of other processes."""
 
     def attach(self, source: PageSource | None) -> None:
-        """Go on counting on a page of the destination's folder, once; in memory if there is none, or no room."""
+        """Continue on a page of the destination's directory, once; stay in memory if there is none."""
         if source is None or self._page.in_file:
             return
         try:
@@ -255,25 +270,32 @@ class DeliveryStats:
                         page.words[page.word(name)] = page.before.get(name, 0)
                     page.close()
                 raise
-            self._move(memory, page, moved)  # what a signal handler has counted meanwhile
+            self._move(memory, page, moved)  # counts of a signal handler meanwhile
 
     @staticmethod
     def _move(memory: Page, page: Page, moved: Counter[str]) -> None:
-        """Add to a page what another has counted beyond what was `moved`."""
+        """Add the counts of a page to another, except those that were `moved` before."""
         for name, count in memory.counters().items():
             page.words[page.word(name)] += count - moved[name]
             moved[name] = count
 
     def drop(self, reason: str, events: int = 1) -> None:
-        """Count events that were dropped before they reached the queue, or in it."""
+        """Count dropped events."""
         with self.lock:
             word = self._page.word(_DROPPED + reason)
             self._page.words[word] += events
 
-    def settle(self, segment_id: int, delivered: int, dropped: Mapping[str, int], *, recovered: bool = False) -> None:
-        """Count the events of a segment, whose file is to be deleted next; then call `settled`.
+    def drop_field(self, event: str, field: str) -> None:
+        """Count a value that was dropped because it is not of its field's kind; the event goes on without it."""
+        name = f"{_FIELD}{event}.{field}".encode("utf-8", "replace")[:_NAME_BYTES].decode("utf-8", "ignore")
+        with self.lock:
+            word = self._page.word(name)
+            self._page.words[word] += 1
 
-        `recovered` events are another process's. To be called with the lock held.
+    def settle(self, segment_id: int, delivered: int, dropped: Mapping[str, int], *, recovered: bool = False) -> None:
+        """Count the events of a segment whose file is deleted next; call `settled` after that.
+
+        `recovered` events are of another process. Called with the lock held.
         """
         words = self._page.words
         words[_SETTLING] = 0
@@ -292,15 +314,22 @@ class DeliveryStats:
             self._recovered = Counts(known + delivered, losses | added)
 
     def settled(self) -> None:
-        """Forget the segment that was settled last, because its file is gone."""
+        """Clear the segment that was settled last, because its file is deleted."""
         self._page.words[_SETTLING] = 0
 
     def record(self, counts: Mapping[str, int]) -> None:
-        """Set the counts of what was recorded, cut or sampled out in this process before it was logged."""
+        """Set the counts of recorded, cut and sampled-out data of this process."""
         with self.lock:
             for reason, count in counts.items():
                 name = _RECORDED + reason
                 self._page.words[self._page.word(name)] = self._page.before.get(name, 0) + count
+
+    def report(self, counts: Mapping[str, int]) -> None:
+        """Count what an event of the client's health reports."""
+        with self.lock:
+            for name, count in counts.items():
+                word = self._page.word(_REPORTED + name)
+                self._page.words[word] += count
 
     def own(self) -> Counts:
         """Return the counts of this process's own events."""
@@ -310,17 +339,25 @@ class DeliveryStats:
         dropped = {reason: count - losses.get(reason, 0) for reason, count in counted.dropped.items()}
         return Counts(counted.delivered - known, {reason: count for reason, count in dropped.items() if count})
 
+    def dropped_fields(self) -> dict[str, int]:
+        """Return how many values this process has dropped because they are not of their field's kind, by field."""
+        with self.lock:
+            return _without_prefix(_FIELD, self._change())
+
     def recovered(self) -> Counts:
-        """Return the counts of other processes' events that this one has delivered or dropped."""
+        """Return the counts of other processes' events that this process has delivered or dropped."""
         return self._recovered
 
+    def _change(self) -> dict[str, int]:
+        return {name: count - self._page.before.get(name, 0) for name, count in self._page.counters().items()}
+
     def _counted(self) -> Counts:
-        now = {name: count - self._page.before.get(name, 0) for name, count in self._page.counters().items()}
+        now = self._change()
         dropped = {name.removeprefix(_DROPPED): count for name, count in now.items() if name.startswith(_DROPPED)}
         return Counts(now.get(_DELIVERED, 0), dropped)
 
     def unlock(self) -> None:
-        """Let go of the lock if an interrupt has left it taken by this thread."""
+        """Release the lock if an interrupt has left it held by this thread."""
         with contextlib.suppress(RuntimeError):  # it is not this thread's
             while True:
                 self.lock.release()
@@ -330,11 +367,11 @@ class DeliveryStats:
         self._page.write_state(state)
 
     def write_out(self) -> None:
-        """Write what is not mapped to its file."""
+        """Write a page that is not mapped to its file."""
         self._page.write_out()
 
     def abandon(self) -> None:
-        """Begin at zero without touching the parent's page, in the child of a fork."""
+        """Begin at zero in the child of a fork, without changing the parent's page."""
         page = self._page
         self.reset()
         page.abandon()
@@ -350,12 +387,12 @@ def _flat(counts: Counts) -> Iterator[tuple[str, int]]:
 
 
 def settling_id(page: bytes) -> int:
-    """Return the id of the segment that a page's owner is settling, or was when it was killed; 0 if there is none."""
+    """Return the ID of the segment that a page's process settles, or did when it was killed; 0 if there is none."""
     return memoryview(page).cast("q")[_SETTLING] if _is_page(page) else 0
 
 
 def totals_of(pages: Iterator[bytes]) -> Totals:
-    """Return the totals of a destination from the content of all its pages; what is not a page counts as none."""
+    """Return the totals of a destination from the content of its pages. Malformed pages are ignored."""
     counters: Counter[str] = Counter()
     states: list[WorkerState] = []
     for content in filter(_is_page, pages):
@@ -371,6 +408,8 @@ def totals_of(pages: Iterator[bytes]) -> Totals:
         _without_prefix(_DROPPED, counters),
         _without_prefix(_RECORDED, counters),
         {**state, "last_success": max(successes, default=None)},
+        _without_prefix(_FIELD, counters),
+        _without_prefix(_REPORTED, counters),
     )
 
 
@@ -383,7 +422,7 @@ def _without_prefix(prefix: str, counters: Mapping[str, int]) -> dict[str, int]:
 
 
 def _state_of(page: bytes) -> WorkerState:
-    """Return the state of the worker that a page holds; an empty one if it is torn or malformed."""
+    """Return the state of the worker on a page; an empty one if it is truncated or malformed."""
     try:
         found: Any = json.loads(page[_STATE:].rstrip(b" \0"))
     except ValueError:
@@ -393,16 +432,20 @@ def _state_of(page: bytes) -> WorkerState:
     return cast("WorkerState", {key: found[key] for key in _STATE_KINDS})
 
 
-def delivery_metrics(own: Counts, recovered: Counts, pending: Pending, storage: str | None) -> dict[str, Any]:
-    """Return the counts of a process as `get_metrics()` has them, with queued = processed + dropped + pending.
+def delivery_metrics(
+    own: Counts, recovered: Counts, pending: Pending, storage: Storage | None, dropped_fields: dict[str, int]
+) -> TracerMetrics:
+    """Return the counts of a process for `get_metrics()`, with queued = processed + dropped + pending.
 
-    `recovered` are events that other processes left, which this one delivers or drops; they are counted apart.
+    Events of other processes that this one delivers or drops are counted separately, as `recovered`.
+    `dropped_fields` are single values, by event and field. Their events are sent without them.
     """
     return {
         "queued": own.delivered + sum(own.dropped.values()) + pending.own,
         "processed": own.delivered,
         "dropped": sum(own.dropped.values()),
         "dropped_by_reason": own.dropped,
+        "dropped_fields": dict(dropped_fields),
         "pending": pending.own,
         "pending_bytes": pending.bytes,
         "storage": storage,

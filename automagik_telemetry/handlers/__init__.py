@@ -1,1 +1,1 @@
-"""From a log call to an encoded event: loggers, records, handlers and their chains of processors."""
+"""Loggers, records, handlers and chains of processors: the path from a log call to an encoded event."""

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from typing import Final
 
-CRC32: Final = 654043731
-"""Of that file's text: of any other this says nothing."""
-
 CONFIG: Final = r"""
 {
  "version": 1,
@@ -17,16 +14,16 @@ CONFIG: Final = r"""
    "processors": [
     "ext://automagik_processors.merge_context",
     {
-     "()": "automagik_telemetry.anonymize",
-     "vocabulary": []
+     "()": "automagik_telemetry.Anonymize",
+     "allowlist": []
     },
     {
-     "()": "automagik_telemetry.sample",
+     "()": "automagik_telemetry.Sample",
      "rate": 1.0,
      "error_rate": 1.0
     },
     {
-     "()": "automagik_telemetry.otlp"
+     "()": "automagik_telemetry.OTLP"
     }
    ]
   },
@@ -34,7 +31,7 @@ CONFIG: Final = r"""
    "()": "automagik_telemetry.ChainFormatter",
    "processors": [
     {
-     "()": "automagik_processors.Scrub",
+     "()": "automagik_telemetry.Scrub",
      "extra_keys": [],
      "extra_patterns": []
     },
@@ -43,35 +40,35 @@ CONFIG: Final = r"""
     }
    ]
   },
-  "line": {
-   "format": "%(asctime)s %(levelname)-8s %(name)s: %(message)s"
-  },
   "json": {
    "()": "pythonjsonlogger.json.JsonFormatter",
    "format": "%(asctime)s %(levelname)s %(name)s %(message)s"
   }
  },
+ "filters": {
+  "trace": {
+   "()": "automagik_telemetry.TraceContextFilter"
+  }
+ },
  "handlers": {
   "telemetry": {
    "()": "automagik_telemetry.telemetry_handler",
-   "level": "INFO",
+   "level": "DEBUG",
    "formatter": "telemetry"
   },
   "langwatch": {
    "()": "automagik_telemetry.langwatch_handler",
    "level": "INFO",
    "formatter": "langwatch",
-   "durable": false
-  },
-  "console": {
-   "class": "logging.StreamHandler",
-   "level": "WARNING",
-   "formatter": "line"
+   "durable": true
   },
   "file": {
    "class": "logging.FileHandler",
    "filename": "automagik-events.jsonl",
    "delay": true,
+   "filters": [
+    "trace"
+   ],
    "formatter": "json"
   }
  },
@@ -79,18 +76,16 @@ CONFIG: Final = r"""
   "automagik": {
    "level": "INFO",
    "handlers": [
-    "telemetry",
-    "console"
-   ],
-   "propagate": false
+    "telemetry"
+   ]
   },
-  "automagik.telemetry": {
+  "automagik_telemetry.events": {
    "handlers": [
     "telemetry"
    ],
    "propagate": false
   },
-  "automagik.traces": {
+  "automagik_telemetry.traces": {
    "level": "INFO",
    "handlers": [
     "langwatch"

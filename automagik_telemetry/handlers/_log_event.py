@@ -1,4 +1,4 @@
-"""Events that are logged by ourselves: without a record where nothing but one of our handlers would see it."""
+"""Logs our own events, without a record if only our own handlers would get it."""
 
 from __future__ import annotations
 
@@ -12,13 +12,6 @@ from automagik_telemetry.handlers.handler import BatchQueueHandler
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-
-def is_enabled(logger: logging.Logger, level: int) -> bool:
-    """Return whether a logger of ours takes events of a level."""
-    # An application's dictConfig disables every logger that it does not name; to quieten one, it sets its level.
-    logger.disabled = False
-    return logger.isEnabledFor(level)
 
 
 def log_event(

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import logging
+import weakref
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 import structlog
 
+from automagik_telemetry._failsafe import is_from_signal
+from automagik_telemetry._process import LoadedTwice, is_instance
 from automagik_telemetry._reentrancy import guard
-from automagik_telemetry.handlers._record import NOT_FIELDS
+from automagik_telemetry.consent._application import given
+from automagik_telemetry.handlers._record import NOT_FIELDS, own_fields
+from automagik_telemetry.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+
+    from structlog.typing import Processor
 
 _LEVEL_NAMES = {10: "debug", 20: "info", 30: "warning", 40: "error", 50: "critical"}
 
@@ -21,16 +28,27 @@ def event_dict(record: logging.LogRecord) -> dict[str, Any]:
 
     The message is the event's name and `extra` its fields. A record made by structlog's
     `ProcessorFormatter.wrap_for_formatter` carries the whole event dict as its message; it is copied, never changed.
+
+    Args:
+        record: The record, of any logger.
+
+    Returns:
+        A new dict with `event`, `level`, `timestamp` (Unix seconds), the fields, and `exc_info` if there is an
+        exception.
     """
-    return _event_dict(record.msg, _nearest(record.levelno), record.created, record.__dict__)
+    return _event_dict(record.msg, _nearest(record.levelno), record.created, own_fields(record.__dict__))
 
 
-def _event_dict(name: Any, level: str, created: float, fields: Mapping[str, Any]) -> dict[str, Any]:  # noqa: ANN401 - a message
+def _event_dict(name: Any, level: str, created: float, fields: Mapping[str, Any]) -> dict[str, Any]:
     header = {"level": level, "timestamp": created}
     if type(name) is dict:
         event = name | header
     else:
-        event = {key: value for key, value in fields.items() if key not in NOT_FIELDS}
+        # Our own events hold only fields, and are copied in one step.
+        if type(fields) is dict and NOT_FIELDS.isdisjoint(fields):
+            event = fields.copy()
+        else:
+            event = {key: value for key, value in fields.items() if key not in NOT_FIELDS}
         event["event"] = name
         event.update(header)
     exc_info = fields.get("exc_info")
@@ -43,49 +61,99 @@ def _nearest(level: int) -> str:
     return _LEVEL_NAMES[min(max(level // 10 * 10, 10), 50)]
 
 
-class ChainFormatter(logging.Formatter):
-    """Runs a sink's processors, in order, over the event that a record stands for.
+class ChainFormatter(logging.Formatter, metaclass=LoadedTwice):
+    """Runs a sink's processors, in order, over the event of a record.
 
-    `processors` are structlog processors, the last of which returns the encoded bytes; in a configuration file each is
-    a mapping with its factory under `()` and its arguments beside it. Raises ValueError or TypeError with the place in
-    the list for one that can't be built. With any handler of the standard library it shows what would be sent.
+    With any handler of the standard library it shows the event as it would be sent.
+
+    Args:
+        processors: Processors as structlog has them, the last of which returns the encoded bytes. In a configuration
+            file each is a mapping with its class under `()` and its arguments beside it.
+
+    Raises:
+        ValueError: The list is empty, a processor can't be built, or the last one does not encode the event. The
+            message has the position in the list.
     """
 
     def __init__(self, processors: Sequence[Any]) -> None:
         super().__init__()
         # A process without a chain needs no processor.
-        from automagik_processors._direct import direct  # noqa: PLC0415 - see above
-        from automagik_processors.anonymize import Anonymize  # noqa: PLC0415 - see above
+        from automagik_processors._direct import direct
+        from automagik_processors.anonymize import Anonymize
+        from automagik_processors.sample import Sample
 
-        # By index, for only so does dictConfig resolve ext:// and cfg:// inside lists.
+        # By index, because only then does dictConfig resolve ext:// and cfg:// inside lists.
         built = [_build(processors[index], index) for index in range(len(processors))]
         if not built:
-            raise ValueError("processors: the list is empty; its last entry must encode the event, such as OTLPSpan")
+            raise ValueError("processors: the list is empty; its last entry must encode the event, such as OTLP")
         signal = getattr(built[-1], "signal", None)
         if signal not in ("traces", "logs"):
             raise ValueError(
                 f"processors[{len(built) - 1}]: {_describe(built[-1])} does not encode the event; "
-                "the last processor must be OTLPSpan or OTLPLogRecord"
+                "the last processor must be OTLP, OTLPSpan, OTLPLogRecord or the encoder of a sink of traces"
             )
         self.signal: Literal["traces", "logs"] = signal
         for index, processor in enumerate(built):
-            if isinstance(processor, Anonymize):
+            if is_instance(processor, Anonymize):
                 _check_fields(processor.catalogue, f"processors[{index}]")
-        self._processors = tuple(built)
-        self._direct = direct(self._processors)
+        self._sink: weakref.ref[object] | None = None
+        settings = Settings.from_environ()
+        rate = settings.default_sampling_rate
+        rates = given().sample_rate if rate is None else rate, settings.error_sampling_rate
+        self._processors = tuple(each.with_rates(*rates) if is_instance(each, Sample) else each for each in built)
+        self._direct = direct([*self._processors[:-1], getattr(built[-1], "encodes_with", built[-1])])
 
     @property
     def processors(self) -> tuple[Callable[[Any, str, Any], Any], ...]:
-        """The processors, in order. For others make another formatter."""
+        """The processors, in order. Make another formatter to use others."""
         return self._processors
+
+    def for_sink(self, sink: object, key: Callable[[], bytes]) -> ChainFormatter:
+        """Let the chain hash with the key of a sink, unless it has a key of its own.
+
+        Args:
+            sink: The sink.
+            key: Returns the hash key, at the first need.
+
+        Returns:
+            This chain; a copy, if it serves another sink already, because two recipients must not get equal hashes.
+        """
+        from automagik_processors.anonymize import Anonymize
+
+        before = self._sink() if self._sink is not None else None
+        if before is not None and before is not sink and type(self) is ChainFormatter:
+            return ChainFormatter([_copied(each) for each in self._processors]).for_sink(sink, key)
+        self._sink = weakref.ref(sink)
+        for processor in self._processors:
+            if is_instance(processor, Anonymize):
+                processor.share_key(key)
+        return self
+
+    def report_wrong_kinds(self, report: Callable[[str, str], None]) -> None:
+        """Report each declared field that is dropped because its value is not of its kind.
+
+        Args:
+            report: Called with the event and the field.
+        """
+        from automagik_processors.anonymize import Anonymize
+
+        for processor in self._processors:
+            if isinstance(processor, Anonymize):
+                processor.on_wrong_kind = report
 
     def encode(self, record: logging.LogRecord) -> bytes:
         """Return the encoded event of a record, as it would be sent.
 
+        Args:
+            record: The record, of any logger.
+
+        Returns:
+            One OTLP span, log record or trace, as UTF-8 JSON.
+
         Raises:
             structlog.DropEvent: The event is not sent.
         """
-        return self.encode_event(record.msg, record.levelno, record.created, record.__dict__)
+        return self.encode_event(record.msg, record.levelno, record.created, own_fields(record.__dict__))
 
     def encode_event(self, name: object, level: int, created: float, fields: Mapping[str, Any]) -> bytes:
         """Return the encoded event, as it would be sent.
@@ -96,22 +164,29 @@ class ChainFormatter(logging.Formatter):
             created: Unix time in seconds.
             fields: The fields; attributes of a record that are not its `extra` are ignored.
 
+        Returns:
+            One OTLP span, log record or trace, as UTF-8 JSON.
+
         Raises:
             structlog.DropEvent: The event is not sent.
         """
         level_name = _LEVEL_NAMES.get(level) or _nearest(level)
         event_name, given = (name.get("event"), name) if type(name) is dict else (name, fields)
+        if type(event_name) is not str:
+            from automagik_processors._scalars import word_of
+
+            event_name = word_of(event_name)
         if (
             self._direct is not None
-            and type(event_name) is str
+            and event_name is not None
             and (encode := self._direct.encoder(event_name)) is not None
         ):
             try:
                 return encode(level_name, created, given)
-            except Exception:  # noqa: BLE001 - a key whose methods raise, or a mapping that is not a dict
+            except Exception:  # a key whose methods raise, or a mapping that is not a dict
                 return encode(level_name, created, self._direct.plain(given))
         with guard:  # what a processor logs is not sent, nor what a signal handler logs while an encoder is made
-            if self._direct is not None and type(event_name) is str:
+            if self._direct is not None and event_name is not None:
                 self._direct.prepare(event_name)
             event: Any = _event_dict(name, level_name, created, fields)
             for processor in self._processors:
@@ -119,11 +194,31 @@ class ChainFormatter(logging.Formatter):
             return cast("bytes", event)
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return the same as text, or the reason why the event would not leave."""
+        """Return the encoded event of a record as text.
+
+        Args:
+            record: The record, of any logger.
+
+        Returns:
+            The JSON, or "(not sent: " and the reason if the event is not sent.
+        """
         try:
             return self.encode(record).decode()
         except structlog.DropEvent as drop:
             return f"(not sent: {getattr(drop, 'reason', 'processor')})"
+        except (Exception, SystemExit) as error:  # a handler of the standard library would print it
+            if isinstance(error, SystemExit) and is_from_signal(error):
+                raise
+            return "(not sent: processor_error)"
+
+
+def _copied(processor: Processor) -> Processor:
+    """Return a copy of a step whose hashes or IDs two recipients could compare, and any other step itself."""
+    from automagik_processors.anonymize import Anonymize
+
+    step: Any = processor
+    is_encoder = hasattr(step, "signal") and hasattr(step, "copy")
+    return cast("Processor", step.copy()) if is_encoder or is_instance(step, Anonymize) else processor
 
 
 def _check_fields(catalogue: Mapping[str, Mapping[str, object]], place: str) -> None:
@@ -136,7 +231,7 @@ def _check_fields(catalogue: Mapping[str, Mapping[str, object]], place: str) -> 
                 )
 
 
-def _build(entry: Any, index: int) -> Callable[[Any, str, Any], Any]:  # noqa: ANN401 - what a configuration file holds
+def _build(entry: Any, index: int) -> Callable[[Any, str, Any], Any]:
     """Build one processor from its entry in the list: the processor itself, or a mapping with a `()` factory."""
     if callable(entry):
         return cast("Callable[[Any, str, Any], Any]", entry)
@@ -156,8 +251,8 @@ def _build(entry: Any, index: int) -> Callable[[Any, str, Any], Any]:  # noqa: A
     return cast("Callable[[Any, str, Any], Any]", processor)
 
 
-def _resolve(name: str) -> Any:  # noqa: ANN401 - whatever the name stands for
-    import logging.config  # noqa: PLC0415 - only a configuration file needs it
+def _resolve(name: str) -> Any:
+    import logging.config
 
     return logging.config.BaseConfigurator({}).resolve(name)
 

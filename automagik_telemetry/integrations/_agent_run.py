@@ -1,15 +1,18 @@
-"""One run of an agent, from its begin to its end: what is measured, and what is part of what."""
+"""One run of an agent, from begin to end: its measurements and its parts."""
 
 from __future__ import annotations
 
 import contextlib
 import time
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
-from automagik_telemetry.events._allowlist import allowlist
+from automagik_processors._scalars import integer_of
+from automagik_telemetry._failsafe import Block, attempt, class_name
+from automagik_telemetry._process import kept
 from automagik_telemetry.events.catalogue import AgentExecutionEvent, ToolExecutionEvent
-from automagik_telemetry.integrations._runtime import observability, telemetry
+from automagik_telemetry.integrations._runtime import observability, record, telemetry
+from automagik_telemetry.integrations._wrapping import Run
 from automagik_telemetry.tracing._propagation import SpanContext
 from automagik_telemetry.tracing.spans import OpenSpan, fill, open_span
 
@@ -19,39 +22,80 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
-_MAX_ITEMS = 1_000
-"""Items of a stream that are kept for the trace."""
+MAX_ITEMS = 1_000
+"""Maximum number of items of a stream that are kept for the trace."""
 
-_enclosing: ContextVar[tuple[AgentRun, ...]] = ContextVar("automagik_telemetry_enclosing", default=())
+_enclosing: ContextVar[tuple[AgentRun, ...]] = kept(
+    "enclosing", lambda: ContextVar("automagik_telemetry_enclosing", default=())
+)
 
 
-def is_running(agent: object) -> bool:
-    """Return whether the current code is part of a run of that very agent, so that `super().run()` is no second run."""
-    return any(agent is run.agent for run in _enclosing.get())
+_calls: ContextVar[tuple[tuple[AgentRun, object], ...]] = kept(
+    "calls", lambda: ContextVar("automagik_telemetry_calls", default=())
+)
 
 
 def current_run() -> AgentRun | None:
-    """Return the run that the current code is part of."""
-    enclosing = _enclosing.get()
-    return enclosing[-1] if enclosing else None
+    """Return the open run that the current code is part of. A task may outlive the run that started it."""
+    return next((run for run in reversed(_enclosing.get()) if not run.ended), None)
 
 
-class AgentRun:
-    """A `with` block that is a run; what is raised inside passes through unchanged.
+class PartOfRun(Run):
+    """A call that is part of its agent's current run, such as `super().run()`, and not a run of its own."""
 
-    Everything logged inside carries the run's trace, and runs inside are its children. What `event` tells may be added
-    until the end; `traced` is the run's span, for content, and None while observability is off. A run that ends by an
-    exception is a failed one, and an `agent.error` of the exception's class; a cancelled one is failed without an
-    error. Instead of the block, `begin`, `step`, `see` and `end` serve work that is done in pieces.
+    def __init__(self, run: AgentRun, function: object) -> None:
+        self._call = run, function
+
+    @classmethod
+    def of(cls, agent: object, function: object) -> PartOfRun | None:
+        """Return the call as part of the current run; None if it is a run of its own.
+
+        It is a run of its own if it runs another agent, or if an agent calls its own function that is already running.
+        """
+        run = current_run()
+        if run is None or run.agent is not agent or run.function is function:
+            return None
+        if any(one is run and running is function for one, running in _calls.get()):
+            return None
+        return cls(run, function)
+
+    @contextlib.contextmanager
+    def step(self) -> Iterator[None]:
+        """Return a block in which the function is running."""
+        token = _calls.set((*_calls.get(), self._call))
+        try:
+            yield
+        finally:
+            with contextlib.suppress(ValueError):  # left in another context than it was entered in
+                _calls.reset(token)
+
+
+class AgentRun(Run):
+    """A run: `begin`, then `step` around each piece of its work, `observe` for its results, and `end`.
+
+    As a `with` block it is a run of one piece, and exceptions inside pass through unchanged.
+
+    Everything logged inside carries the run's trace, and runs inside are its children. Fields of `event` may be set
+    until the end. `traced` is the run's span, for content, and None while observability is off. A run that ends by an
+    exception fails, and is reported as an `agent.error` of the exception's class; a cancelled run fails without one.
     """
 
     def __init__(
-        self, agent_name: str, framework: str, *, has_multimodal: bool = False, agent: object | None = None
+        self,
+        agent_name: str,
+        framework: str,
+        *,
+        has_multimodal: bool = False,
+        agent: object | None = None,
+        function: object = None,
     ) -> None:
         self.event = AgentExecutionEvent(
             agent_name, framework, success=False, duration_ms=0.0, has_multimodal=has_multimodal
         )
         self.agent = self if agent is None else agent
+        self.function = function
+        """The function whose call it is."""
+        self.ended = False
         self.traced: OpenSpan | None = None
         self._items: list[object] = []
 
@@ -62,8 +106,8 @@ class AgentRun:
             self.traced = open_span(self.event.agent_name, "agent", span=self._span)
         self._started = time.perf_counter()
 
-    def record(self, **values: Any) -> None:  # noqa: ANN401 - see OpenSpan
-        """Give the run's span, if there is one, its input, or what else a span has. Don't make content for nothing."""
+    def record(self, **values: Any) -> None:
+        """Set the input or other attributes of the run's span, if there is one. Don't create content needlessly."""
         if self.traced is not None:
             fill(self.traced, **values)
 
@@ -75,26 +119,35 @@ class AgentRun:
             with (self.traced or self._span).within():
                 yield
         finally:
-            _enclosing.reset(token)
+            with contextlib.suppress(ValueError):  # left in another context than it was entered in
+                _enclosing.reset(token)
 
     def observe(self, value: object) -> bool:
-        """Take in a result, or an item of a stream, and the number of tokens if it tells it; nothing is hidden."""
-        tokens = None
-        with contextlib.suppress(Exception):  # a property of the application's may do anything
-            tokens = getattr(value, "total_tokens", None)
-        if type(tokens) is int:
-            self.event.token_count = tokens
-        if self.traced is not None and len(self._items) < _MAX_ITEMS:
+        """Record a result, or an item of a stream, and its number of tokens if it has one. Nothing is hidden."""
+        if self.traced is not None and len(self._items) < MAX_ITEMS:
             self._items.append(value)
+        self._take_tokens(value)
         return False
 
+    def conclude(self, result: object, idle: float) -> None:
+        """Record the number of tokens of a returned object, and leave out the time in which it was not used."""
+        self._take_tokens(result)
+        self._started += idle
+        if self.traced is not None:
+            self.traced.shorten(idle)
+
+    def _take_tokens(self, value: object) -> None:
+        tokens = attempt(getattr, value, "total_tokens", None)
+        if tokens is not None and (count := integer_of(tokens)) is not None:
+            self.event.token_count = count
+
     def count_request(self, model: str | None = None) -> None:
-        """Count a request to a model, of that name."""
+        """Count a request to the named model."""
         self.event.request_count = (self.event.request_count or 0) + 1
-        self.event.model = _public(model) if model else self.event.model
+        self.event.model = model or self.event.model
 
     def count_retries(self, number: int = 1) -> None:
-        """Count that something had to be tried again."""
+        """Count a retry."""
         self.event.retry_count = (self.event.retry_count or 0) + number
 
     def count_tokens(self, input_tokens: int, output_tokens: int) -> None:
@@ -112,10 +165,11 @@ class AgentRun:
 
     def end(self, error: BaseException | None = None) -> None:
         """End the run and log it."""
+        self.ended = True
         self.event.duration_ms = (time.perf_counter() - self._started) * 1000
         self.event.success = error is None
-        with contextlib.suppress(Exception), self.step():
-            self._log(error)
+        with Block(self.step):
+            record(self._log, error)
         if self.traced is not None:
             if self.traced.output is None and self._items:
                 self.traced.output = _whole(self._items)
@@ -123,8 +177,8 @@ class AgentRun:
 
     def __enter__(self) -> Self:
         """Begin the run."""
-        self.begin()
-        self._block = self.step()
+        record(self.begin)
+        self._block = Block(self.step)
         self._block.__enter__()
         return self
 
@@ -132,42 +186,29 @@ class AgentRun:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         """End the run."""
-        self._block.__exit__(None, None, None)
-        self.end(error)
+        self._block.__exit__()
+        record(self.end, error)
 
     def _log(self, error: BaseException | None) -> None:
         client = telemetry()
         if client is None:
             return
-        if isinstance(error, Exception):
-            self.event.error_type = type(error).__name__
+        if issubclass(type(error), Exception):
+            self.event.error_type = class_name(type(error))
             client.track_error(self.event.error_type, f"agent.{self.event.agent_name}")
         client.track_event(self.event, span_id=self._span.span_id)
 
 
-def allow_public_models() -> None:
-    """Let the names of public models leave verbatim: once something tells them, for there are two thousand."""
-    from automagik_telemetry.events._model_names import MODEL_NAMES  # noqa: PLC0415 - see above
-
-    allowlist.update(MODEL_NAMES)
-
-
-def _public(model: str) -> str:
-    """Return a model's name without who serves it: `gpt-4o` of `openai/gpt-4o:batch`, if that is a public one."""
-    bare = model.rpartition("/")[2].partition(":")[0]
-    return bare if bare in allowlist else model
-
-
 def _whole(items: list[object]) -> object:
-    """Return what a run gave: its result, the text that it streamed, or else the list of what it streamed."""
+    """Return the output of a run: its result, its streamed text, or else the list of streamed items."""
     if len(items) == 1:
         return items[0]
-    texts = [item for item in items if isinstance(item, str)]
+    texts = [str.__str__(cast("str", item)) for item in items if issubclass(type(item), str)]
     return "".join(texts) if len(texts) == len(items) else items
 
 
-class Step:
-    """A span, if its run is traced. `about` makes what it took in: it is called only then, and may fail."""
+class Step(Run):
+    """A span, if its run is traced. `about` returns the input; it is called only if needed, and may fail."""
 
     def __init__(self, run: AgentRun, name: str, type: str, about: Callable[[], dict[str, Any]]) -> None:  # noqa: A002 - the attribute's name
         self.run = run
@@ -175,19 +216,23 @@ class Step:
         self.record(about)
 
     def step(self) -> AbstractContextManager[Any]:
-        """Return a block whose spans are parts of this; what is logged in it stays part of the run."""
+        """Return a block whose spans are children of this one. Events logged in it stay part of the run."""
         return contextlib.nullcontext() if self.traced is None else self.traced.within(bind=False)
 
     def record(self, about: Callable[[], dict[str, Any]]) -> None:
-        """Add to what the span says. Nothing that goes wrong with it reaches the application."""
+        """Add attributes to the span. No failure reaches the application."""
         if self.traced is not None:
-            with contextlib.suppress(Exception):
-                fill(self.traced, **about())
+            attempt(self._fill, self.traced, about)
 
-    def observe(self, value: object) -> bool:
-        """Take in a result, or an item of a stream; nothing is hidden."""
-        del value
-        return False
+    @staticmethod
+    def _fill(span: OpenSpan, about: Callable[[], dict[str, Any]]) -> None:
+        fill(span, **about())
+
+    def conclude(self, result: object, idle: float) -> None:
+        """Leave out the time in which a returned object was not used."""
+        del result
+        if self.traced is not None:
+            self.traced.shorten(idle)
 
     def end(self, error: BaseException | None = None) -> None:
         """End the span."""

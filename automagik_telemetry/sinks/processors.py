@@ -1,22 +1,31 @@
-"""The processors of the telemetry chain, configured by logging.yaml and the environment."""
+"""The steps of the chains in logging.yaml, with the application's arguments.
+
+`Anonymize` and `Sample` are the classes of `automagik_processors`. Importing this module gives `Anonymize` the
+declared events, the allowlist and the hash key of this application, for chains without a catalogue of their own.
+"""
 
 from __future__ import annotations
 
 import platform
 import sys
+from copy import copy
 from typing import TYPE_CHECKING
 
-from automagik_processors import Anonymize, OTLPLogRecord, OTLPSpan, Sample
+from automagik_processors import Anonymize, OTLPLogRecord, OTLPSpan, Sample, _application
+from automagik_telemetry.consent import _application as application
 from automagik_telemetry.consent import _identity as identity
 from automagik_telemetry.events._allowlist import allowlist, declare
 from automagik_telemetry.events._drop_log import DropLog
-from automagik_telemetry.events.catalogue import CATALOGUE
+from automagik_telemetry.events._registry import CATALOGUE, EXPIRES, register
 from automagik_telemetry.settings import Settings
 from automagik_telemetry.sinks.telemetry import configured_endpoint, signal_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Container, Iterable
 
+    from structlog.typing import EventDict, WrappedLogger
+
+__all__ = ["OTLP", "Anonymize", "Sample"]
 
 _SYSTEMS = frozenset({"AIX", "Android", "Darwin", "FreeBSD", "Linux", "NetBSD", "OpenBSD", "SunOS", "Windows", "iOS"})
 _MACHINES = frozenset(
@@ -25,46 +34,82 @@ _MACHINES = frozenset(
 )
 
 
-def anonymize(vocabulary: Sequence[str] = ()) -> Anonymize:
-    """Return the processor; `vocabulary` are words of yours that may leave verbatim.
-
-    What does not leave is logged once, without its value, at DEBUG of the logger `automagik_telemetry`.
-
-    Raises TypeError or ValueError for one that can't be declared.
-    """
-    if isinstance(vocabulary, str):
-        raise TypeError(f"vocabulary: {vocabulary!r} is a str; allowed is a list of words")
-    declare(*(vocabulary[index] for index in range(len(vocabulary))))
-    log = DropLog(CATALOGUE)
-    return Anonymize(CATALOGUE, allowlist, key=_hash_key, on_withheld=log, hears=log.is_enabled)
+def _allow(words: Iterable[str]) -> Container[str]:
+    """Declare words, and return the allowlist."""
+    # By index, because only so does dictConfig resolve ext:// and cfg:// inside lists.
+    declare(*([words[index] for index in range(len(words))] if isinstance(words, list) else words))
+    return allowlist
 
 
 def _hash_key() -> bytes:
-    return identity.hash_key(identity.state_directory(Settings.from_environ().state_dir))
+    return identity.of(application.current(), Settings.from_environ()).hash_key
 
 
-def sample(rate: float = 1.0, error_rate: float = 1.0) -> Sample:
-    """Return the processor that keeps `rate` of the events and `error_rate` of the failures, both from 0 to 1.
+def _drop_log() -> tuple[Callable[[str, str, str], None], Callable[[], bool]]:
+    log = DropLog(CATALOGUE)
+    if not application.debug_mode(Settings.from_environ()):
+        return log, log.is_enabled
+    from automagik_telemetry.events._debug import printer
 
-    AUTOMAGIK_SAMPLING_RATE and AUTOMAGIK_ERROR_SAMPLING_RATE go first. Raises ValueError for what is no such rate.
+    shown = printer()
+
+    def report(event: str, field: str, reason: str) -> None:
+        log(event, field, reason)
+        shown.field(event, field, reason)
+
+    return report, lambda: True
+
+
+def _declare(section: object) -> None:
+    """Declare the events of a mapping."""
+    from automagik_telemetry.events._mapping import events_of  # few files declare any
+
+    register(events_of(section))
+
+
+_application.application = _application.Application(CATALOGUE, EXPIRES, _declare, _allow, _hash_key, _drop_log)
+
+
+class OTLP:
+    """Encode an event as an OTLP span or log record, the last step of the telemetry chain.
+
+    An endpoint whose path ends in `/v1/logs` gets log records, any other gets spans. The encoder is an `OTLPLogRecord`
+    or `OTLPSpan` of `automagik_processors` with the attributes `system.os`, `system.python_version` and
+    `system.architecture`.
+
+    Args:
+        prefix: Goes before the key of each field. The default is "event.".
+        endpoint: The URL that the sink sends to, by default that of the telemetry sink. The variable
+            AUTOMAGIK_TELEMETRY_ENDPOINT goes first.
     """
-    Sample(rate, error_rate)  # what is given must be right even where the environment goes first
-    settings = Settings.from_environ()
-    chosen, of_errors = settings.default_sampling_rate, settings.error_sampling_rate
-    return Sample(rate if chosen is None else chosen, error_rate if of_errors is None else of_errors)
 
+    def __init__(self, prefix: str = "event.", endpoint: str | None = None) -> None:
+        logs = signal_of(configured_endpoint(Settings.from_environ(), endpoint)) == "logs"
+        self.encodes_with = (OTLPLogRecord if logs else OTLPSpan)(prefix, attributes=_system())
+        """The encoder."""
+        self.signal = self.encodes_with.signal
+        """"traces" or "logs"."""
 
-def otlp(prefix: str = "event.", endpoint: str | None = None) -> OTLPSpan | OTLPLogRecord:
-    """Return the last processor of the telemetry chain: log records for an endpoint in /v1/logs, else spans."""
-    kind = OTLPLogRecord if signal_of(configured_endpoint(Settings.from_environ(), endpoint)) == "logs" else OTLPSpan
-    return kind(prefix, attributes=_system())
+    def copy(self) -> OTLP:
+        """Return another step with the same arguments, which makes other IDs.
+
+        Returns:
+            The other step.
+        """
+        copied = copy(self)
+        copied.encodes_with = self.encodes_with.copy()
+        return copied
+
+    def __call__(self, logger: WrappedLogger, method_name: str, event_dict: EventDict) -> bytes:
+        """Return the encoded event: UTF-8 without a newline."""
+        return self.encodes_with(logger, method_name, event_dict)
 
 
 def _system() -> dict[str, str]:
-    """Return what the format wants to know of the machine; none of it tells one from another.
+    """Return the attributes of the machine that the format lists, none of which identifies it.
 
-    `platform` reads environment variables on Windows, and a kernel or an interpreter that someone built says what its
-    builder chose, so that only known names leave, and of the version the three numbers.
+    `platform` reads environment variables on Windows, and a custom kernel or interpreter may report any text. So only
+    known names are sent, and only the three numbers of the version.
     """
     system, machine = platform.system(), platform.machine()
     return {

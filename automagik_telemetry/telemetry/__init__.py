@@ -1,1 +1,1 @@
-"""An address that applications import from: see `cli_events`."""
+"""A package that applications import `cli_events` from."""

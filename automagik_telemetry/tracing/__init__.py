@@ -1,1 +1,1 @@
-"""Full traces of agent runs: collected span by span, sampled with hindsight, logged whole to the user's own account."""
+"""Full traces of agent runs: recorded span by span, sampled at their end, and logged as one record."""

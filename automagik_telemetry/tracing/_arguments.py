@@ -1,4 +1,4 @@
-"""Arguments of provider calls in one form: ids as OTLP has them, and counts of tokens."""
+"""Normalizes arguments of provider calls: IDs in the form of OTLP, and counts of tokens."""
 
 from __future__ import annotations
 
@@ -7,17 +7,20 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any, Final, cast
 
+from automagik_processors._scalars import integer_of
+
+_MAX_TOKENS: Final = 2**53  # beyond it JSON's numbers are not exact
 _HEX = re.compile("[0-9a-f]+")
 _TRACE_ID, _SPAN_ID = 32, 16
 
 
 def trace_id_of(text: object) -> str:
-    """Return 32 hex digits: a UUID's own, else a hash."""
+    """Return a trace ID of 32 hex digits: those of a UUID, else a hash."""
     return _digits(text, _TRACE_ID)
 
 
 def span_id_of(text: object) -> str:
-    """Return 16 hex digits: the second half of a UUID, else a hash."""
+    """Return a span ID of 16 hex digits: the second half of a UUID, else a hash."""
     return _digits(text, _SPAN_ID)
 
 
@@ -37,19 +40,32 @@ _NAMES: Final = {
     "cache_write_tokens": ("cache_write_tokens", "cache_creation_input_tokens"),
     "total_tokens": ("total_tokens",),
 }
+USAGE: Final = frozenset(_NAMES)
+"""Names of counts of tokens."""
 
 
-def usage_of(usage: Any) -> dict[str, int] | None:  # noqa: ANN401 - a dict or an object of any framework's
-    """Return the counts that `usage` holds, as a mapping or in attributes; None if there are none."""
+def usage_of(usage: Any, report: Callable[[str], object]) -> dict[str, int] | None:
+    """Return the counts in `usage`, a mapping or an object with attributes; None if there are none.
+
+    `report` is called with the name of each that is not a valid count.
+    """
     if usage is None:
         return None
     of: Callable[[str], object] = (
         usage.get if isinstance(usage, Mapping) else lambda name: cast("object", getattr(usage, name, None))
     )
-    found = {
-        name: count
-        for name, others in _NAMES.items()
-        if (count := next((value for other in others if type(value := of(other)) is int and value >= 0), None))
-        is not None
-    }
+    found: dict[str, int] = {}
+    for name, others in _NAMES.items():
+        given = [value for other in others if (value := of(other)) is not None]
+        counts = [count for value in given if (count := token_count(value)) is not None]
+        if counts:
+            found[name] = counts[0]
+        elif given:
+            report(name)
     return found or None
+
+
+def token_count(value: object) -> int | None:
+    """Return a number of tokens as a plain int; None for anything else."""
+    count = value if type(value) is int else integer_of(value)
+    return count if count is not None and 0 <= count < _MAX_TOKENS else None

@@ -1,4 +1,4 @@
-"""Runs that an application reports call by call, by ids of its own: one run becomes one trace."""
+"""Runs that an application reports call by call, with its own IDs: one run becomes one trace."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ if TYPE_CHECKING:
     from automagik_telemetry.tracing._recorder import Recorder
 
 MAX_RUNS = 1_000
-"""Runs that have been started and not completed; beyond it the oldest is completed as it is."""
+"""Maximum number of incomplete runs. Beyond it the oldest is completed as it is."""
 
 
 class ReportedRun:
-    """A run that is being reported: its first span, and the others by the ids that the application gave them."""
+    """A run that is being reported: its root span, and all spans by the application's IDs."""
 
     def __init__(self, root: OpenSpan, provider: str, *, own: bool) -> None:
         self.root = root
         self.provider = provider
         self.own = own
-        """Whether it began the trace; else it is part of one that ends by itself."""
+        """True if the run began the trace, and ends it."""
         self.spans: dict[str, OpenSpan] = {}
 
 
 class ReportedRuns:
-    """The runs that are being reported, by the trace ids that the application gave them.
+    """The runs that are being reported, by the application's trace IDs.
 
-    An application calls every provider for every run, and every provider gets every trace. The first that is called for
-    a run reports it, and calls of the others are ignored. What is reported inside an open trace becomes part of it.
+    An application calls every provider for every run, and every provider gets every trace. The first provider that is
+    called for a run reports it; calls of the others are ignored. A run inside an open trace becomes part of it.
     """
 
     def __init__(self, recorder: Recorder) -> None:
@@ -40,9 +40,9 @@ class ReportedRuns:
         self._recorder = recorder
 
     def start(self, provider: str, trace_id: object, span_id: object, name: str) -> OpenSpan | None:
-        """Begin a run, or find it; None if another provider reports it."""
+        """Begin or find a run, and return its root span; None if another provider reports it."""
         key = trace_id_of(trace_id)
-        with self._recorder.lock:  # which is renewed after a fork
+        with self._recorder.lock:  # a new one after a fork
             run = self._runs.get(key)
             if run is None:
                 outer = current_span()
@@ -56,7 +56,7 @@ class ReportedRuns:
             end(oldest)
         return run.root if run.provider == provider else None
 
-    def add(  # noqa: PLR0913 - a span's place, and what it is
+    def add(  # noqa: PLR0913 - the IDs and attributes of a span
         self,
         provider: str,
         name: str,
@@ -65,9 +65,9 @@ class ReportedRuns:
         trace_id: object = None,
         span_id: object = None,
         parent_span_id: object = None,
-        **values: Any,  # noqa: ANN401 - see `open_span`
+        **values: Any,
     ) -> OpenSpan | None:
-        """Open a span of a run, of the current trace, or of one of its own; None if another provider reports it."""
+        """Open a span of a run, of the current trace, or of a new one; None if another provider reports the run."""
         run = self._run(trace_id)
         if run is not None and run.provider != provider:
             return None
@@ -90,7 +90,7 @@ class ReportedRuns:
         return run.spans.get(span_id_of(span_id)) if span_id else run.root
 
     def complete(self, provider: str, trace_id: object) -> ReportedRun | None:
-        """Forget a run that is over; None if there is none, or another provider tells it."""
+        """Remove and return a completed run; None if there is none, or another provider reports it."""
         run = self._run(trace_id)
         if run is None or run.provider != provider:
             return None
@@ -104,6 +104,6 @@ class ReportedRuns:
 
 
 def end(run: ReportedRun) -> None:
-    """End the trace of a run that has one of its own."""
+    """End the trace of a run that began it."""
     if run.own:
         run.root.end()

@@ -1,45 +1,60 @@
-"""What an application calls a provider for: blocks that are traces, and calls that tell of a run after the fact.
+"""The methods of a provider: blocks that are traces, and calls that report a run after the fact.
 
-No call raises, and what is wrong with its arguments is counted.
+No call raises. A call with invalid arguments is counted as `bad_call`.
 """
 
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping
+from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
+from automagik_processors._mappings import plain_dict
+from automagik_processors._otlp_values import text_of
+from automagik_processors._scalars import milliseconds_of
+from automagik_telemetry._failsafe import attempt
 from automagik_telemetry.tracing._arguments import span_id_of, usage_of
 from automagik_telemetry.tracing._reported_runs import ReportedRuns, end
 from automagik_telemetry.tracing.context import TraceContext, annotate
-from automagik_telemetry.tracing.spans import fill
+from automagik_telemetry.tracing.spans import INVALID, fill
 
 if TYPE_CHECKING:
     import logging
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
     from automagik_telemetry.tracing._recorder import Recorder
     from automagik_telemetry.tracing.spans import OpenSpan
 
 Method = TypeVar("Method")
 
+_MAX_CALLS = 1_000
+"""Tool calls of one `log_metadata` that are taken."""
+
 
 def _never_raises(method: Method) -> Method:
-    """Count a call that fails as `bad_call`."""
+    """Wrap a method so that an exception is counted as `bad_call`."""
 
     @functools.wraps(cast("Callable[..., Any]", method))
-    def call(self: TraceProvider, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - the method's own
+    def call(self: TraceProvider, *args: Any, **kwargs: Any) -> None:
         try:
             cast("Callable[..., Any]", method)(self, *args, **kwargs)
-        except Exception:  # noqa: BLE001 - nothing of ours reaches the application as an exception
+        except Exception:  # nothing of ours reaches the application as an exception
             self._recorder.count("bad_call")
 
     return cast("Method", call)
 
 
 class TraceProvider:
-    """One destination of traces by its `name`; `handler` is the logging handler that takes them there.
+    """A destination of traces. Every trace is sent to every provider, no matter which of them it was reported to.
 
-    Every trace goes to every provider, whichever of them it was told to. Ids may be of any form.
+    No call raises; a call with wrong arguments is counted as `bad_call`. IDs may be of any form.
+
+    Args:
+        name: Name of the provider.
+        handler: The logging handler that sends the traces.
+        recorder: Keeps open traces.
+        runs: The runs that are reported by ID.
     """
 
     def __init__(self, name: str, handler: logging.Handler, recorder: Recorder, runs: ReportedRuns) -> None:
@@ -48,7 +63,7 @@ class TraceProvider:
         self._recorder = recorder
         self._runs = runs
 
-    def start_trace(  # noqa: PLR0913 - the guide's three, and what applications pass besides
+    def start_trace(  # noqa: PLR0913 - the arguments that applications pass
         self,
         name: str = "trace",
         kind: str = "agent_run",
@@ -60,16 +75,29 @@ class TraceProvider:
         metadata: Mapping[str, Any] | None = None,
         traceparent: str | None = None,
     ) -> TraceContext:
-        """Return a block that is a trace, or a part of the open one.
+        """Return a block that is a trace, or a span of the open one.
 
-        With a `trace_id` it is begun at once: what the other methods say of that id becomes part of it, and
-        `complete_trace` ends it. `traceparent` names the span of another process that this is part of.
+        Args:
+            name: Name of the span. The default is "trace".
+            kind: Type of the span, see `SPAN_TYPES`; other kinds are an agent or a plain span. The default is
+                "agent_run".
+            attributes: Attributes of the span. `session_id`, `thread_id` and `user_id` are recognized.
+            trace_id: ID of a run, which begins at once. Calls of the other methods with this ID become part of it, and
+                `complete_trace` ends it.
+            span_id: ID of the first span of that run.
+            input_text: Input of the run.
+            metadata: Metadata of the trace.
+            traceparent: W3C header of the span of another process that this is part of.
+
+        Returns:
+            A `with` block. An exception inside marks the span as failed and propagates.
         """
-        context = TraceContext(name, kind, dict(attributes or {}), input=input_text, caller=traceparent)
+        given, more = _plain(attributes), _plain(metadata)
+        context = TraceContext(name, kind, given, input=input_text, caller=traceparent)
         if trace_id is not None:
-            self._start(trace_id, span_id, name, input_text, {**(attributes or {}), **(metadata or {})})
-        elif metadata:
-            context.attributes.update(metadata)
+            self._start(trace_id, span_id, name, input_text, {**given, **more})
+        else:
+            context.attributes.update(more)
         return context
 
     @_never_raises
@@ -92,13 +120,25 @@ class TraceProvider:
         span_id: object = None,
         parent_span_id: object = None,
         duration_ms: float | None = None,
-        **attributes: Any,  # noqa: ANN401 - the caller's
+        **attributes: Any,
     ) -> None:
-        """Tell of a call of a language model: the messages and the answer, and the tokens if they are known."""
-        span = self._add(str(model), "llm", trace_id, span_id, parent_span_id, input=messages, model=str(model))
+        """Report a call of a language model.
+
+        Args:
+            model: Name of the model.
+            messages: Messages of the request.
+            response: Response of the model.
+            usage: Counts of tokens, as a mapping or an object with attributes.
+            trace_id: ID of the run, as given to `start_trace`. Without one, the current trace.
+            span_id: ID of this span, by which others refer to it.
+            parent_span_id: ID of the enclosing span; by default the first span of the run.
+            duration_ms: Duration in milliseconds.
+            **attributes: Further attributes of the span.
+        """
+        span = self._add(text_of(model), "llm", trace_id, span_id, parent_span_id, input=messages, model=text_of(model))
         if span is not None:
-            span.usage = usage_of(usage)
-            _close(span, response, duration_ms, attributes)
+            span.usage = usage_of(usage, self._count_invalid)
+            self._close(span, response, duration_ms, attributes)
 
     @_never_raises
     def log_tool_call(  # noqa: PLR0913, PLR0917 - what applications pass
@@ -111,22 +151,41 @@ class TraceProvider:
         parent_span_id: object = None,
         duration_ms: float | None = None,
         error: object = None,
-        **attributes: Any,  # noqa: ANN401 - the caller's
+        **attributes: Any,
     ) -> None:
-        """Tell of an execution of a tool; `error` is the exception, or a text, if it failed."""
-        span = self._add(str(tool_name), "tool", trace_id, span_id, parent_span_id, input=args)
+        """Report a tool call.
+
+        Args:
+            tool_name: Name of the tool.
+            args: Arguments of the call.
+            result: Result of the call.
+            trace_id: ID of the run, as given to `start_trace`. Without one, the current trace.
+            span_id: ID of this span, by which others refer to it.
+            parent_span_id: ID of the enclosing span; by default the first span of the run.
+            duration_ms: Duration in milliseconds.
+            error: The exception, or a string, if the call failed.
+            **attributes: Further attributes of the span.
+        """
+        span = self._add(text_of(tool_name), "tool", trace_id, span_id, parent_span_id, input=args)
         if span is not None:
             _fail(span, error)
-            _close(span, result, duration_ms, attributes)
+            self._close(span, result, duration_ms, attributes)
 
     @_never_raises
     def log_agent_config(
         self, trace_id: object = None, span_id: object = None, parent_span_id: object = None, **config: object
     ) -> None:
-        """Tell how the agent was set up: its name, model, system prompt, memory and framework."""
+        """Report the configuration of the agent.
+
+        Args:
+            trace_id: ID of the run, as given to `start_trace`. Without one, the current trace.
+            span_id: ID of this span, by which others refer to it.
+            parent_span_id: ID of the enclosing span; by default the first span of the run.
+            **config: The configuration, such as name, model, system prompt, memory and framework.
+        """
         span = self._add("agent.config", "component", trace_id, span_id, parent_span_id, input=config)
         if span is not None:
-            _close(span, None)
+            self._close(span, None)
 
     @_never_raises
     def log_input_processing(  # noqa: PLR0913, PLR0917 - what applications pass
@@ -138,13 +197,24 @@ class TraceProvider:
         processed_input: object = None,
         message_history: object = None,
         multimodal_content: object = None,
-        **attributes: Any,  # noqa: ANN401 - the caller's
+        **attributes: Any,
     ) -> None:
-        """Tell what was made of the user's input. Of history and media it keeps how much there was."""
+        """Report the processing of the user's input.
+
+        Args:
+            trace_id: ID of the run, as given to `start_trace`. Without one, the current trace.
+            span_id: ID of this span, by which others refer to it.
+            parent_span_id: ID of the enclosing span; by default the first span of the run.
+            raw_input: The input as received.
+            processed_input: The input as passed to the model.
+            message_history: Earlier messages, of which only the number is kept.
+            multimodal_content: Media, of which only the number is kept.
+            **attributes: Further attributes of the span.
+        """
         span = self._add("input.processing", "component", trace_id, span_id, parent_span_id, input=raw_input)
         if span is not None:
             counts = {"messages_before": _count(message_history), "media": _count(multimodal_content)}
-            _close(span, processed_input, None, {**counts, **attributes})
+            self._close(span, processed_input, None, {**counts, **attributes})
 
     @_never_raises
     def log_output_generation(  # noqa: PLR0913, PLR0917 - what applications pass
@@ -156,27 +226,41 @@ class TraceProvider:
         final_output: object = None,
         tool_calls: object = None,
         usage: object = None,
-        **attributes: Any,  # noqa: ANN401 - the caller's
+        **attributes: Any,
     ) -> None:
-        """Tell what was made of the model's answer. The tokens stand with the model's call, to be counted once."""
+        """Report the processing of the model's output.
+
+        Args:
+            trace_id: ID of the run, as given to `start_trace`. Without one, the current trace.
+            span_id: ID of this span, by which others refer to it.
+            parent_span_id: ID of the enclosing span; by default the first span of the run.
+            raw_output: The output of the model.
+            final_output: The output as returned to the user.
+            tool_calls: Tool calls, of which only the number is kept.
+            usage: Counts of tokens, kept as an attribute: only the span of the model call counts them.
+            **attributes: Further attributes of the span.
+        """
         span = self._add("output.generation", "component", trace_id, span_id, parent_span_id, input=raw_output)
         if span is not None:
-            counts = {"tool_calls": _count(tool_calls), "usage": usage_of(usage)}
-            _close(span, final_output, None, {**counts, **attributes})
+            counts = {"tool_calls": _count(tool_calls), "usage": usage_of(usage, self._count_invalid)}
+            self._close(span, final_output, None, {**counts, **attributes})
 
     @_never_raises
     def log_metadata(self, metadata: Mapping[str, Any]) -> None:
-        """Add to what is known of the current trace: user, conversation, labels, anything.
+        """Add metadata to the current trace, such as user, conversation or labels.
 
-        A `tool_calls` list in it is told call by call; an `event_type` of `span_start` or `span_end`, with the ids and
-        the name of a span, is told as that span.
+        Args:
+            metadata: The metadata. A `trace_id` selects a run. A `tool_calls` list is reported call by call. An
+                `event_type` of `span_start` or `span_end`, with the IDs and the name of a span, is reported as a span.
         """
-        given = dict(metadata)
+        if not issubclass(type(metadata), Mapping):
+            raise TypeError("metadata must be a mapping")  # counted as `bad_call`
+        given = _plain(metadata)
         if given.get("event_type") in ("span_start", "span_end") and given.get("span_id"):
             self._log_span(given)
             return
         trace_id = given.pop("trace_id", None)
-        for call in given.pop("tool_calls", None) or ():
+        for call in islice(given.pop("tool_calls", None) or (), _MAX_CALLS):
             known = {key: call[key] for key in ("args", "result", "duration_ms", "error") if key in call}
             self.log_tool_call(str(call.get("name", "unknown")), trace_id=trace_id, **known)
         span = self._runs.find(self.name, trace_id)
@@ -185,8 +269,13 @@ class TraceProvider:
 
     @_never_raises
     def log_error(self, error: BaseException, context: Mapping[str, Any] | None = None) -> None:
-        """Mark the current span as failed, or the run whose `trace_id` the context names."""
-        given = dict(context or {})
+        """Mark the current span, or a span of a run, as failed.
+
+        Args:
+            error: The exception.
+            context: Attributes of the span. A `trace_id` selects a run, and a `span_id` one of its spans.
+        """
+        given = _plain(context)
         trace_id, span_id = given.pop("trace_id", None), given.pop("span_id", None)
         span = self._runs.find(self.name, trace_id, span_id)
         if span is None:
@@ -202,18 +291,35 @@ class TraceProvider:
         metadata: Mapping[str, Any] | None = None,
         error: object = None,
     ) -> None:
-        """End a run that `start_trace` began by its id; one inside an open trace ends with that."""
+        """End a run that `start_trace` began. A run inside an open trace ends with that trace.
+
+        Args:
+            trace_id: ID of the run.
+            final_output: Output of the run.
+            metadata: Metadata of the trace.
+            error: The exception, or a string, if the run failed.
+        """
         run = self._runs.complete(self.name, trace_id)
         if run is None:
             return
         if final_output is not None:
             run.root.output = final_output
         _fail(run.root, error)
-        self._remember(run.root, dict(metadata or {}))
+        self._remember(run.root, _plain(metadata))
         end(run)
 
     def flush(self, timeout: float = 30.0) -> bool:
-        """Send all that is queued, and return whether all was settled within `timeout` seconds."""
+        """Send all queued traces of this provider, and retry until they are sent.
+
+        Args:
+            timeout: Maximum number of seconds. The default is 30.
+
+        Returns:
+            Whether all traces were accepted, or dropped and counted, in this time, or the handler can't tell.
+        """
+        return bool(attempt(self._flush, timeout, default=False))  # the handler may be another distribution's
+
+    def _flush(self, timeout: float) -> bool:
         force = getattr(self.handler, "force_flush", None)
         if force is not None:
             return bool(force(timeout))
@@ -221,13 +327,31 @@ class TraceProvider:
         return True
 
     def metrics(self) -> dict[str, Any]:
-        """Return the account of what was logged, as far as the handler keeps one."""
+        """Return the delivery stats of the handler.
+
+        Returns:
+            The stats, as of `BatchQueueHandler.metrics`. An empty dict if the handler has none.
+        """
         metrics = getattr(self.handler, "metrics", None)
         return dict(cast("Mapping[str, Any]", metrics())) if callable(metrics) else {}
 
-    def shutdown(self) -> None:
-        """Stop sending; the next trace starts it again."""
+    def shutdown(self, timeout: float = 5.0) -> bool:
+        """Send queued traces, and stop. The next trace restarts it.
+
+        Args:
+            timeout: Maximum number of seconds. The default is 5. It returns at once if the endpoint refuses.
+
+        Returns:
+            Whether all traces were accepted, or dropped and counted, in this time, or the handler can't tell.
+        """
+        return bool(attempt(self._shutdown, timeout, default=False))  # as above
+
+    def _shutdown(self, timeout: float) -> bool:
+        shutdown = getattr(self.handler, "shutdown", None)
+        if shutdown is not None:
+            return bool(shutdown(timeout))
         self.handler.close()
+        return True
 
     def _add(
         self,
@@ -236,7 +360,7 @@ class TraceProvider:
         trace_id: object,
         span_id: object,
         parent_span_id: object,
-        **values: Any,  # noqa: ANN401 - a span's attributes
+        **values: Any,
     ) -> OpenSpan | None:
         return self._runs.add(
             self.name, name, kind, trace_id=trace_id, span_id=span_id, parent_span_id=parent_span_id, **values
@@ -248,28 +372,43 @@ class TraceProvider:
         if given["event_type"] == "span_start" or span is None or span.span_id != span_id_of(ids["span_id"]):
             span = self._runs.add(self.name, str(given.get("name", "span")), "span", **ids)
         if span is not None:
-            annotate(span, dict(given.get("attributes") or {}))
+            annotate(span, _plain(given.get("attributes")))
             if given["event_type"] == "span_end":
                 span.end()
 
+    def _close(
+        self,
+        span: OpenSpan,
+        output: object,
+        duration_ms: object = None,
+        attributes: Mapping[str, Any] | None = None,
+    ) -> None:
+        """End a span that is reported after the fact and lasted `duration_ms` milliseconds."""
+        span.output = output
+        annotate(span, _plain(attributes))
+        if duration_ms is not None:
+            milliseconds = milliseconds_of(duration_ms)
+            if milliseconds is not None and 0.0 <= milliseconds < span.start * 1_000:
+                span.backdate(milliseconds / 1_000)
+            else:
+                self._count_invalid("duration_ms")
+        span.end()
+
+    def _count_invalid(self, name: str) -> None:
+        self._recorder.count(INVALID + name)
+
     @staticmethod
     def _remember(span: OpenSpan, metadata: dict[str, Any]) -> None:
-        """Keep ids of user and conversation with the span, and all else with its trace."""
+        """Set IDs of user and conversation on the span, and other metadata on its trace."""
         before, span.attributes = span.attributes, None
         annotate(span, metadata)
         span.trace.metadata.update(span.attributes or {})
         span.attributes = before
 
 
-def _close(
-    span: OpenSpan, output: object, duration_ms: float | None = None, attributes: Mapping[str, Any] | None = None
-) -> None:
-    """End a span that is told when it is over, `duration_ms` milliseconds after it began."""
-    span.output = output
-    annotate(span, dict(attributes or {}))
-    if duration_ms is not None:
-        span.backdate(max(0.0, float(duration_ms)) / 1000)
-    span.end()
+def _plain(mapping: object) -> dict[str, Any]:
+    """Return a mapping that an application passed as a new dict; empty if it can't be read."""
+    return dict(plain_dict(mapping, text_of))
 
 
 def _fail(span: OpenSpan, error: object) -> None:
@@ -279,5 +418,5 @@ def _fail(span: OpenSpan, error: object) -> None:
         span.error = {"type": "Error", "message": str(error), "stacktrace": None}
 
 
-def _count(value: Any) -> int:  # noqa: ANN401 - whatever an application passes
+def _count(value: Any) -> int:
     return len(value) if hasattr(value, "__len__") else 0

@@ -1,8 +1,8 @@
-"""Decides which traces are kept: before a run, as far as that is known, or with hindsight when it has ended.
+"""Decides which traces are kept: at the end of a run, or before it if requested.
 
-Every error, every slow run and the first of each type is kept; of the rest a share, by the trace's id, so that all
-processes that share a trace decide alike. A type that comes too often is kept at a lower rate. The rate depends on what
-came before and never on the trace itself, so that counts weighted by 1 / `sample_rate` are right on average.
+Every error, every slow run and the first run of each type is kept. The rest is sampled by the trace ID, so that all
+processes of a trace decide alike. A frequent type is sampled at a lower rate. The rate depends on earlier traces and
+never on the trace itself, so that counts weighted by 1 / `sample_rate` are correct on average.
 """
 
 from __future__ import annotations
@@ -12,20 +12,21 @@ from contextvars import ContextVar
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-import structlog
-
 from automagik_processors._ids import ForkSafeRandom, is_id
+from automagik_processors._otlp_values import text_of
+from automagik_processors._scalars import milliseconds_of
+from automagik_telemetry._failsafe import attempt
+from automagik_telemetry._process import kept
 from automagik_telemetry.tracing import spans
-from automagik_telemetry.tracing._propagation import application_ids
-from automagik_telemetry.tracing._types import SamplingDecision
+from automagik_telemetry.tracing._recorder import SamplingDecision
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-__all__ = ["AdaptiveSampler", "SamplingDecision", "take_decision"]
+__all__ = ["AdaptiveSampler", "SamplingDecision"]
 
 MAX_TYPES = 1_000
-"""Types that are told apart; what comes after is one type together, of which nothing is a first."""
+"""Maximum number of distinct types. Further types share one budget, without a first run."""
 _OTHER = "other"
 _TRACE_ID = 32
 _MIN_SHARE = 1e-6
@@ -33,11 +34,13 @@ _MIN_SHARE = 1e-6
 
 _FIRST = SamplingDecision(should_sample=True, reason="first_occurrence", sample_rate=1.0)
 
-_decided: ContextVar[tuple[SamplingDecision, str] | None] = ContextVar("automagik_telemetry_decided", default=None)
+_decided: ContextVar[tuple[SamplingDecision, str] | None] = kept(
+    "decided", lambda: ContextVar("automagik_telemetry_decided", default=None)
+)
 
 
 class _Budget:
-    """How many traces of one type may still be kept: refilled with time, spent as rates are given out."""
+    """A token bucket of the traces of one type: refilled over time, spent by the rates given out."""
 
     __slots__ = ("left", "since")
 
@@ -47,10 +50,19 @@ class _Budget:
 
 
 class AdaptiveSampler:
-    """Keep `error_rate` of the errors, every run of `slow_threshold_ms` or more, and `base_rate` of the rest.
+    """Sampler that keeps `error_rate` of the errors, every slow run, and `base_rate` of the rest.
 
-    `max_per_minute` is how many of the rest are kept of each type, about, at most. `clock` is in seconds and `random`
-    returns as many random bits as it is asked for. Raises ValueError for a rate outside [0, 1] and a limit below 1.
+    Args:
+        base_rate: Sampling rate of runs that are neither failed nor slow, from 0 to 1. The default is 0.1.
+        error_rate: Sampling rate of failed runs, from 0 to 1. The default is 1.
+        slow_threshold_ms: Duration in milliseconds from which a run is slow and always kept. The default is 5,000.
+        max_per_minute: Approximate maximum of kept runs of one type, besides errors and slow ones. At least 1. The
+            default is 60.
+        clock: Returns monotonic time in seconds. By default the system's.
+        random: Returns a number of random bits.
+
+    Raises:
+        ValueError: A rate is not from 0 to 1, or `max_per_minute` is below 1.
     """
 
     def __init__(  # noqa: PLR0913 - each has its default
@@ -65,9 +77,9 @@ class AdaptiveSampler:
     ) -> None:
         for name, rate in (("base_rate", base_rate), ("error_rate", error_rate)):
             if not 0 <= rate <= 1:
-                raise ValueError(f"{name}={rate!r} is not a number from 0 to 1")
+                raise ValueError(f"{name} must be from 0 to 1, got {rate!r}")
         if not max_per_minute >= 1:
-            raise ValueError(f"max_per_minute={max_per_minute!r} is not a number from 1")
+            raise ValueError(f"max_per_minute must be at least 1, got {max_per_minute!r}")
         self.base_rate = base_rate
         self.error_rate = error_rate
         self.slow_threshold_ms = slow_threshold_ms
@@ -79,23 +91,36 @@ class AdaptiveSampler:
     def should_sample(
         self,
         trace_type: str = "trace",
-        is_error: bool = False,  # noqa: FBT001, FBT002 - as the guide calls it
+        is_error: bool = False,  # noqa: FBT001, FBT002 - applications pass it by position
         duration_ms: float | None = None,
-        attributes: Mapping[str, object] | None = None,  # noqa: ARG002 - accepted, and decides nothing
+        attributes: Mapping[str, object] | None = None,  # noqa: ARG002 - accepted without effect
     ) -> SamplingDecision:
-        """Return the decision for a run of `trace_type` that is about to begin, or has ended in `duration_ms`.
+        """Return the decision for a run that is about to begin, or that ended after `duration_ms`.
 
-        The trace that is started next in this context gets the id that was decided by, and the rate. What is part of
-        an open trace shares its fate.
+        The next trace in this context gets the ID and the rate of the decision. A run inside an open trace is kept
+        with it.
+
+        Args:
+            trace_type: Type of the run, such as "agent_run". The default is "trace".
+            is_error: Whether the run failed. The default is False.
+            duration_ms: Duration in milliseconds, if the run has ended.
+            attributes: No effect.
+
+        Returns:
+            Whether to keep the run, the reason, and the rate.
         """
         if (outer := spans.current_span()) is not None and outer.trace.recorder is not None:
             earlier = outer.trace.decision
             return SamplingDecision(
                 should_sample=True, reason="parent", sample_rate=earlier.sample_rate if earlier else 1.0
             )
-        bound = structlog.contextvars.get_contextvars().get("trace_id") or application_ids().get("trace_id")
+        bound = spans.joined_trace_id()
         trace_id = bound if is_id(bound, _TRACE_ID) else f"{self._random(128) or 1:032x}"
-        decision = self.decide(trace_type, trace_id, is_error=is_error, duration_ms=duration_ms)
+        decision: SamplingDecision | None = attempt(
+            lambda: self.decide(trace_type, trace_id, is_error=is_error, duration_ms=duration_ms)
+        )
+        if decision is None:  # what can't be read decides nothing
+            decision = self.decide(trace_type, trace_id)
         _decided.set((decision, trace_id) if decision.should_sample else None)
         return decision
 
@@ -108,36 +133,46 @@ class AdaptiveSampler:
         duration_ms: float | None = None,
         joined: bool = False,
     ) -> SamplingDecision:
-        """Return the decision for a trace, by its id (32 hex digits) where a share is kept; the duration is in ms.
+        """Return the decision for a trace by its ID.
 
-        Of a trace that is `joined`, for it began in another process, nothing is a first and no budget counts, so that
-        both processes decide alike.
+        Args:
+            trace_type: Type of the trace, such as "agent_run".
+            trace_id: 32 hex digits.
+            is_error: Whether the trace failed. The default is False.
+            duration_ms: Duration in milliseconds, if the trace has ended.
+            joined: Whether the trace began in another process. It is then never a first run, and no budget applies to
+                it, so that both processes decide alike.
+
+        Returns:
+            Whether to keep the trace, the reason, and the rate.
         """
         if is_error:
             return _share("error", self.error_rate, trace_id)
-        if duration_ms is not None and duration_ms >= self.slow_threshold_ms:
-            return SamplingDecision(should_sample=True, reason="slow", sample_rate=1.0)
+        if duration_ms is not None:
+            milliseconds = duration_ms if type(duration_ms) is float else milliseconds_of(duration_ms)
+            if milliseconds is not None and milliseconds >= self.slow_threshold_ms:
+                return SamplingDecision(should_sample=True, reason="slow", sample_rate=1.0)
         if joined or not self.base_rate:
             return _share("sampled", self.base_rate, trace_id)
-        rate = self._rate(trace_type if type(trace_type) is str else str(trace_type))
+        rate = self._rate(trace_type if type(trace_type) is str else text_of(trace_type))
         if rate is None:
             return _FIRST
         return _share("sampled" if rate == self.base_rate else "rate_limited", rate, trace_id)
 
     def _rate(self, trace_type: str) -> float | None:
-        """Return the rate for the next trace of a type, None for the first; it shrinks as the type's budget does.
+        """Return the rate for the next trace of a type, None for the first. It decreases with the type's budget.
 
-        It never becomes 0, or what is dropped could not be made up for by the weight of what is kept. There is no lock:
-        of two threads at once one may spend what the other has spent, and each says the rate that it was given.
+        It never becomes 0, because the weights of kept traces must cover the dropped ones. There is no lock: two
+        threads may spend the same part of the budget, and each trace still has the rate that was applied to it.
         """
         now, full = self._clock(), self.max_per_minute
         budget = self._budgets.get(trace_type)
         if budget is None:
             if len(self._budgets) >= MAX_TYPES:
                 trace_type = _OTHER
-            mine = _Budget(full, now)
-            budget = self._budgets.setdefault(trace_type, mine)
-            if budget is mine and trace_type != _OTHER:
+            new = _Budget(full, now)
+            budget = self._budgets.setdefault(trace_type, new)
+            if budget is new and trace_type != _OTHER:
                 return None
         left = budget.left + (now - budget.since) * full / 60.0
         budget.since = now
@@ -151,21 +186,21 @@ class AdaptiveSampler:
 
 
 def take_decision() -> tuple[SamplingDecision, str] | None:
-    """Return the positive decision made last in this context and its trace id, once; None if there is none."""
+    """Return the last positive decision in this context and its trace ID, once; None if there is none."""
     decided = _decided.get()
     _decided.set(None)
     return decided
 
 
 def _share(reason: str, rate: float, trace_id: str) -> SamplingDecision:
-    """Keep the share `rate` of all trace ids, by their last 8 bytes as OpenTelemetry's TraceIdRatioBased does."""
+    """Sample at `rate` by the last 8 bytes of the trace ID, as OpenTelemetry's TraceIdRatioBased does."""
     bound, kept, dropped = _verdicts(reason, rate)
     return kept if rate == 1.0 or int(trace_id[16:], 16) < bound else dropped
 
 
 @lru_cache(128)
 def _verdicts(reason: str, rate: float) -> tuple[int, SamplingDecision, SamplingDecision]:
-    """Return the number below which an id is kept, and what is said of one that is kept and of one that is not."""
+    """Return the number below which an ID is kept, and the decisions for kept and dropped traces."""
     return (
         round(rate * 2**64),
         SamplingDecision(should_sample=True, reason=reason, sample_rate=rate),

@@ -6,16 +6,16 @@ An event dict follows structlog's conventions. Seven keys have a meaning of thei
 - `level`: lower-case, as structlog's `add_log_level` writes it;
 - `timestamp`: Unix time in seconds, a float;
 - `trace_id`, `span_id`, `parent_span_id`: 32, 16 and 16 lower-case hex digits;
-- `sample_rate`: the share of events that this one stands for, a float in (0, 1].
+- `sample_rate`: the rate at which the event was sampled, a float in (0, 1].
 
-Every other key is a field. A processor is called with `(logger, method_name, event_dict)` and returns what the next
-one gets, or raises `Dropped`, which is structlog's `DropEvent` with a `reason`.
+Every other key is a field. A processor is called with `(logger, method_name, event_dict)`. It returns the input of the
+next processor, or raises `Dropped`, which is structlog's `DropEvent` with a `reason`.
 
 >>> from automagik_processors import Anonymize, Duration, Flag, OTLPSpan, Sample, Word, envelope, merge_context
 >>> catalogue = {"agent.run": {"agent_name": Word(), "success": Flag(), "duration_ms": Duration()}}
 >>> chain = [
 ...     merge_context,
-...     Anonymize(catalogue, vocabulary={"simple"}, key=b"a salt that stays on this machine"),
+...     Anonymize(catalogue, allowlist={"simple"}, key=b"a key that stays on this machine"),
 ...     Sample(rate=1.0),
 ...     OTLPSpan(prefix="event.", ids=lambda: 2, clock=lambda: 1_700_000_000.0),
 ... ]
@@ -37,6 +37,8 @@ True
  "value":{"boolValue":true}},{"key":"event.duration_ms",
  "value":{"doubleValue":1230.0}}],
  "status":{"code":1}}
+
+PYTEST_DONT_REWRITE: pytest rewrites the assertions of distributions with a plugin, and warns if it can't.
 """
 
 from __future__ import annotations
@@ -81,7 +83,7 @@ _MODULES = {
     "merge_context": "context",
     **dict.fromkeys(("Count", "Duration", "Flag", "Kind", "Measure", "Word"), "kinds"),
 }
-"""Where each name is: a module is imported when a name of it is first asked for, so that one costs no more than it."""
+"""Names resolved lazily on first access, with the module of each."""
 
 
 def __getattr__(name: str) -> object:

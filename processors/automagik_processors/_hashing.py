@@ -1,4 +1,4 @@
-"""Keyed hashes of words and ids: equal texts stay equal, and what they said stays here."""
+"""Keyed hashes of strings and IDs. Equal strings have equal hashes."""
 
 from __future__ import annotations
 
@@ -13,10 +13,14 @@ _MAX_TEXT_CACHED: Final = 128  # characters, so that the cache is bounded in byt
 
 
 class KeyedHash:
-    """Hashes texts with BLAKE2b and a key: 1 to 64 bytes, or a callable that returns them, called at the first need.
+    """Keyed BLAKE2b hashes of strings.
 
-    Raises ValueError for a key of another length and TypeError for one that is not bytes; of a key that a
-    callable returns, at its first use.
+    Args:
+        key: 1 to 64 bytes, or a callable that returns them, called at the first use.
+
+    Raises:
+        ValueError: The key has another length. A callable's key raises at the first use.
+        TypeError: The key is not bytes.
     """
 
     def __init__(self, key: bytes | Callable[[], bytes]) -> None:
@@ -24,22 +28,38 @@ class KeyedHash:
         self._key = b"" if callable(key) else _checked(key)
         self._keyed: dict[bytes, blake2b] = {}
         self.words = _Words(self)
-        """See `word`: `words[text]` is `word(text)`, and remembers a bounded number of them."""
+        """Cache of `word`: `words[text]` is `word(text)`, for a bounded number of strings."""
+
+    def replace_key(self, key: bytes | Callable[[], bytes]) -> Callable[[], None]:
+        """Use another key, and return a function that restores the previous one."""
+        before = dict(self.__dict__), dict(self.words)
+        self.__dict__.pop("_made", None)
+        self._make_key, self._key = (key, b"") if callable(key) else (None, _checked(key))
+        self._keyed = {}
+        self.words.clear()
+
+        def restore() -> None:
+            attributes, words = before
+            self.__dict__.update(attributes)
+            self.words.clear()
+            self.words.update(words)
+
+        return restore
 
     def word(self, text: str) -> str:
-        """Return 16 hex digits that replace a word."""
+        """Return the hash of a string, 16 hex digits."""
         return self._digest(text, 8, b"")
 
     def trace_id(self, text: str) -> str:
-        """Return a trace id, 32 hex digits, that stands for another."""
+        """Return the hash of a trace ID, 32 hex digits."""
         return self._digest(text, 16, b"trace_id")
 
     def span_id(self, text: str) -> str:
-        """Return a span id, 16 hex digits, that stands for another."""
+        """Return the hash of a span ID, 16 hex digits."""
         return self._digest(text, 8, b"span_id")
 
     def _digest(self, text: str, size: int, purpose: bytes) -> str:
-        # The purpose keeps a word and an id of the same text apart. What has taken in the key is copied, not made anew.
+        # The purpose separates hashes of strings and IDs. The keyed state is computed once and copied.
         keyed = self._keyed.get(purpose)
         if keyed is None:
             keyed = blake2b(key=self._key or self._first_key(), digest_size=size, person=purpose)
@@ -49,7 +69,7 @@ class KeyedHash:
         return hashed.hexdigest()
 
     def _first_key(self) -> bytes:
-        # No lock: a fork would copy it locked. Of two threads that race here both may call, and one key stays.
+        # No lock, because a fork could copy it locked. Two threads may both call this, and one key is kept.
         if self._make_key is not None:
             made = _checked(self._make_key())
             self._key = self.__dict__.setdefault("_made", made)
@@ -70,9 +90,9 @@ class _Words(dict[str, str]):
 
 def _checked(key: object) -> bytes:
     if not isinstance(key, bytes):
-        msg = f"key: {type(key).__name__}; allowed: bytes, or a callable that returns bytes"
+        msg = f"key must be bytes, or a callable that returns bytes, got {type(key).__name__}"
         raise TypeError(msg)
     if not 1 <= len(key) <= blake2b.MAX_KEY_SIZE:
-        msg = f"key: {len(key)} bytes; allowed: 1 to {blake2b.MAX_KEY_SIZE}"
+        msg = f"key must have 1 to {blake2b.MAX_KEY_SIZE} bytes, got {len(key)}"
         raise ValueError(msg)
     return key

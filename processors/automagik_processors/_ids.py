@@ -1,4 +1,4 @@
-"""Trace and span ids: what a valid one looks like, and where fresh ones come from."""
+"""Validates and generates trace and span IDs."""
 
 from __future__ import annotations
 
@@ -6,24 +6,22 @@ import os
 import random
 import re
 import weakref
-from functools import cache
 from typing import TYPE_CHECKING, Final, TypeGuard
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 _AT_ONCE: Final = 64
-_ZEROS: Final = "0" * 32
 
-_is_hex: Final = re.compile("[0-9a-f]+").fullmatch
+_is_id: Final = {length: re.compile(f"(?!0{{{length}}})[0-9a-f]{{{length}}}").fullmatch for length in (16, 32)}
 
 
 class ForkSafeRandom(random.Random):
-    """A generator of its own, seeded by the system, and seeded anew in the child after a fork.
+    """A separate random generator, seeded by the system, and reseeded in the child of a fork.
 
-    Not the module-global `random`: applications seed that one, which would repeat our ids, and we must not
-    disturb their sequence. Not `os.urandom` for each event: a system call gives up the GIL, which costs
-    a logging thread milliseconds beside a busy one.
+    The global `random` is not used, because an application's seed would repeat our IDs, and our calls would change its
+    sequence. `os.urandom` is not called for each event, because a system call releases the GIL, which costs a logging
+    thread milliseconds beside a busy one.
     """
 
     def __init__(self) -> None:
@@ -33,11 +31,11 @@ class ForkSafeRandom(random.Random):
 
 
 class FreshIds:
-    """Gives ids to what is the first span of a trace: the trace's are 16 hex digits of this process, then the span's.
+    """Generates IDs of root spans. A trace ID is 16 hex digits of this process, followed by the span ID.
 
-    As many bits are drawn, written and compressed for both ids as for one; of a trace's id, only the second half need
-    be random (https://www.w3.org/TR/trace-context-2/#random-trace-id-flag). They are drawn for many spans in one go,
-    in half of the time, unless there is a `draw` that returns 64 bits.
+    Only the second half of a trace ID must be random (https://www.w3.org/TR/trace-context-2/#random-trace-id-flag).
+    So both IDs together need no more random bits, and compress as well, as one. IDs are drawn in batches, which takes
+    half the time, unless `draw` is given, which returns 64 bits.
     """
 
     def __init__(self, draw: Callable[[], int] | None = None) -> None:
@@ -46,14 +44,18 @@ class FreshIds:
         self.renew()
         _fresh.add(self)
 
+    def copy(self) -> FreshIds:
+        """Return another generator of the same kind."""
+        return FreshIds(self._draw)
+
     def renew(self) -> None:
-        """Draw the digits of the process anew, and all else: in the child of a fork."""
+        """Draw new digits of the process and new IDs, in the child of a fork."""
         self.ready: Iterator[str] = iter(())
-        """The ids of spans to come. To take one is a step of the interpreter, so that no two threads get the same."""
+        """IDs of the next spans. Taking one is a single step of the interpreter, so that each is used once."""
         self.process = self.more()
 
     def more(self) -> str:
-        """Return the id of a span, and have others `ready`."""
+        """Return a span ID, and refill `ready`."""
         if self._draw is not None:
             return f"{self._draw() or 1:016x}"
         drawn = self._random.randbytes(8 * _AT_ONCE).hex(" ", 8).replace("0" * 16, "0" * 15 + "1")
@@ -62,28 +64,30 @@ class FreshIds:
         return next(ready)
 
     def new_span(self) -> str:
-        """Return the id of a span. The encoders of events do the same in place."""
+        """Return a span ID. The encoders of events inline this."""
         return next(self.ready, None) or self.more()
 
     def new(self) -> tuple[str, str]:
-        """Return the ids of a trace and its first span."""
+        """Return the IDs of a trace and its root span."""
         span_id = next(self.ready, None) or self.more()
         return self.process + span_id, span_id
 
 
 def is_id(value: object, length: int) -> TypeGuard[str]:
-    """Say whether `value` is an id of OTLP: exactly a str of `length` (16, 32) lower-case hex digits, not all zero."""
-    return type(value) is str and len(value) == length and value != _ZEROS[:length] and _is_hex(value) is not None
+    """Return whether `value` is an OTLP ID: a str of `length` (16 or 32) lower-case hex digits, not all zero."""
+    return type(value) is str and _is_id[length](value) is not None
 
 
-_generators: Final[weakref.WeakSet[ForkSafeRandom]] = weakref.WeakSet()
-_fresh: Final[weakref.WeakSet[FreshIds]] = weakref.WeakSet()
+# A reload leaves these.
+_generators: Final[weakref.WeakSet[ForkSafeRandom]] = globals().get("_generators") or weakref.WeakSet()
+_fresh: Final[weakref.WeakSet[FreshIds]] = globals().get("_fresh") or weakref.WeakSet()
+_registered: Final[list[bool]] = globals().get("_registered") or []
 
 
-@cache
 def _reseed_after_fork() -> None:
-    # Not at import, for importing does nothing; and once, for the interpreter keeps each registration for ever.
-    if hasattr(os, "register_at_fork"):
+    # Not at import, which has no side effects; and once, because a registration can't be removed.
+    if hasattr(os, "register_at_fork") and not _registered:
+        _registered.append(True)
         os.register_at_fork(after_in_child=_reseed)
 
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 RESERVED: Final = frozenset(
     {"event", "level", "timestamp", "trace_id", "span_id", "parent_span_id", "exc_info", "log.record.uid"}
 )
-"""Keys of an event dict that are not fields, because a span or log record has a place of its own for them."""
+"""Keys of an event dict that are not fields, because a span or log record has fields of its own for them."""
 
 _MAX_CACHED: Final = 4096
 _MAX_TEXT_CACHED: Final = 256  # characters, so that the cache is bounded in bytes too
@@ -24,19 +24,19 @@ _MAX_INT: Final = 2**63 - 1
 
 def key_values(attributes: Mapping[str, object]) -> dict[str, str]:
     """Return the JSON text of each attribute's KeyValue, by its key."""
-    return {key: f"{_head(key)}{any_value(value)}}}" for key, value in attributes.items()}
+    return {key: f"{head_of(key)}{any_value(value)}}}" for key, value in attributes.items()}
 
 
 class Attributes:
-    """Encodes fields as KeyValues: `prefix` before each key, then the `constants`.
+    """Encodes fields as KeyValues with `prefix` before each key, followed by the `constants`.
 
-    A field replaces the constant that has its full key, because keys are unique. `sample_rate` has no prefix.
+    A field replaces a constant with the same full key, because keys are unique. `sample_rate` has no prefix.
     """
 
     def __init__(self, prefix: str, constants: Mapping[str, object]) -> None:
-        self._prefix = prefix
+        self.prefix = prefix
         self._heads = Heads(prefix)
-        self._heads |= dict.fromkeys(RESERVED, "") | {"sample_rate": _head("sample_rate")}
+        self._heads |= dict.fromkeys(RESERVED, "") | {"sample_rate": head_of("sample_rate")}
         self._constants = key_values(constants)
         self.constants = ",".join(self._constants.values())
         self._clashing = {key.removeprefix(prefix) for key in constants if key.startswith(prefix)} - RESERVED
@@ -61,7 +61,7 @@ class Attributes:
 
     def without(self, event_dict: EventDict, attributes: Mapping[str, object]) -> dict[str, object]:
         """Return `attributes` without those whose key is the full key of a field."""
-        full = {self._prefix + key for key in event_dict} | self._constants.keys()
+        full = {self.prefix + key for key in event_dict} | self._constants.keys()
         return {key: value for key, value in attributes.items() if key not in full}
 
     def clashes(self, fields: Iterable[str]) -> bool:
@@ -69,18 +69,18 @@ class Attributes:
         return not self._clashing.isdisjoint(fields)
 
     def _unclashed(self, event_dict: EventDict) -> str:
-        own = {self._prefix + key for key in self._clashing.intersection(event_dict)}
+        own = {self.prefix + key for key in self._clashing.intersection(event_dict)}
         return ",".join(text for key, text in self._constants.items() if key not in own)
 
 
 class Texts(dict[str | bool, str]):
-    """The KeyValue of one field and a comma, by the field's value, which is exactly a str or a bool."""
+    """Cache of a field's KeyValue and a comma, by its value, which is exactly a str or a bool."""
 
     def __init__(self, head: str) -> None:
         super().__init__()
         self.head = head
 
-    def __missing__(self, value: str | bool) -> str:  # noqa: FBT001  # dict's signature
+    def __missing__(self, value: str | bool) -> str:  # noqa: FBT001 - dict's signature
         text = key_value(self.head, value)
         if len(self) < _MAX_CACHED and len(text) <= _MAX_TEXT_CACHED:
             self[value] = text
@@ -88,26 +88,27 @@ class Texts(dict[str | bool, str]):
 
 
 class Heads(dict[str, str]):
-    """The JSON text of a KeyValue before its value, by the attribute's key; `prefix` goes before each key."""
+    """Cache of the JSON text of a KeyValue before its value, by the attribute's key; `prefix` precedes each key."""
 
     def __init__(self, prefix: str = "") -> None:
         super().__init__()
-        self._prefix = prefix
+        self.prefix = prefix
 
     def __missing__(self, key: str) -> str:
         if type(key) is not str:
             raise TypeError
-        head = _head(self._prefix + key)
+        head = head_of(self.prefix + key)
         if len(self) < _MAX_CACHED:
             self[key] = head
         return head
 
 
-def _head(key: str) -> str:
+def head_of(key: str) -> str:
+    """Return the JSON text of the KeyValue of a key before its value."""
     return f'{{"key":{quote(key)},"value":'
 
 
-def key_value(head: str, value: Any) -> str:  # noqa: ANN401  # from the application
+def key_value(head: str, value: Any) -> str:
     """Return the JSON text of a KeyValue, which begins with `head`, and a comma."""
     kind = type(value)
     if kind is float and value - value == 0.0:  # neither NaN nor infinite

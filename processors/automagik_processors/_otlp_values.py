@@ -1,39 +1,39 @@
-"""Any Python value as an AnyValue of OTLP/JSON."""
+"""Encodes any Python value as an AnyValue of OTLP/JSON."""
 
 from __future__ import annotations
 
 import base64
 import datetime as dt
-import numbers
 import re
 from collections.abc import Callable, Iterable
 from enum import Enum
 from itertools import islice
 from json.encoder import encode_basestring
 from types import NoneType
-from typing import Any, Final, cast
+from typing import Any, Final
 
 from automagik_processors._mappings import by_type, pairs_of
+from automagik_processors._scalars import exact_number_of, word_of
 
 MAX_DEPTH: Final = 16
-"""How many levels of containers are encoded; what lies deeper becomes the string "..."."""
+"""Maximum levels of containers. Deeper ones become the string "..."."""
 
 MAX_NODES: Final = 10_000
-"""How many values are encoded within one; what follows becomes one "..."."""
+"""Maximum number of values within one. Further ones become one "..."."""
 
 quote: Final[Callable[[str], str]] = encode_basestring
-"""Returns a str as JSON, in its quotes, with non-ASCII as it is. The standard library's, in C."""
+"""Return a str as JSON in quotes, with non-ASCII characters unescaped. The standard library's, in C."""
 
 _MAX_INT64: Final = 2**63 - 1
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
 
 
 def any_value(value: object) -> str:
-    """Return `value` as the JSON text of an AnyValue, whatever it is; never raises.
+    """Return any value as the JSON text of an AnyValue; never raise.
 
-    None is the empty value `{}`, which the specification says must be passed on. Ints beyond 64 bits, dates and
-    exceptions become strings, bytes base64, Enums their value, dataclasses a map of their fields, sets an array
-    (sorted), any other object its str, its repr where it has no str of its own, or its type's name if these raise.
+    None is the empty value `{}`, which the specification requires to be passed on. Ints beyond 64 bits, dates and
+    exceptions become strings, bytes base64, Enums their value, dataclasses a map of their fields, and sets a sorted
+    array. Any other object becomes its str, its repr if its class has no str, or its type's name if these raise.
     """
     return _Encoding().encode(value)
 
@@ -47,24 +47,24 @@ def utf8(text: str) -> bytes:
 
 
 def text_of(value: object) -> str:
-    """Return `value` as a plain str, whatever it is; never raises."""
+    """Return any value as a plain str; never raise."""
+    if (text := word_of(value)) is not None:
+        return text
     try:
-        if issubclass(type(value), str):
-            return str.__str__(cast("str", value))
         return str.__str__(repr(value) if type(value).__str__ is object.__str__ else str(value))
-    except Exception:  # noqa: BLE001  # the object's own methods may raise anything
+    except Exception:  # the object's own methods may raise anything
         return type_name(value)
 
 
 class _Encoding:
-    """One value on its way: how many values it held so far, and which containers lie around the present one."""
+    """The state of the encoding of one value: the number of values so far, and the enclosing containers."""
 
     def __init__(self) -> None:
         self._nodes = 0
         self._path: set[int] = set()
 
     def encode(self, value: object) -> str:
-        """Return the AnyValue of `value`, or of "..." if it lies too deep, comes too late or contains itself."""
+        """Return the AnyValue of `value`, or of "..." if it exceeds a limit or contains itself."""
         self._nodes += 1
         identity = id(value)
         if self._nodes > MAX_NODES or len(self._path) > MAX_DEPTH or identity in self._path:
@@ -72,13 +72,13 @@ class _Encoding:
         self._path.add(identity)
         try:
             return by_type(_ENCODERS, type(value), _other)(self, value)
-        except Exception:  # noqa: BLE001  # the object's own methods may raise anything
+        except Exception:  # the object's own methods may raise anything
             return _string(type_name(value))
         finally:
             self._path.discard(identity)
 
     def encode_all(self, values: Iterable[object]) -> list[str]:
-        """Return the AnyValues of `values`, until there were too many."""
+        """Return the AnyValues of `values`, up to the limit."""
         return [self.encode(value) for value in islice(values, max(1, MAX_NODES + 1 - self._nodes))]
 
     def array(self, texts: Iterable[str]) -> str:
@@ -100,12 +100,12 @@ def _string(text: str) -> str:
 
 
 def _int(_encoding: _Encoding, value: int) -> str:
-    value = int.__int__(value)  # of a subclass, what it holds
+    value = int.__int__(value)  # the number in a subclass
     if -_MAX_INT64 - 1 <= value <= _MAX_INT64:
         return f'{{"intValue":"{value}"}}'
     try:
         return _string(str(value))
-    except ValueError:  # more digits than Python writes in decimal
+    except ValueError:  # more digits than Python converts to decimal
         return _string(hex(value))
 
 
@@ -123,26 +123,22 @@ def _exception(_encoding: _Encoding, value: BaseException) -> str:
     return _string(f"{type_name(value)}: {message}" if message else type_name(value))
 
 
-def _other(encoding: _Encoding, value: Any) -> str:  # noqa: ANN401  # whatever an application puts there
-    cls = type(value)
+def _other(encoding: _Encoding, value: Any) -> str:
     if (pairs := pairs_of(value)) is not None:
         return encoding.kvlist(pairs)
-    if issubclass(cls, numbers.Integral):  # numpy's, for one
-        return _int(encoding, int(value))
-    if issubclass(cls, numbers.Real):
-        return _float(encoding, float(value))
-    return _string(text_of(value))
+    number = exact_number_of(value)
+    return _string(text_of(value)) if number is None else encoding.encode(number)
 
 
 def type_name(value: object) -> str:
-    """Return the name of the class of `value`; never raises."""
-    name: str = type.__dict__["__name__"].__get__(type(value))  # past a metaclass that overrides it
+    """Return the name of the class of `value`; never raise."""
+    name: str = type.__dict__["__name__"].__get__(type(value))  # without a metaclass's override
     return name
 
 
 _NOT_FINITE: Final = {"nan": '"NaN"', "inf": '"Infinity"', "-inf": '"-Infinity"'}
 
-# The base types' own iterators, for a subclass may have overridden them.
+# The base types' own iterators, because a subclass may have overridden them.
 _ENCODERS: Final[dict[type, _Encoder]] = {
     NoneType: lambda _encoding, _value: "{}",
     bool: lambda _encoding, value: f'{{"boolValue":{"true" if value else "false"}}}',

@@ -1,4 +1,4 @@
-"""Adds what is bound with structlog's contextvars on the calling thread."""
+"""Adds the values that are bound with structlog's contextvars on the calling thread."""
 
 from __future__ import annotations
 
@@ -11,10 +11,18 @@ if TYPE_CHECKING:
 
 
 def merge_context(_logger: WrappedLogger, _method_name: str, event_dict: EventDict) -> EventDict:
-    """Return the event with what is bound under its own fields; a bound span becomes the event's parent.
+    """Return the event with the bound values, which its own fields override.
 
-    A bound `span_id` is the enclosing span's, so it becomes `parent_span_id`, unless the event has a
-    parent of its own, is that span itself, or belongs to another trace.
+    A bound `span_id` is the enclosing span's. It becomes `parent_span_id`, unless the event has a parent of its own,
+    is that span itself, or belongs to another trace.
+
+    Args:
+        _logger: Not used; structlog passes it to each processor.
+        _method_name: Not used, likewise.
+        event_dict: The event.
+
+    Returns:
+        The event itself if nothing is bound, else a new dict.
     """
     bound = get_contextvars()
     if not bound:
@@ -29,4 +37,4 @@ def merge_context(_logger: WrappedLogger, _method_name: str, event_dict: EventDi
 
 
 def _same(one: object, other: object) -> bool:
-    return type(one) is str and type(other) is str and one == other  # for any other object's __eq__ may raise
+    return type(one) is str and type(other) is str and one == other  # another object's __eq__ may raise

@@ -1,4 +1,4 @@
-"""How a processor of this package ends an event's path: by raising `Dropped` with the reason."""
+"""The exception by which a processor drops an event."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import structlog
 
 
 class Dropped(structlog.DropEvent):
-    """The event goes no further, and `reason` says why in one snake_case word.
+    """Drop the event. structlog handles this as its `DropEvent`.
 
-    structlog itself treats it as the `DropEvent` it is; who counts losses reads `reason`.
+    Args:
+        reason: The reason in snake_case, such as "unknown_event", by which drops are counted.
     """
 
     def __init__(self, reason: str) -> None:

@@ -1,8 +1,8 @@
-"""What a field of an event may hold, and what of it leaves.
+"""The kinds of fields, which define the allowed values and the part of them that is sent.
 
-A kind has a one-word `name` and `take(value)`, which returns the value as it may leave, or None if it must be
-withheld. Numbers leave with three significant digits: enough for statistics, too few to carry an account number.
-`take` never raises and never calls a method of the value that the value's author could have written.
+A kind has a one-word `name` and `take(value)`, which returns the value as it may be sent, or None if it must be
+dropped. Numbers are sent with three significant digits: enough for statistics, too few to carry an account number.
+`take` never raises. It interprets a value of any class by its meaning, see `_scalars`.
 """
 
 from __future__ import annotations
@@ -10,19 +10,25 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from bisect import bisect_right
-from enum import Enum
-from typing import ClassVar, Final, cast
+from typing import TYPE_CHECKING, ClassVar, Final
 
-_INT64: Final = 2**63
-_POWERS: Final = [10.0**exponent for exponent in range(16)]  # as far as floats hold every integer
+from automagik_processors._scalars import flag_of, integer_of, milliseconds_of, real_of, word_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from enum import Enum
+
+_POWERS: Final = [10.0**exponent for exponent in range(16)]  # up to 10**15 floats are exact for every integer
 _SCALES: Final = [10**exponent for exponent in range(19)]
 
 
 class Kind(ABC):
-    """What a catalogue says of a field; `name` is one lower-case word for generated documentation."""
+    """The kind of a field; `name` is one lower-case word for generated documentation."""
 
     __slots__ = ()
     name: ClassVar[str]
+    is_word: ClassVar[bool] = False
+    """True if a value that is not on the allowlist is hashed. A reload changes the class, but not this."""
 
     def __repr__(self) -> str:
         slots: tuple[str, ...] = self.__slots__
@@ -30,22 +36,40 @@ class Kind(ABC):
 
     @abstractmethod
     def take(self, value: object) -> bool | float | str | None:
-        """Return `value` as it may leave, or None to withhold it."""
+        """Return a value as it may be sent.
+
+        Args:
+            value: The value of a field, of any type.
+
+        Returns:
+            The value, rounded or clamped as the kind has it, or None if it must not be sent.
+        """
 
 
 class Flag(Kind):
-    """Exactly True or False."""
+    """True or False; 1 and 0 mean the same."""
 
     __slots__ = ()
     name: ClassVar[str] = "flag"
 
     def take(self, value: object) -> bool | None:
-        """Return the flag, or None for anything else, 0 and 1 included."""
-        return value if type(value) is bool else None
+        """Return a boolean.
+
+        Args:
+            value: The value of a field, of any type.
+
+        Returns:
+            The boolean, which 1 and 0 are too, or None for anything else.
+        """
+        return value if type(value) is bool else flag_of(value)
 
 
 class Count(Kind):
-    """An int from 0 to `maximum`, rounded to three significant digits. Larger is withheld: it counts nothing."""
+    """A whole number from 0 to `maximum`, rounded to three significant digits. A larger one is dropped.
+
+    Args:
+        maximum: The largest count that is sent. The default is 10**12.
+    """
 
     __slots__ = ("maximum",)
     name: ClassVar[str] = "count"
@@ -54,18 +78,29 @@ class Count(Kind):
         self.maximum = maximum
 
     def take(self, value: object) -> int | None:
-        """Return the rounded count, an int, or None."""
+        """Return a count, rounded.
+
+        Args:
+            value: The value of a field, of any type.
+
+        Returns:
+            The rounded count, or None for anything but a whole number from 0 to `maximum`.
+        """
         if type(value) is not int:
-            value = _int_of(value)
+            value = integer_of(value)
             if value is None:
                 return None
         if 0 <= value <= self.maximum:
-            return value if value < 1000 else _round(value)  # noqa: PLR2004  # it has three digits
+            return value if value < 1000 else _round(value)  # noqa: PLR2004 - it has three digits
         return None
 
 
 class Duration(Kind):
-    """Milliseconds, 0 or more, rounded to three significant digits and capped at `maximum` (a day)."""
+    """Milliseconds, 0 or more, or a timedelta; rounded to three significant digits and capped at `maximum`.
+
+    Args:
+        maximum: The largest duration that is sent, in milliseconds. The default is a day.
+    """
 
     __slots__ = ("maximum",)
     name: ClassVar[str] = "duration"
@@ -74,9 +109,16 @@ class Duration(Kind):
         self.maximum = maximum
 
     def take(self, value: object) -> float | None:
-        """Return the milliseconds as a float, or None for what is negative, not finite or no number."""
+        """Return a duration, rounded and capped.
+
+        Args:
+            value: The value of a field, of any type.
+
+        Returns:
+            The milliseconds as a float, or None for anything but a finite number from 0.
+        """
         if type(value) is not float:
-            value = _float_of(value)
+            value = milliseconds_of(value)
             if value is None:
                 return None
         if 0.0 <= value < math.inf:
@@ -85,7 +127,12 @@ class Duration(Kind):
 
 
 class Measure(Kind):
-    """A finite number, clamped to `minimum` and `maximum` and rounded to three significant digits."""
+    """A finite number, clamped to `minimum` and `maximum` and rounded to three significant digits.
+
+    Args:
+        minimum: The smallest number that is sent.
+        maximum: The largest number that is sent.
+    """
 
     __slots__ = ("maximum", "minimum")
     name: ClassVar[str] = "measure"
@@ -95,9 +142,16 @@ class Measure(Kind):
         self.maximum = maximum
 
     def take(self, value: object) -> float | None:
-        """Return the measure as a float, or None for what is not finite or no number."""
+        """Return a measure, rounded and clamped.
+
+        Args:
+            value: The value of a field, of any type.
+
+        Returns:
+            The measure as a float, or None for anything but a finite number.
+        """
         if type(value) is not float:
-            value = _float_of(value)
+            value = real_of(value)
             if value is None:
                 return None
         if -math.inf < value < math.inf:
@@ -106,25 +160,56 @@ class Measure(Kind):
 
 
 class Word(Kind):
-    """A short text that leaves verbatim only if it was known in advance; an Enum whose value is a str counts as one."""
+    """A short text that is sent verbatim only if it is an allowed value. An Enum whose value is a str counts as one.
 
-    __slots__ = ()
+    Args:
+        allowed: The values that are sent verbatim; any other is sent as a keyed hash. By default those on the
+            allowlist.
+
+    Raises:
+        TypeError: The allowed values are not a list of strings.
+        ValueError: There are none.
+    """
+
+    __slots__ = ("allowed",)
     name: ClassVar[str] = "word"
+    is_word: ClassVar[bool] = True
+
+    def __init__(self, allowed: Iterable[str | Enum] | None = None) -> None:
+        self.allowed = None if allowed is None else _texts(allowed)
 
     def take(self, value: object) -> str | None:
-        """Return the text as a plain str, or None. Whether it is known is for who holds the vocabulary to say."""
-        if type(value) is str:
-            return value
-        if issubclass(type(value), str):
-            return str.__str__(cast("str", value))
-        if issubclass(type(value), Enum):
-            return _str_of_enum(value)
-        return None
+        """Return the text as a plain str. The allowed values decide whether it is sent as it is.
+
+        Args:
+            value: The value of a field, of any type.
+
+        Returns:
+            The text, or None for anything but a str, or an Enum whose value is a str.
+        """
+        return value if type(value) is str else word_of(value)
+
+
+def _texts(values: Iterable[object]) -> frozenset[str]:
+    if isinstance(values, str):
+        msg = f"allowed must be a list of strings, got {values!r}"
+        raise TypeError(msg)
+    # By index, because dictConfig resolves ext:// and cfg:// inside lists only then.
+    given = [values[index] for index in range(len(values))] if isinstance(values, list) else list(values)
+    texts = {word_of(value) for value in given}
+    if None in texts:
+        wrong = next(value for value in given if word_of(value) is None)
+        msg = f"allowed must be a list of strings, got {wrong!r} in it"
+        raise TypeError(msg)
+    if not texts or "" in texts:
+        msg = f"allowed must have at least one string, and none that is empty, got {given!r}"
+        raise ValueError(msg)
+    return frozenset(filter(None, texts))
 
 
 def three_digits(number: float) -> float:
     """Round a finite number to three significant digits; -0.0 becomes 0.0."""
-    if 100.0 <= number < _POWERS[-1]:  # noqa: PLR2004  # what most are, without the cost of formatting
+    if 100.0 <= number < _POWERS[-1]:  # noqa: PLR2004 - what most are, without the cost of formatting
         scale = _POWERS[bisect_right(_POWERS, number) - 3]
         return (number + scale / 2) // scale * scale
     return float(f"{number:.3g}") + 0.0
@@ -133,24 +218,3 @@ def three_digits(number: float) -> float:
 def _round(count: int) -> int:
     scale: int = _SCALES[bisect_right(_SCALES, count) - 3] if count < _SCALES[-1] else 10 ** (len(str(count)) - 3)
     return (count + scale // 2) // scale * scale
-
-
-def _int_of(value: object) -> int | None:
-    """Return the int that a subclass of int such as HTTPStatus holds; None for a bool or anything else."""
-    if issubclass(type(value), int) and type(value) is not bool:
-        return int.__int__(value)  # type: ignore[arg-type]  # known by its type
-    return None
-
-
-def _float_of(value: object) -> float | None:
-    """Return an int of at most 64 bits as a float; None for anything else."""
-    number = value if type(value) is int else _int_of(value)
-    return float(number) if number is not None and -_INT64 <= number < _INT64 else None
-
-
-def _str_of_enum(member: object) -> str | None:
-    try:
-        value = object.__getattribute__(member, "_value_")
-    except Exception:  # noqa: BLE001  # a class may put a property there
-        return None
-    return str.__str__(value) if issubclass(type(value), str) else None

@@ -1,4 +1,4 @@
-"""Turns an event into one encoded OTLP/JSON span or log record: the last step of a chain."""
+"""Encodes an event as an OTLP/JSON span or log record, as the last step of a chain."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import time
 import traceback
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
+from copy import copy
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
@@ -15,43 +16,35 @@ from automagik_processors._ids import FreshIds, is_id
 from automagik_processors._mappings import plain_dict
 from automagik_processors._otlp_attributes import Attributes, key_values
 from automagik_processors._otlp_values import quote, text_of, type_name, utf8
+from automagik_processors._scalars import flag_of, milliseconds_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from typing import Self
 
     from structlog.typing import EventDict, WrappedLogger
 
 Ids = tuple[str | None, str | None, str | None]
-"""The ids of trace, span and parent that an event has, None for each that it does not have."""
+"""The IDs of an event's trace, span and parent, None for each that is missing."""
 
 Select = Callable[[Any], tuple[str, object, object, Ids | None, str]]
-"""From an event's fields to what is sent of them.
+"""Selects the sent parts of an event's fields.
 
-Returns the attributes as JSON text, the `success`, the `duration_ms`, the event's own ids (None if it has none), and
+Returns the attributes as JSON text, the `success`, the `duration_ms`, the event's own IDs (None if it has none), and
 the attributes of its exception as JSON text ("" if it has none).
 """
 
 Encode = Callable[[object, object, Any], bytes]
-"""From an event's level, timestamp and fields to the encoded event: UTF-8 without a newline."""
+"""Encodes an event's level, timestamp and fields: UTF-8 without a newline."""
 
 _NOTHING: Final[Mapping[str, object]] = MappingProxyType({})
 _NO_IDS: Final[Ids] = (None, None, None)
-_MAX_CACHED: Final = 1024  # encoders; names are made up by some applications
+_MAX_CACHED: Final = 1024  # encoders, because applications may generate names
 _MAX_NAME_CACHED: Final = 128  # characters, so that the cache is bounded in bytes too
 
 
 class _OTLP(ABC):
-    """The common part of a span and a log record.
-
-    Whatever an event holds, nothing is raised.
-
-    Args:
-        prefix: Goes before each field's key.
-        attributes: Constant attributes, after the fields.
-        ids: Returns 64 random bits for an id that an event does not bring, see `FreshIds`.
-        clock: Returns the Unix time in seconds, for an event without a valid `timestamp` (Unix seconds, a datetime, or
-            ISO 8601; without an offset it is local time).
-    """
+    """Base class of the encoders of spans and log records. They never raise, whatever an event contains."""
 
     signal: ClassVar[str]
 
@@ -62,27 +55,50 @@ class _OTLP(ABC):
         ids: Callable[[], int] | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
+        """Make the processor.
+
+        Args:
+            prefix: Goes before each field's key. The default is an empty string.
+            attributes: Constant attributes, after the fields. By default none.
+            ids: Returns 64 random bits for an id that an event does not bring, see `FreshIds`. By default random ones.
+            clock: Returns the Unix time in seconds, for an event without a valid `timestamp` (Unix seconds, a datetime,
+                or ISO 8601; without an offset it is local time).
+        """
         self.attributes = Attributes(prefix, attributes)
         self._clock = clock
         self._ids = FreshIds(ids)
         self._encoders: dict[str, Encode] = {}
 
+    def copy(self) -> Self:
+        """Return another processor with the same arguments, which makes other IDs.
+
+        Returns:
+            The other processor.
+        """
+        copied = copy(self)
+        copied._ids = self._ids.copy()  # noqa: SLF001 - of its own class
+        copied._encoders = {}  # noqa: SLF001 - as above
+        return copied
+
     def __call__(self, _logger: WrappedLogger, _method_name: str, event_dict: EventDict) -> bytes:
         """Return the encoded event: UTF-8 without a newline."""
         try:
             return self._encode(event_dict)
-        except Exception:  # noqa: BLE001  # a key that is not a str, a mapping or a key with methods that raise
+        except Exception:  # a key that is not a str, a mapping or a key with methods that raise
             return self._encode(plain_dict(event_dict, text_of))
 
     @abstractmethod
     def encoder(self, name: str, select: Select, earliest: float, latest: float) -> Encode:
-        """Return the encoder of the events of one name. This is all that turns an event into bytes.
+        """Return the encoder of the events of one name. All events are encoded by such encoders.
 
         Args:
             name: The name.
-            select: Decides what is sent of an event's fields.
-            earliest: Seconds since 1970; where a timestamp is earlier, or not valid, the clock's time is sent.
-            latest: Seconds since 1970, likewise.
+            select: Selects the sent parts of an event's fields.
+            earliest: Unix seconds. For an earlier or invalid timestamp, the time of the clock is sent.
+            latest: Unix seconds. For this or a later timestamp, the time of the clock is sent.
+
+        Returns:
+            A function from an event's level, timestamp and fields to the encoded event.
         """
 
     def _encode(self, event_dict: EventDict) -> bytes:
@@ -121,10 +137,20 @@ class OTLPSpan(_OTLP):
     signal = "traces"
 
     def encoder(self, name: str, select: Select, earliest: float, latest: float) -> Encode:
-        """Return the encoder of the events of one name."""
+        """Return the encoder of the events of one name.
+
+        Args:
+            name: The name.
+            select: Decides what is sent of an event's fields.
+            earliest: Seconds since 1970; where a timestamp is earlier, or not valid, the clock's time is sent.
+            latest: Seconds since 1970, likewise.
+
+        Returns:
+            A function from an event's level, timestamp and fields to the encoded event.
+        """
         quoted, is_error, fresh = quote(name), name.endswith(".error"), self._ids
 
-        def encode(level: object, timestamp: object, fields: Any) -> bytes:  # noqa: ANN401  # as `select` takes them
+        def encode(level: object, timestamp: object, fields: Any) -> bytes:
             attributes, success, duration, ids, exception = select(fields)
             if type(timestamp) is not float or not earliest <= timestamp < latest:
                 timestamp = self._seconds(timestamp, earliest, latest)
@@ -138,6 +164,8 @@ class OTLPSpan(_OTLP):
                 above = f'"parentSpanId":"{parent}",' if parent else ""
             if exception:
                 events = f'"events":[{{"timeUnixNano":"{end}","name":"exception","attributes":[{exception}]}}],'
+            if success is not True and success is not False and success is not None:
+                success = flag_of(success)
             failed = success is False or (success is not True and (is_error or is_error_level(level)))
             status = 2 if failed else 1 if success is True else 0
             return utf8(
@@ -152,18 +180,28 @@ class OTLPSpan(_OTLP):
 class OTLPLogRecord(_OTLP):
     """Return the event as one log record: the name as `eventName` and body, the level as severity.
 
-    It has the ids of trace and span that the event brings, and no others; the span that it was logged in,
-    `parent_span_id`, becomes an attribute of that name. By the attribute `log.record.uid` a store recognizes a record
-    that is sent again. The exception of `exc_info` becomes three attributes.
+    It has the event's own IDs of trace and span, and no generated ones. `parent_span_id`, the span in which it was
+    logged, becomes an attribute. The attribute `log.record.uid` identifies a record that is sent again. The exception
+    of `exc_info` becomes three attributes.
     """
 
     signal = "logs"
 
     def encoder(self, name: str, select: Select, earliest: float, latest: float) -> Encode:
-        """Return the encoder of the events of one name."""
+        """Return the encoder of the events of one name.
+
+        Args:
+            name: The name.
+            select: Decides what is sent of an event's fields.
+            earliest: Seconds since 1970; where a timestamp is earlier, or not valid, the clock's time is sent.
+            latest: Seconds since 1970, likewise.
+
+        Returns:
+            A function from an event's level, timestamp and fields to the encoded event.
+        """
         quoted, fresh = quote(name), self._ids
 
-        def encode(level: object, timestamp: object, fields: Any) -> bytes:  # noqa: ANN401  # as `select` takes them
+        def encode(level: object, timestamp: object, fields: Any) -> bytes:
             attributes, _, _, ids, exception = select(fields)
             trace_id, span_id, parent = ids or _NO_IDS
             if type(timestamp) is not float or not earliest <= timestamp < latest:
@@ -182,7 +220,7 @@ class OTLPLogRecord(_OTLP):
 
 
 def valid_ids(trace_id: object, span_id: object, parent: object) -> Ids:
-    """Return the ids of trace, span and parent, None in place of each that is not valid."""
+    """Return the IDs of trace, span and parent, None for each that is not valid."""
     return (
         trace_id if is_id(trace_id, 32) else None,
         span_id if is_id(span_id, 16) else None,
@@ -209,14 +247,16 @@ def _name_of(event_dict: EventDict) -> str:
     return name if type(name) is str else "event" if name is None else text_of(name)
 
 
-def _nanoseconds(milliseconds: Any) -> int:  # noqa: ANN401  # from the application
+def _nanoseconds(milliseconds: Any) -> int:
     """Return a duration in nanoseconds, whole microseconds; 0 if it is not valid."""
-    kind = type(milliseconds)
-    valid = (kind is float or kind is int) and 0 <= milliseconds < MAX_SECONDS
-    return int(milliseconds * 1_000) * 1_000 if valid else 0
+    if type(milliseconds) is not float:
+        milliseconds = None if milliseconds is None else milliseconds_of(milliseconds)
+        if milliseconds is None:
+            return 0
+    return int(milliseconds * 1_000) * 1_000 if 0 <= milliseconds < MAX_SECONDS else 0
 
 
-def _exception_attributes(exc_info: Any) -> dict[str, object]:  # noqa: ANN401  # from the application
+def _exception_attributes(exc_info: Any) -> dict[str, object]:
     """Return `exception.type`, `exception.message` and `exception.stacktrace`; {} if there is no exception.
 
     Args:
@@ -224,7 +264,7 @@ def _exception_attributes(exc_info: Any) -> dict[str, object]:  # noqa: ANN401  
     """
     error: Any
     if type(exc_info) is tuple:
-        error = exc_info[1] if len(exc_info) == 3 else None  # noqa: PLR2004  # class, exception, traceback
+        error = exc_info[1] if len(exc_info) == 3 else None  # noqa: PLR2004 - class, exception, traceback
     elif type(exc_info) in {bool, int}:
         error = sys.exc_info()[1] if exc_info else None
     else:
@@ -234,13 +274,13 @@ def _exception_attributes(exc_info: Any) -> dict[str, object]:  # noqa: ANN401  
     attributes: dict[str, object] = {"exception.type": _type_of(error), "exception.message": text_of(error)}
     try:
         attributes["exception.stacktrace"] = "".join(traceback.format_exception(error))
-    except Exception:  # noqa: BLE001  # the exception's own methods may raise anything
+    except Exception:  # the exception's own methods may raise anything
         return attributes
     return attributes
 
 
 def _type_of(error: BaseException) -> str:
-    """Return the name of a class with its module, which OpenTelemetry's SDK leaves out for built-in ones."""
+    """Return the name of a class with its module, except for built-in ones, as OpenTelemetry's SDK does."""
     module = type.__dict__["__dict__"].__get__(type(error)).get("__module__")
     if type(module) is not str or module == "builtins":
         return type_name(error)
@@ -256,11 +296,20 @@ _LISTS: Final = {
 def envelope(signal: str, resource: Mapping[str, object], scope_name: str, scope_version: str) -> tuple[bytes, bytes]:
     r"""Return the head and the tail of a request: `head + b",\n".join(fragments) + tail` is its body.
 
-    `signal` is "traces" or "logs", as the class attribute of `OTLPSpan` and `OTLPLogRecord` says; `resource` holds the
-    attributes of who sends. The head ends in `[\n`. Raises ValueError for another signal.
+    Args:
+        signal: "traces" or "logs", as in the class attributes of `OTLPSpan` and `OTLPLogRecord`.
+        resource: Attributes of the resource, such as `service.name`.
+        scope_name: Name of the instrumentation scope.
+        scope_version: Version of the instrumentation scope.
+
+    Returns:
+        The head, which ends in `[\n`, and the tail.
+
+    Raises:
+        ValueError: `signal` is not allowed.
     """
     if signal not in _LISTS:
-        msg = f"signal: {signal!r}; allowed: {', '.join(_LISTS)}"
+        msg = f"signal must be one of {', '.join(_LISTS)}, got {signal!r}"
         raise ValueError(msg)
     resources, scopes, fragments = _LISTS[signal]
     attributes = ",".join(key_values(resource).values())

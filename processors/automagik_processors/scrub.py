@@ -1,4 +1,4 @@
-"""Replaces secrets in an event by a mark, for content that goes to the user's own account."""
+"""Replaces secrets in an event by a mark, for content that is sent to the user's own account."""
 
 from __future__ import annotations
 
@@ -14,52 +14,65 @@ from uuid import UUID
 
 from automagik_processors import _scrub_keys as scrub_keys
 from automagik_processors import _scrub_shapes as scrub_shapes
+from automagik_processors import _scrub_values as values
 from automagik_processors._mappings import by_type, pairs_of, plain_dict
 from automagik_processors._otlp_values import text_of
-from automagik_processors._scrub_keys import DEFAULT_KEYS, SecretKeys
+from automagik_processors._scrub_keys import DEFAULT_KEYS, Kind, SecretKeys, secret_keys
 from automagik_processors._scrub_shapes import DEFAULT_PATTERNS, Shapes
-from automagik_processors._scrub_text import TextScrubber
+from automagik_processors._scrub_text import TextScrubber, is_secret_address
 
 if TYPE_CHECKING:
     from structlog.typing import EventDict, WrappedLogger
 
 MAX_DEPTH: Final = 16
-"""How many levels of containers, and of JSON in texts, are looked into; a mark stands for what lies deeper."""
+"""Maximum levels of containers, and of JSON in strings. A mark replaces deeper ones."""
 
 MAX_NODES: Final = 10_000
-"""How many values are looked at within one field, or one span of a trace; a mark stands for each that follows."""
+"""Maximum number of values within one field, or one span of a trace. A mark replaces each further one."""
 
 _LONG_KEY: Final = 12  # characters, from which on a key may hold a secret itself
 _MAX_REMEMBERED_CHARACTERS: Final = 64  # characters of a key
 _MAX_REMEMBERED: Final = 4_096
-_LONG_TEXT: Final = 100  # characters, from which on a text is looked at but once in an event
+_LONG_TEXT: Final = 100  # characters; a longer text is examined only once in an event
 _NUMBERS: Final = frozenset({NoneType, bool, int, float})
+_DIGITS: Final = range(3, 13)  # of a PIN or the like
+_CERTAIN: Final = frozenset({Kind.ANY, Kind.PASSWORD, Kind.TOKEN})
+_EMPTY: Final = frozenset({str, bytes, list, tuple, dict, set, frozenset})  # of which an empty one holds no secret
 _NAMES: Final = ("name", "key", "header", "Name", "Key")
 _SAFE: Final = (NoneType, bool, int, float, complex, dt.date, dt.time, dt.timedelta, Decimal, UUID)
 
 
 class Scrub:
-    """Return the event with `mark` in place of secrets: the event itself if there are none, else a copy.
+    """Return the event with a mark in place of secrets: the event itself if there are none, else a copy.
 
     A secret is
 
-    - what stands under a key whose last words are one of `keys` (in any case and spelling: `api key` is `apiKey`,
+    - a value under a key whose last words are one of `keys` (in any case and spelling: `api key` is `apiKey`,
       `X-API-Key` and `OPENAI_API_KEY` too; `token` is `access_token` and not `token_count`): in dicts and other
       mappings, dataclasses, pairs, `{"name": ..., "value": ...}`, command lines, in JSON that a text holds, and in
-      text as `key=value`, `key: value`, `--key value`, a header, a query parameter or an XML element;
+      text after separators, in headers, parameters, options, markup, forms and statements of SQL. In text, a value that
+      is an expression of code, a type or a placeholder stays. Default keys with other meanings, such as `key` or
+      `session id`, count only if their value looks random;
     - the user part of a URL, and parameters that sign or authorize it;
-    - what matches one of `patterns`, regular expressions, wherever it stands, keys of dicts included. Of an expression
-      with a group named `secret`, that group alone is replaced.
+    - a text that matches one of `patterns`, wherever it stands, keys of dicts included.
 
-    `keys` and `patterns` replace the defaults, `extra_keys` and `extra_patterns` add to them. An expression of your own
-    should take time linear in the text, as ours do.
+    Depth and size are bounded: a mark replaces everything deeper than `MAX_DEPTH` levels, everything after the first
+    `MAX_NODES` values of a field (of a list `spans`, of each span), and everything after the first million characters
+    of a text. A secret stays that is a plain word in a sentence, or that looks like an ID and has no name.
 
-    Depth and size are bounded: a mark stands for what lies deeper than `MAX_DEPTH` levels, for what follows the first
-    `MAX_NODES` values of a field (of a list `spans`, of each span), and for what follows the first million characters
-    of a text. What is neither under a key nor of a known shape, such as "my password is ...", stays.
+    Nothing of the caller's is changed, and the processor raises nothing.
 
-    Nothing of the caller's is changed, and nothing is raised. The constructor raises TypeError or ValueError, with the
-    parameter and the value, for what is no list of texts, no name, or no regular expression.
+    Args:
+        keys: Names of secrets, in place of the defaults.
+        patterns: Regular expressions of secrets, in place of the defaults. If an expression has a group named `secret`,
+            that group alone is replaced. It should take time linear in the text.
+        mark: The text that replaces a secret. The default is "[scrubbed]".
+        extra_keys: Names of secrets, in addition to `keys`. Any value under them is one.
+        extra_patterns: Regular expressions of secrets, in addition to `patterns`.
+
+    Raises:
+        TypeError: An argument is not a list of texts, or the mark is not a text.
+        ValueError: A name is empty, or an expression is not valid.
     """
 
     def __init__(
@@ -72,12 +85,12 @@ class Scrub:
         extra_patterns: Sequence[str] = (),
     ) -> None:
         if type(mark) is not str:
-            msg = f"Scrub(mark={mark!r}): {type(mark).__name__}; allowed is a text"
+            msg = f"Scrub(mark={mark!r}): must be a str"
             raise TypeError(msg)
-        names = scrub_keys.checked("keys", keys) + scrub_keys.checked("extra_keys", extra_keys)
+        names, added = scrub_keys.checked("keys", keys), scrub_keys.checked("extra_keys", extra_keys)
         shapes = scrub_shapes.checked("patterns", patterns) + scrub_shapes.checked("extra_patterns", extra_patterns)
         self._mark = mark
-        self._keys = SecretKeys(names)
+        self._keys = secret_keys(names, added)
         self._text = TextScrubber(self._keys, Shapes(shapes, mark), mark)
         self._harmless_keys = _HarmlessKeys(self._keys, self._text)
 
@@ -86,12 +99,12 @@ class Scrub:
         try:
             event = event_dict if type(event_dict) is dict else plain_dict(event_dict, text_of)
             return _Walk(self._keys, self._text, self._harmless_keys, self._mark).fields(event)
-        except Exception:  # noqa: BLE001  # a key whose __hash__ or __eq__ raises
+        except Exception:  # a key whose __hash__ or __eq__ raises
             return {"event": self._mark}
 
 
 class _HarmlessKeys(dict[Any, bool]):
-    """Whether a key is exactly a str that neither names a secret nor holds one, remembered for short keys."""
+    """Cache, for short keys, of the verdict that a key is a str without the name of a secret or a secret."""
 
     def __init__(self, keys: SecretKeys, text: TextScrubber) -> None:
         super().__init__()
@@ -101,14 +114,14 @@ class _HarmlessKeys(dict[Any, bool]):
     def __missing__(self, key: object) -> bool:
         if type(key) is not str:
             return False
-        harmless = not self._keys.is_secret(key) and (len(key) <= _LONG_KEY or self._text.scrub(key) == key)
+        harmless = self._keys.kind(key) is None and (len(key) <= _LONG_KEY or self._text.scrub(key) == key)
         if len(key) <= _MAX_REMEMBERED_CHARACTERS and len(self) < _MAX_REMEMBERED:
             self[key] = harmless
         return harmless
 
 
 class _Walk:
-    """One event on its way: `_left` is the number of values that may still be looked at within the present field."""
+    """One event in progress. `_left` is the number of values that may still be examined within the present field."""
 
     def __init__(self, keys: SecretKeys, text: TextScrubber, harmless: _HarmlessKeys, mark: str) -> None:
         self._keys = keys
@@ -145,7 +158,7 @@ class _Walk:
             scrubbed.append(self.value(span, 0))
         return spans if _same(spans, scrubbed) else scrubbed
 
-    def value(self, value: Any, depth: int) -> object:  # noqa: ANN401  # whatever an application puts there
+    def value(self, value: Any, depth: int) -> object:
         """Return `value`, or a copy without secrets; the mark if it can't be read."""
         kind = type(value)
         if kind in _NUMBERS:
@@ -160,7 +173,7 @@ class _Walk:
                 return self._dict(value, depth)
             walker = _WALKERS.get(kind) or by_type(_WALKERS, kind, _Walk._other)
             return walker(self, value, depth)
-        except Exception:  # noqa: BLE001  # the object's own methods may raise anything
+        except Exception:  # the object's own methods may raise anything
             return self._mark
 
     def _text(self, text: str, depth: int) -> str:
@@ -187,12 +200,12 @@ class _Walk:
             return text
         left = self._left
         scrubbed = self.value(held, depth + 1)
-        if self._left < 0:  # too much to look at: what the text says of its keys must do
+        if self._left < 0:  # too large to parse: it is scrubbed as text, by its keys
             self._left = left
             return text
         return text if scrubbed is held else json.dumps(scrubbed, ensure_ascii=False)
 
-    def _pair(self, key: Any, value: Any, depth: int) -> tuple[Any, Any]:  # noqa: ANN401  # whatever an application puts there
+    def _pair(self, key: Any, value: Any, depth: int) -> tuple[Any, Any]:
         if type(key) is not str:
             name = key.decode("latin-1") if type(key) is bytes else text_of(key)
         elif self._harmless[key]:
@@ -201,7 +214,8 @@ class _Walk:
             name = key
             if len(key) > _LONG_KEY:
                 key = self._texts.scrub(key)
-        if value is not None and type(value) is not bool and value != "" and self._keys.is_secret(name):
+        kind = self._keys.kind(name)
+        if kind is not None and self._is_secret(kind, value):
             return key, self._mark
         return key, self.value(value, depth + 1)
 
@@ -222,10 +236,18 @@ class _Walk:
             if new is not item or new_key is not key:
                 changes[key] = new_key, new
         scrubbed = _with(changes, dict(dict.items(value))) if changes else value
-        for name in ("value", "Value"):
-            if name in scrubbed and any(self._names_secret(scrubbed.get(key)) for key in _NAMES):
-                scrubbed = {**scrubbed, name: self._mark}
+        if "value" in scrubbed or "Value" in scrubbed:
+            return self._named(scrubbed)
         return scrubbed
+
+    def _named(self, pairs: dict[Any, Any]) -> dict[Any, Any]:
+        """Return a dict without its value if it has that and a secret's name."""
+        for key in _NAMES:
+            name = pairs.get(key)
+            for holder in ("value", "Value"):
+                if holder in pairs and self._names_secret(name, pairs[holder]):
+                    pairs = {**pairs, holder: self._mark}
+        return pairs
 
     def _items(self, items: Iterable[Any], depth: int) -> list[Any]:
         """Return the items without secrets; of a pair with a secret's name, and after a flag with one, the mark."""
@@ -233,16 +255,33 @@ class _Walk:
         flagged = False
         for item in items:
             new = self._mark if flagged and type(item) is str else self.value(item, depth + 1)
-            if type(item) in (list, tuple) and len(item) == 2 and self._names_secret(item[0]):  # noqa: PLR2004
+            if type(item) in (list, tuple) and len(item) == 2 and self._names_secret(*item):  # noqa: PLR2004 - a pair
                 new = type(item)((item[0], self._mark))
-            flagged = type(item) is str and item[:2] == "--" and "=" not in item and self._keys.is_secret(item)
+            flagged = type(item) is str and item[:2] == "--" and "=" not in item and self._keys.kind(item) in _CERTAIN
             scrubbed.append(new)
         return scrubbed
 
-    def _names_secret(self, key: object) -> bool:
+    def _names_secret(self, key: object, value: object) -> bool:
         if type(key) is bytes:
             key = key.decode("latin-1")
-        return type(key) is str and self._keys.is_secret(key)
+        kind = self._keys.kind(key) if type(key) is str else None
+        return kind is not None and self._is_secret(kind, value)
+
+    def _is_secret(self, kind: Kind, value: object) -> bool:
+        """Return whether a value under a key of this kind is a secret."""
+        if value is None or type(value) is bool or (type(value) in _EMPTY and not value):
+            return False
+        if kind in _CERTAIN:
+            return True
+        if type(value) is bytes:
+            value = value.decode("latin-1")
+        if kind is Kind.DIGITS and type(value) is int:
+            value = str(value)
+        if type(value) is not str or value == self._mark:
+            return False
+        if kind is Kind.ADDRESS:
+            return is_secret_address(value)
+        return (kind is Kind.DIGITS and value.isdigit() and len(value) in _DIGITS) or values.is_strange(value)
 
     def _list(self, value: list[Any], depth: int) -> object:
         before = list(list.__iter__(value))
@@ -278,7 +317,7 @@ class _Walk:
     def _exception(self, value: BaseException, depth: int) -> object:
         return self._as_text(value, f"{type(value).__name__}: {text_of(value)}", depth)
 
-    def _other(self, value: Any, depth: int) -> object:  # noqa: ANN401  # whatever an application puts there
+    def _other(self, value: Any, depth: int) -> object:
         pairs = pairs_of(value)
         if pairs is None:
             return self._as_text(value, text_of(value), depth)
@@ -292,7 +331,7 @@ class _Walk:
 
 
 def _with(changes: dict[Any, tuple[Any, Any]], value: Mapping[Any, Any]) -> dict[Any, Any]:
-    """Return a copy in which some pairs, by their keys, are others."""
+    """Return a copy in which some pairs, by their keys, are replaced."""
     return dict(changes.get(key, (key, item)) for key, item in value.items())
 
 
@@ -303,15 +342,15 @@ def _same(before: list[Any], after: list[Any]) -> bool:
 Walker = Callable[[_Walk, Any, int], object]
 _WALKERS: Final[dict[type, Walker]] = {
     **dict.fromkeys(_SAFE, lambda _walk, value, _depth: value),
-    str: lambda walk, value, depth: walk._text(str.__str__(value), depth),  # noqa: SLF001  # of the same class
-    dict: _Walk._dict,  # noqa: SLF001  # here and below, of the same module
-    list: _Walk._list,  # noqa: SLF001
-    tuple: _Walk._tuple,  # noqa: SLF001
-    set: _Walk._set,  # noqa: SLF001
-    frozenset: _Walk._set,  # noqa: SLF001
-    bytes: _Walk._bytes,  # noqa: SLF001
-    bytearray: _Walk._bytes,  # noqa: SLF001
-    memoryview: _Walk._bytes,  # noqa: SLF001
-    Enum: _Walk._enum,  # noqa: SLF001
-    BaseException: _Walk._exception,  # noqa: SLF001
+    str: lambda walk, value, depth: walk._text(str.__str__(value), depth),  # noqa: SLF001 - of the same module
+    dict: _Walk._dict,  # noqa: SLF001 - of the same module, here and below
+    list: _Walk._list,  # noqa: SLF001 - as above
+    tuple: _Walk._tuple,  # noqa: SLF001 - as above
+    set: _Walk._set,  # noqa: SLF001 - as above
+    frozenset: _Walk._set,  # noqa: SLF001 - as above
+    bytes: _Walk._bytes,  # noqa: SLF001 - as above
+    bytearray: _Walk._bytes,  # noqa: SLF001 - as above
+    memoryview: _Walk._bytes,  # noqa: SLF001 - as above
+    Enum: _Walk._enum,  # noqa: SLF001 - as above
+    BaseException: _Walk._exception,  # noqa: SLF001 - as above
 }

@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import structlog
 
-from automagik_telemetry import manager, settings
+from automagik_telemetry import _log, manager, settings
+from automagik_telemetry.consent import _application as application
 from automagik_telemetry.consent import _identity as identity
-from automagik_telemetry.events._allowlist import allowlist
+from automagik_telemetry.events import _allowlist, _entry_points, _registry
+from automagik_telemetry.events import _names as names
 from automagik_telemetry.handlers import _loggers as loggers
 from automagik_telemetry.tracing import spans
 
@@ -106,27 +108,31 @@ def opted_in(monkeypatch: pytest.MonkeyPatch, receiver: Receiver) -> Receiver:
 
 @pytest.fixture
 def flush() -> Callable[[], None]:
-    """Ship all that is queued, and see that it was."""
+    """Send all queued events, and check that they were sent."""
 
-    def ship() -> None:
+    def send_all() -> None:
         assert manager.get_tracing_manager().flush(10)
 
-    return ship
+    return send_all
 
 
 @pytest.fixture(autouse=True)
 def fresh_process() -> Iterator[None]:
-    """Leave the process's logging, structlog and our singletons as they were."""
-    words = set(allowlist)
+    """Restore the process's logging, structlog and our singletons."""
+    restore_words, restore_events = _allowlist.snapshot(), _registry.snapshot()
+    callbacks = dict(_registry._callbacks)
     root = logging.getLogger()
     before = list(root.handlers), root.level
     yield
     for sink in loggers.sinks().values():
         sink.close()
     spans.record_with(None)
-    for name in (loggers.LOGGER, loggers.EVENT_LOGGER, loggers.TRACE_LOGGER, "automagik.agents"):
+    loggers.detach()
+    manager._retry_at = 0.0
+    for name in (loggers.LOGGER, *loggers.OWN_LOGGERS, "automagik.agents"):
         logger = logging.getLogger(name)
         logger.handlers.clear()
+        logger.filters.clear()
         logger.propagate = True
         logger.disabled = False
         logger.setLevel(logging.NOTSET)
@@ -135,10 +141,17 @@ def fresh_process() -> Iterator[None]:
     manager._manager = None
     structlog.reset_defaults()
     structlog.contextvars.clear_contextvars()
-    allowlist.clear()
-    allowlist.update(words)
-    for cached in (settings._warn_once, identity.anonymous_id, identity.hash_key, identity.session_id):
+    restore_words()
+    restore_events()
+    _registry._callbacks.clear()
+    _registry._callbacks.update(callbacks)
+    names.reopen()
+    names._names.sources.clear()
+    application.give(application.Given())
+    _entry_points._loaded.clear()
+    for cached in (settings._warn_once, _log.warn_once):
         cached.cache_clear()
+    identity.forget()
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from automagik_telemetry._fork_lock import importing
 
 
 def test_imports_wait_for_no_other() -> None:
-    """Two threads may import at once, for the one may wait for a module that the other is importing."""
+    """Two threads may import at once, because one may wait for a module that the other imports."""
     inside, over = threading.Event(), threading.Event()
     met: list[bool] = []
 

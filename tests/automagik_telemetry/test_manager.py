@@ -1,28 +1,34 @@
-"""The facade: the guide's snippets, the account, and what happens around the host's own logging."""
+"""The facade: documented snippets, metrics, and the application's own logging."""
 
 from __future__ import annotations
 
 import logging
 import logging.config
 import threading
-from typing import Any
+from typing import TYPE_CHECKING, Any, get_type_hints, is_typeddict
 
 import pytest
+import structlog
 
-from automagik_telemetry import configure, get_tracing_manager
+from automagik_telemetry import ConfigurationError, Metrics, configure, get_tracing_manager
+from automagik_telemetry.events._registry import CATALOGUE
 from automagik_telemetry.events.catalogue import EVENTS
 from automagik_telemetry.telemetry.cli_events import AgentExecutionEvent, APIRequestEvent, TelemetryEvent
+from tests.automagik_telemetry.conftest import fields
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
-def test_testing_snippet_of_the_guide(opted_in: Any, capsys: pytest.CaptureFixture[str]) -> None:
-    """The guide's way to test an integration works as written."""
+def test_testing_snippet(opted_in: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    """The documented test of an integration works as written."""
     tracing = get_tracing_manager()
     assert tracing.telemetry is not None
     assert tracing.config.telemetry_enabled is True
     tracing.telemetry.track_feature_usage("test_feature")
     metrics = tracing.telemetry.get_metrics()
-    print(f"Events queued: {metrics['tracer']['queued']}")  # noqa: T201 - the guide's own line
-    print(f"Events sent: {metrics['tracer']['processed']}")  # noqa: T201 - the guide's own line
+    print(f"Events queued: {metrics['tracer']['queued']}")  # noqa: T201 - as documented
+    print(f"Events sent: {metrics['tracer']['processed']}")  # noqa: T201 - as documented
     assert capsys.readouterr().out == "Events queued: 1\nEvents sent: 0\n"
     assert metrics["circuit_breaker"]["state"] == "closed"
     assert metrics["feature_usage"] == {"test_feature": 1}
@@ -31,7 +37,7 @@ def test_testing_snippet_of_the_guide(opted_in: Any, capsys: pytest.CaptureFixtu
 
 
 def test_manager_is_one_per_process() -> None:
-    """Threads that ask at the same time get the same manager."""
+    """Concurrent threads get the same manager."""
     found: list[object] = []
     threads = [threading.Thread(target=lambda: found.append(get_tracing_manager())) for _ in range(8)]
     for thread in threads:
@@ -42,13 +48,52 @@ def test_manager_is_one_per_process() -> None:
 
 
 def test_off_by_default() -> None:
-    """Without consent there is no facade, and flush and shutdown have nothing to do."""
+    """Without consent there is no facade, and flush and shutdown have no effect."""
     tracing = get_tracing_manager()
     assert tracing.telemetry is None
     assert tracing.observability is None
     assert tracing.config.telemetry_enabled is False
     assert tracing.flush(1)
     tracing.shutdown()
+
+
+def test_track_does_nothing_while_telemetry_is_off() -> None:
+    """The manager's `track` needs no test for None: while telemetry is off, it does nothing."""
+    get_tracing_manager().track(AgentExecutionEvent("simple", "agno", True, 1.0))
+    assert get_tracing_manager().telemetry is None
+
+
+def test_track_records_an_event(opted_in: Any, fields: Any) -> None:
+    """With telemetry on, the event is sent; what is not an event is counted as dropped."""
+    manager = get_tracing_manager()
+    manager.track(AgentExecutionEvent("simple", "agno", True, 1.0))
+    manager.track("no event")  # type: ignore[arg-type]
+    assert manager.flush(10)
+    (span,) = opted_in.spans()
+    assert fields(span)["event.agent_name"] == "simple"
+    assert manager.telemetry is not None
+    assert manager.telemetry.get_metrics()["tracer"]["dropped_by_reason"] == {"unknown_event": 1}
+
+
+def _shape(kind: Any) -> Any:
+    """Return the keys of a TypedDict, with those of the ones inside."""
+    if not is_typeddict(kind):
+        return None
+    return {key: _shape(value) for key, value in get_type_hints(kind).items()}
+
+
+def _keys(value: Any, shape: Any) -> Any:
+    """Return the keys of metrics, as deep as the shape names them."""
+    return None if shape is None else {key: _keys(each, shape.get(key)) for key, each in value.items()}
+
+
+def test_metrics_have_the_documented_shape(opted_in: Any) -> None:
+    """Before the first event and after it, `get_metrics()` has exactly the keys of `Metrics`."""
+    telemetry = get_tracing_manager().telemetry
+    assert telemetry is not None
+    assert _keys(telemetry.get_metrics(), _shape(Metrics)) == _shape(Metrics)
+    telemetry.track_feature_usage("agents")
+    assert _keys(telemetry.get_metrics(), _shape(Metrics)) == _shape(Metrics)
 
 
 def test_each_call_of_the_facade(opted_in: Any, fields: Any) -> None:
@@ -79,7 +124,7 @@ def test_each_call_of_the_facade(opted_in: Any, fields: Any) -> None:
     assert [event["status"]["code"] for event in (run, feature, error, request, failed)] == [1, 0, 2, 2, 2]
 
 
-def test_account_balances(opted_in: Any) -> None:
+def test_metrics_balance(opted_in: Any) -> None:
     """Queued is processed plus dropped, by reason, plus pending, before and after delivery."""
     tracing = get_tracing_manager()
     assert tracing.telemetry is not None
@@ -88,15 +133,15 @@ def test_account_balances(opted_in: Any) -> None:
     tracing.telemetry.track_event("no event")  # type: ignore[arg-type]
     logging.getLogger("automagik.agents").info("a line that is no event")
     for _ in range(2):
-        account = tracing.telemetry.get_metrics()["tracer"]
-        assert account["queued"] == account["processed"] + account["dropped"] + account["pending"] == 12
-        assert account["dropped_by_reason"] == {"unknown_event": 2}
+        result = tracing.telemetry.get_metrics()["tracer"]
+        assert result["queued"] == result["processed"] + result["dropped"] + result["pending"] == 12
+        assert result["dropped_by_reason"] == {"unknown_event": 2}
         assert tracing.flush(10)
     assert tracing.telemetry.get_metrics()["tracer"]["processed"] == 10
 
 
 def test_levels_of_the_dial(opted_in: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """At ERROR only failures leave, and a failure of any event is one."""
+    """At ERROR only failures are sent, of any event."""
     monkeypatch.setenv("AUTOMAGIK_TELEMETRY_LEVEL", "ERROR")
     telemetry = get_tracing_manager().telemetry
     assert telemetry is not None
@@ -108,17 +153,17 @@ def test_levels_of_the_dial(opted_in: Any, monkeypatch: pytest.MonkeyPatch) -> N
     assert [span["name"] for span in opted_in.spans()] == ["agent.run", "api.request"]
 
 
-def test_every_event_says_its_fields_and_kinds() -> None:
-    """The catalogue is complete: every event is named, and every field that leaves has a kind and a sentence."""
+def test_every_event_has_fields_and_kinds() -> None:
+    """The catalogue is complete: every event has a name, and every field a kind and a sentence."""
     names = [event.name for event in EVENTS]
-    assert len(set(names)) == len(names) == 10
+    assert len(set(names)) == len(names) == 11
     for event in EVENTS:
         assert event.__doc__
         assert {"anonymous_id", "session_id"}.isdisjoint(event.kinds())
 
 
 def test_bad_values_never_raise(opted_in: Any) -> None:
-    """Whatever is given to the facade, the caller is not told by an exception."""
+    """The facade raises nothing, for any arguments."""
     telemetry = get_tracing_manager().telemetry
     assert telemetry is not None
     nothing: Any = object()
@@ -128,13 +173,13 @@ def test_bad_values_never_raise(opted_in: Any) -> None:
     telemetry.track_http_request(nothing, nothing, nothing, nothing)
     telemetry.track_event(nothing)
     assert telemetry.flush(10)
-    account = telemetry.get_metrics()["tracer"]
-    assert account["processed"] == 4
+    result = telemetry.get_metrics()["tracer"]
+    assert result["processed"] == 4
     assert "object object" not in str(opted_in.requests)
 
 
 class Listing(logging.Handler):
-    """A handler of the host's that keeps what it gets."""
+    """A handler of the application that stores its messages."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -158,10 +203,10 @@ class Listing(logging.Handler):
         ({"automagik.agents": logging.ERROR}, ("automagik.agents", logging.INFO), False),
     ],
 )
-def test_host_sees_what_it_saw_before(
+def test_application_receives_its_own_records(
     opted_in: Any, attached: bool, levels: dict[str, int], logged: tuple[str, int], seen: bool
 ) -> None:
-    """With our sinks attached, the host's own handlers get exactly the lines that they got without us."""
+    """With our sinks attached, the application's own handlers get exactly the lines that they got without us."""
     listing = Listing()
     logging.getLogger().addHandler(listing)
     for name, level in levels.items():
@@ -169,27 +214,29 @@ def test_host_sees_what_it_saw_before(
     if attached:
         get_tracing_manager()
     name, level = logged
-    logging.getLogger(name).log(level, "a line of the host's")
-    assert (listing.seen == ["a line of the host's"]) is seen
+    logging.getLogger(name).log(level, "a line of the application")
+    assert (listing.seen == ["a line of the application"]) is seen
 
 
 @pytest.mark.parametrize("attached", [False, True])
-@pytest.mark.parametrize("heard", [False, True])
-def test_last_resort_is_as_before(opted_in: Any, monkeypatch: pytest.MonkeyPatch, attached: bool, heard: bool) -> None:
-    """A warning that no handler of the host's hears is printed by `logging` as before, and only then."""
+@pytest.mark.parametrize("handled", [False, True])
+def test_last_resort_is_as_before(
+    opted_in: Any, monkeypatch: pytest.MonkeyPatch, attached: bool, handled: bool
+) -> None:
+    """A warning without a handler of the application is printed by `logging` as before, and only then."""
     printed = Listing()
     monkeypatch.setattr(logging, "lastResort", printed)
     logging.getLogger().handlers.clear()
-    if heard:
+    if handled:
         logging.getLogger("automagik.agents").addHandler(logging.NullHandler())
     if attached:
         get_tracing_manager()
-    logging.getLogger("automagik.agents").warning("a line of the host's")
-    assert printed.seen == ([] if heard else ["a line of the host's"])
+    logging.getLogger("automagik.agents").warning("a line of the application")
+    assert printed.seen == ([] if handled else ["a line of the application"])
 
 
-def test_host_does_not_see_what_it_did_not_log(opted_in: Any, capsys: pytest.CaptureFixture[str]) -> None:
-    """Events of the facade appear on no handler of the host's, and nowhere on its output."""
+def test_application_does_not_receive_our_records(opted_in: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    """Events of the facade are in no handler and in no output of the application."""
     listing = Listing()
     logging.getLogger().addHandler(listing)
     logging.getLogger().setLevel(logging.DEBUG)
@@ -206,8 +253,8 @@ def test_host_does_not_see_what_it_did_not_log(opted_in: Any, capsys: pytest.Cap
 @pytest.mark.fault(44)
 @pytest.mark.parametrize("disable", [False, True])
 @pytest.mark.parametrize("named", [False, True])
-def test_host_configures_logging_after_us(opted_in: Any, disable: bool, named: bool) -> None:
-    """The host's dictConfig closes our handler, and may detach it and disable our logger: we go on."""
+def test_application_configures_logging_after_us(opted_in: Any, disable: bool, named: bool) -> None:
+    """Sending continues after the application's dictConfig closes or detaches our handler, or disables our logger."""
     tracing = get_tracing_manager()
     assert tracing.telemetry is not None
     tracing.telemetry.track_feature_usage("before")
@@ -221,19 +268,19 @@ def test_host_configures_logging_after_us(opted_in: Any, disable: bool, named: b
 
 
 def test_shutdown_and_on(opted_in: Any) -> None:
-    """After a shutdown nothing is sent, nothing is lost, and the next event starts everything again."""
+    """A shutdown sends what is queued, and the next event starts everything again."""
     tracing = get_tracing_manager()
     assert tracing.telemetry is not None
     tracing.telemetry.track_feature_usage("first")
-    tracing.shutdown()
-    assert opted_in.requests == []
+    assert tracing.shutdown()
+    assert len(opted_in.spans()) == 1
     tracing.telemetry.track_feature_usage("second")
     assert tracing.flush(10)
     assert len(opted_in.spans()) == 2
 
 
 def test_event_class_is_open_to_none_but_ours() -> None:
-    """An event that the catalogue does not hold has no kinds, so that nothing of it could leave."""
+    """An event outside the catalogue has no kinds, so that none of its fields could be sent."""
     assert TelemetryEvent.kinds() == {}
 
 
@@ -253,3 +300,50 @@ def test_feature_counts_are_bounded(opted_in: Any) -> None:
     counts = telemetry.get_metrics()["feature_usage"]
     assert len(counts) == 1_000
     assert counts["feature-5"] == 2
+
+
+MISTAKEN = """
+version: 1
+formatters:
+  telemetry:
+    (): automagik_telemetry.ChainFormatter
+    processors:
+      - (): automagik_telemetry.Anonymize
+        allowlist: [secret-project]
+        events: {shop.opened: {description: A shop opened., fields: {}}}
+      - {(): automagik_telemetry.OTLP}
+handlers:
+  telemetry: {(): automagik_telemetry.telemetry_handler, service_name: shop, formatter: telemetry}
+  other: {class: missing.Handler}
+loggers:
+  automagik: {handlers: [telemetry, other]}
+"""
+
+
+def test_a_rejected_configuration_declares_nothing(opted_in: Any, tmp_path: Path) -> None:
+    """Its events, strings and application name have no effect."""
+    configure()
+    (tmp_path / "mistaken.yaml").write_text(MISTAKEN)
+    with pytest.raises(ConfigurationError, match=r"handlers\.other"):
+        configure(tmp_path / "mistaken.yaml")
+    assert "shop.opened" not in CATALOGUE
+    logging.getLogger("automagik").info("feature.used", extra={"feature_name": "secret-project"})
+    logging.getLogger("automagik").info("feature.used", extra={"feature_name": "sofia"})
+    assert get_tracing_manager().flush(10)
+    names = [fields(span)["event.feature_name"] for span in opted_in.spans()]
+    assert names[0].startswith("custom-")
+    assert names[1] == "sofia"
+
+
+def test_an_application_drops_our_warnings(opted_in: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A processor of its own that drops our records does not end its calls."""
+    del opted_in
+
+    def drop(*_: Any) -> Any:
+        raise structlog.DropEvent
+
+    handler = logging.StreamHandler()
+    handler.setFormatter(structlog.stdlib.ProcessorFormatter(processor=drop))
+    logging.getLogger().addHandler(handler)
+    monkeypatch.setenv("AUTOMAGIK_TRACE_BATCH_SIZE", "many")
+    assert configure().consent.given

@@ -1,4 +1,4 @@
-"""Settings: each is read as declared, and a bad value is one warning that says what is used instead."""
+"""Settings: each is read as declared, and an invalid value logs one warning with its effect."""
 
 from __future__ import annotations
 
@@ -18,7 +18,19 @@ GOOD = [
     ("AUTOMAGIK_TELEMETRY_ENDPOINT", "http://[::1]:4318", "telemetry_endpoint", "http://[::1]:4318"),
     ("AUTOMAGIK_TELEMETRY_LEVEL", "error", "telemetry_level", logging.ERROR),
     ("AUTOMAGIK_TELEMETRY_LEVEL", "Off", "telemetry_level", OFF),
+    ("AUTOMAGIK_TELEMETRY_DEBUG", "1", "debug", "print"),
+    ("AUTOMAGIK_TELEMETRY_DEBUG", "Verbose", "debug", "verbose"),
+    ("AUTOMAGIK_TELEMETRY_DEBUG", "off", "debug", ""),
+    ("AUTOMAGIK_SERVICE_NAME", "Ann's shop", "service_name", "Ann's shop"),
+    ("AUTOMAGIK_SERVICE_VERSION", "1.2", "service_version", "1.2"),
+    ("OTEL_SERVICE_NAME", "shop", "otel_service_name", "shop"),
+    ("OTEL_RESOURCE_ATTRIBUTES", "a=b, service.name=my%20shop,", "otel_resource", {"service.name": "my shop"}),
+    (
+        *("OTEL_RESOURCE_ATTRIBUTES", "service%2Ename=a%2Cb%3D%C3%A9,service.version=1=2,x=", "otel_resource"),
+        {"service.name": "a,b=\u00e9", "service.version": "1=2"},
+    ),
     ("AUTOMAGIK_DISABLE_ALL_TRACING", "true", "disable_all_tracing", True),
+    ("AUTOMAGIK_TRACING_ENABLED", "no", "tracing_enabled", False),
     ("DO_NOT_TRACK", "anything", "do_not_track", True),
     ("DO_NOT_TRACK", "0", "do_not_track", False),
     ("OTEL_SDK_DISABLED", "True", "otel_sdk_disabled", True),
@@ -43,14 +55,27 @@ BAD = [
     ("AUTOMAGIK_TELEMETRY_ENDPOINT", "https://user:secret@host/", "telemetry_endpoint", None),
     ("AUTOMAGIK_TELEMETRY_ENDPOINT", "http://host:99999", "telemetry_endpoint", None),
     ("AUTOMAGIK_TELEMETRY_LEVEL", "LOUD", "telemetry_level", OFF),
+    ("AUTOMAGIK_TELEMETRY_DEBUG", "verbos", "debug", "print"),
+    ("AUTOMAGIK_SERVICE_NAME", "a\tb", "service_name", None),
+    ("AUTOMAGIK_SERVICE_VERSION", "1" * 256, "service_version", None),
+    ("OTEL_SERVICE_NAME", "a\x1bb", "otel_service_name", None),
+    ("OTEL_RESOURCE_ATTRIBUTES", "service.name", "otel_resource", None),
+    ("OTEL_RESOURCE_ATTRIBUTES", "service.name=ok,=1", "otel_resource", None),
+    ("OTEL_RESOURCE_ATTRIBUTES", "service.name=100%", "otel_resource", None),
+    ("OTEL_RESOURCE_ATTRIBUTES", "service.name=%FF", "otel_resource", None),
+    ("OTEL_RESOURCE_ATTRIBUTES", "service.name=%0A", "otel_resource", None),
     ("AUTOMAGIK_DISABLE_ALL_TRACING", "ja", "disable_all_tracing", True),
     ("OTEL_SDK_DISABLED", "2", "otel_sdk_disabled", True),
     ("AUTOMAGIK_ENABLE_TRACING_IN_CI", "perhaps", "enable_in_ci", False),
     ("AUTOMAGIK_STATE_DIR", "relative", "state_dir", None),
-    ("AUTOMAGIK_TRACE_QUEUE_SIZE", "0", "max_queue_size", 100_000),
+    ("AUTOMAGIK_TRACE_QUEUE_SIZE", "0", "max_queue_size", 20_000),
     ("AUTOMAGIK_TRACE_BATCH_SIZE", "many", "batch_size", 8_000),
     ("AUTOMAGIK_TRACE_SCHEDULE_DELAY", "nan", "schedule_delay", 5.0),
     ("AUTOMAGIK_TRACE_EXPORT_TIMEOUT", "-1", "export_timeout", 10.0),
+    ("AUTOMAGIK_TRACE_EXPORT_TIMEOUT", "1e10", "export_timeout", 10.0),
+    ("AUTOMAGIK_TRACE_SCHEDULE_DELAY", "86401", "schedule_delay", 5.0),
+    ("AUTOMAGIK_TRACE_QUEUE_SIZE", "1" + "0" * 30, "max_queue_size", 20_000),
+    ("AUTOMAGIK_TRACES_PER_MINUTE", "1" + "0" * 400, "traces_per_minute", 60),
     ("AUTOMAGIK_SAMPLING_RATE", "1.5", "default_sampling_rate", None),
     ("AUTOMAGIK_ERROR_SAMPLING_RATE", "NaN", "error_sampling_rate", None),
     ("AUTOMAGIK_OBSERVABILITY_ENABLED", "perhaps", "observability_enabled", False),
@@ -60,13 +85,24 @@ BAD = [
     ("LANGWATCH_PROJECT_ID", "two words", "langwatch_project_id", None),
 ]
 
+EFFECTS = {
+    "AUTOMAGIK_TELEMETRY_ENABLED": "Telemetry is off",
+    "AUTOMAGIK_TELEMETRY_ENDPOINT": "Telemetry is off",
+    "AUTOMAGIK_TELEMETRY_LEVEL": "Telemetry is off",
+    "AUTOMAGIK_TELEMETRY_DEBUG": "Events are printed, and nothing is sent",
+    "AUTOMAGIK_DISABLE_ALL_TRACING": "Every sink is off",
+    "OTEL_SDK_DISABLED": "Every sink is off",
+    "AUTOMAGIK_OBSERVABILITY_ENABLED": "Full traces are off",
+    "LANGWATCH_ENDPOINT": "Traces are not sent to LangWatch",
+}
+
 
 @pytest.mark.fault(58)
 @pytest.mark.parametrize(("variable", "text", "name", "value"), GOOD)
 def test_good_value_is_read(
     variable: str, text: str, name: str, value: object, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A good value counts, without a word."""
+    """A valid value is used, without a warning."""
     assert getattr(Settings.from_environ({variable: text}), name) == value
     assert caplog.records == []
 
@@ -75,19 +111,20 @@ def test_good_value_is_read(
 def test_bad_value_is_one_warning(
     variable: str, text: str, name: str, value: object, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A bad value is one warning that names the variable, the value and what is used instead."""
+    """An invalid value logs one warning with the variable, the value and the effect."""
     assert getattr(Settings.from_environ({variable: text}), name) == value
     (record,) = caplog.records
     assert record.levelno == logging.WARNING
     message = record.getMessage()
     assert variable in message
-    assert repr(value) in message
+    unset = "It is ignored" if value is None else f"Using {value!r}"
+    assert message.endswith(f". {EFFECTS.get(variable, unset)}.")
     if "secret" not in text:
-        assert repr(text) in message
+        assert ("'***'" if variable == "OTEL_RESOURCE_ATTRIBUTES" else repr(text)) in message
     assert "secret" not in message
 
 
-def test_bad_value_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
+def test_bad_value_is_reported_once(caplog: pytest.LogCaptureFixture) -> None:
     """Reading the same environment again does not repeat the warning."""
     for _ in range(3):
         Settings.from_environ({"AUTOMAGIK_TRACE_BATCH_SIZE": "few"})
@@ -103,7 +140,7 @@ def test_every_setting_is_in_the_tables() -> None:
 
 
 def test_a_key_is_never_shown(caplog: pytest.LogCaptureFixture) -> None:
-    """A key that can be read is hidden wherever the settings are written down; one that can't is not in the warning."""
+    """A valid key is masked in every form of the settings; an invalid one is not in the warning."""
     good = Settings.from_environ({"LANGWATCH_API_KEY": "sk-lw-hidden"})
     assert good.langwatch_api_key is not None
     assert good.langwatch_api_key.reveal() == "sk-lw-hidden"
@@ -115,12 +152,12 @@ def test_a_key_is_never_shown(caplog: pytest.LogCaptureFixture) -> None:
         json.dumps(good._asdict(), default=str),
         caplog.text,
     ]
-    written += [repr(pickle.loads(pickle.dumps(good.langwatch_api_key)).reveal()), repr(copy.copy(good))]  # noqa: S301
-    assert "LANGWATCH_API_KEY='***' is not a text of visible ASCII" in caplog.text
+    written += [repr(pickle.loads(pickle.dumps(good.langwatch_api_key)).reveal()), repr(copy.copy(good))]  # noqa: S301 - our own pickle
+    assert "LANGWATCH_API_KEY='***' is not a string of visible ASCII" in caplog.text
     assert not any("hidd" in text for text in written)
 
 
-def test_defaults_are_as_the_guide_says() -> None:
+def test_defaults() -> None:
     """Without a variable nothing is sent, and it would go to the project's endpoint."""
     nothing = Settings.from_environ({})
     assert nothing.telemetry_enabled is None

@@ -132,13 +132,14 @@ def main() -> None:
             command=call(command),
             command_tracked=call(track_cli_command("agent list")(command)),
         )
-        stats = tracing.telemetry.get_metrics()["tracer"] if tracing.telemetry else {}
+        stats = tracing.telemetry.get_metrics()["tracer"] if tracing.telemetry else None
         tracing.shutdown()
     sys.stdout.write(f"{'us':28}  {'median':>8} {'more':>8}   {'quiet':>8} {'more':>8}\n")
     for name, (median, quiet) in rows.items():
         twin, quiet_twin = rows[name.partition("_")[0]]
         sys.stdout.write(f"{name:28}  {median:8.1f} {median - twin:+8.1f}   {quiet:8.1f} {quiet - quiet_twin:+8.1f}\n")
-    sys.stdout.write(f"{stats.get('queued')} events queued, {stats.get('dropped_by_reason')} dropped\n")
+    if stats is not None:
+        sys.stdout.write(f"{stats['queued']} events queued, {stats['dropped_by_reason']} dropped\n")
 
 
 if __name__ == "__main__":

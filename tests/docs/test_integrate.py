@@ -1,4 +1,4 @@
-"""The how-to is true: every command on it does what stands below it, one after the other, in one shell."""
+"""Every command on the integration page prints the documented output, one after the other, in one shell."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ AWAIT = "import socket, time\nwhile socket.socket().connect_ex(('127.0.0.1', {po
 
 
 class Command(NamedTuple):
-    """A command, of one line or more, and what it prints, where `...` stands for anything."""
+    """A command, of one line or more, and its output, in which `...` matches anything."""
 
     text: str
     output: str
@@ -40,7 +40,7 @@ def commands() -> list[Command]:
 
 
 def script(port: int) -> str:
-    """Return the commands as a program for bash, which says before each its number and after it the exit code."""
+    """Return the commands as a bash program that prints a number before each, and the exit code after it."""
     lines = ["trap 'kill $(jobs -p)' EXIT"]
     for number, (text, _) in enumerate(commands()):
         ours = text.replace("4318", str(port)).replace("telemetry report", f"telemetry report --url {LOCAL}{port}")
@@ -51,8 +51,8 @@ def script(port: int) -> str:
 
 
 @pytest.mark.timeout(600)  # fifteen processes, some of which import two frameworks
-def test_every_command_does_what_the_page_says(tmp_path: Path) -> None:
-    """Every command ends well and prints what is expected, against a collector on a port of its own."""
+def test_every_command_works_as_documented(tmp_path: Path) -> None:
+    """Every command succeeds with the expected output, against a collector on a free port."""
     port = closed_port()
     environment = {
         "PATH": os.pathsep.join([sysconfig.get_path("scripts"), os.environ["PATH"]]),
@@ -73,7 +73,7 @@ def test_every_command_does_what_the_page_says(tmp_path: Path) -> None:
 
 
 def test_every_step_has_its_mark() -> None:
-    """Each part of the guide has its ✅."""
+    """Each part of the page has its ✅."""
     parts = re.split(r"^## ", PAGE, flags=re.MULTILINE)[1:]
     assert [part.splitlines()[0] for part in parts if "✅" in part] == [
         "1. Agents",

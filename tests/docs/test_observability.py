@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from automagik_telemetry.tracing import _limits as plain
+from automagik_telemetry.tracing import _recorder as recorder
 from automagik_telemetry.tracing._recorder import TraceLimits
 from tests.faults.server import Endpoint
 
@@ -22,7 +22,7 @@ ENTRY_POINT = re.findall(r"```toml\n\[project\.entry-points\.\"(.*?)\"\]\n(.*?)`
 
 
 def run(folder: Path, code: str, **variables: str) -> str:
-    """Run a program in a process of its own, with `folder` on its path, and return what it prints."""
+    """Run a program in a process with `folder` on its path, and return its output."""
     environment = {
         "PATH": os.environ["PATH"],
         "HOME": str(folder),
@@ -89,21 +89,24 @@ def test_another_provider_is_one_file_and_an_entry_point(provider: Path) -> None
     assert trace["spans"][0]["input"] == "hello"
 
 
-def test_provider_that_fails_harms_nobody(provider: Path) -> None:
-    """A provider that raises is warned of, and the others go on."""
+def test_provider_that_fails_harms_no_other(provider: Path) -> None:
+    """A provider that raises logs a warning, and the others work."""
     (provider / "traces_to_file.py").write_text("def provider(): raise RuntimeError('broken')", encoding="utf-8")
-    code = "import logging; logging.getLogger('automagik_telemetry').addHandler(logging.FileHandler('heard'))\n" + USES
+    code = (
+        "import logging; logging.getLogger('automagik_telemetry').addHandler(logging.FileHandler('warnings'))\n" + USES
+    )
     variables = {"LANGWATCH_API_KEY": "sk-lw-x", "LANGWATCH_ENDPOINT": "http://127.0.0.1:9"}
     printed = run(provider, f"import os; os.chdir({str(provider)!r})\n{code}", **variables)
     assert printed == "['langwatch']\n"
-    assert "the provider 'file' can't be used: RuntimeError: broken" in (provider / "heard").read_text(encoding="utf-8")
+    message = "the provider 'file' is off, because its entry point failed: RuntimeError: broken"
+    assert message in (provider / "warnings").read_text(encoding="utf-8")
 
 
-def test_bounds_are_as_the_page_says() -> None:
+def test_bounds_match_the_page() -> None:
     """The table's figures are the code's."""
     limits = TraceLimits()
     figures: list[Any] = [limits.max_spans, limits.max_open_traces, limits.max_trace_characters]
-    figures += [limits.max_open_characters, plain.MAX_TEXT, plain.MAX_TRACE, plain.MAX_NODES]
+    figures += [limits.max_open_characters, recorder.MAX_TEXT, recorder.MAX_TRACE, recorder.MAX_NODES]
     for figure in figures:
         assert f"{figure:,}" in PAGE
     assert f"| {limits.max_age / 86_400:.0f} days |" in PAGE

@@ -1,4 +1,4 @@
-"""A pipeline on a clock that the test moves, with an exporter that answers as told; its thread never starts."""
+"""A pipeline on a test's clock, with an exporter whose results are set, and without a thread."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import gzip
 from typing import TYPE_CHECKING, Any
 
 from automagik_telemetry.export._contract import ExportResult, Outcome
-from tests.faults.sending import account, line, pipeline
+from automagik_telemetry.export._worker import Run
+from tests.faults.sending import checked_metrics, line, pipeline
 from tests.faults.server import span_ids
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ SUCCESS = ExportResult(Outcome.SUCCESS)
 
 
 class Sink:
-    """An exporter that answers as told, and keeps the ids of what it accepted and of every attempt."""
+    """An exporter with a set result. It records the IDs of accepted events and of every attempt."""
 
     url = "http://endpoint.test/v1/traces"
     under_way = False
@@ -43,7 +44,7 @@ class Sink:
         return result
 
     def prepare(self) -> None:
-        """Be ready."""
+        """Do nothing."""
 
     def abandon(self) -> None:
         """Do nothing."""
@@ -53,13 +54,13 @@ class Sink:
 
 
 class Bench:
-    """A pipeline whose thread never starts; `tick` and `pass_time` stand in for it."""
+    """A pipeline without a thread; `tick` and `pass_time` replace it."""
 
     def __init__(self, state: Path | None, sink: Sink, **options: Any) -> None:
         self.now = 1000.0
         self.sink = sink
         self.pipeline: Pipeline = pipeline(state, sink, clock=lambda: self.now, **options)
-        self.pipeline.worker.active = self  # as if there were a thread, so that none is started
+        self.pipeline.worker.active = Run()  # as if there were a thread, so that none is started
         self.pipeline.worker.backoff._uniform = lambda _low, high: high
 
     def log(self, *numbers: int) -> None:
@@ -68,19 +69,19 @@ class Bench:
             self.pipeline.queue.append(line(number))
 
     def tick(self, times: int = 1) -> float:
-        """Let the worker look, and return when it wants to look again."""
+        """Run the worker's tick, and return the delay until the next."""
         delay = 0.0
         for _ in range(times):
             delay = self.pipeline.worker.tick()
-            account(self.pipeline)
+            checked_metrics(self.pipeline)
         return delay
 
     def pass_time(self, seconds: float) -> None:
-        """Move the clock, and let the listener do all that is due then."""
+        """Move the clock, and run the worker until no work is due."""
         self.now += seconds
         while self.tick() == 0.0:
             pass
 
-    def account(self) -> dict[str, Any]:
-        """Return the account."""
-        return account(self.pipeline)
+    def metrics(self) -> dict[str, Any]:
+        """Return the metrics."""
+        return checked_metrics(self.pipeline)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import gc
+import importlib
 import itertools
 import os
 import signal
@@ -28,6 +29,17 @@ POSITION = 1000
 GREETING = b"from the other side"
 MAX_ROUNDS = 16
 
+
+# Python imports modules by descriptor, too, so that no thread may import any while numbers are taken over.
+IMPORTED_BY_A_REQUEST = (
+    "automagik_telemetry.export.http._transport",
+    "ctypes",
+    "encodings.idna",
+    "h11",
+    "isal.isal_zlib",
+)
+for _name in IMPORTED_BY_A_REQUEST:
+    importlib.import_module(_name)
 
 _list_directory = os.listdir
 _listing = threading.RLock()
@@ -58,14 +70,14 @@ def _is_open(number: int) -> bool:
 
 
 class OwnFile(NamedTuple):
-    """A descriptor that the application opened, and what it was then."""
+    """A descriptor that the application opened, and its identity then."""
 
     number: int
     identity: tuple[int, int]
     path: Path | None
     """Set for a file: its content stays `CONTENT`, and its position `POSITION`."""
     greeted: bool = False
-    """Whether exactly `GREETING` waits to be read from it."""
+    """True if exactly `GREETING` waits to be read from it."""
 
 
 class Possessions:
@@ -121,7 +133,7 @@ class Possessions:
             opened()
 
     def damages(self) -> Iterator[str]:
-        """Yield what is no longer as the application left it."""
+        """Yield the descriptors that have changed since the application opened them."""
         for number, identity, path, greeted in self._files.values():
             try:
                 status = os.fstat(number)
@@ -153,7 +165,7 @@ def _waiting_bytes(number: int) -> bytes:
 
 
 class Closing:
-    """What the application does to descriptors; `before` were open before anything of ours was."""
+    """The application's calls on descriptors; `before` were open before ours."""
 
     def __init__(self, possessions: Possessions, before: set[int]) -> None:
         self.own = possessions
@@ -164,7 +176,7 @@ class Closing:
         return numbers_in_use() - self._before - self.own.numbers
 
     def closerange(self) -> Iterator[None]:
-        """Close all at once, as one does who becomes a daemon."""
+        """Close all at once, as a process does that becomes a daemon."""
         freed = self.not_own()
         os.closerange(3, 4096)
         self.own.occupy(freed)
@@ -201,7 +213,7 @@ class Closing:
 
 
 class Program:
-    """Logs, closes, reuses, logs again; prints what was damaged, and how many events and runs there were, and ends."""
+    """Log, close, reuse and log again; print the damage and the numbers of events and runs; exit."""
 
     def __init__(self, tracing: TracingManager, log: Callable[[int], None], folder: str, state: str) -> None:
         self.own = Possessions(Path(folder))
@@ -212,6 +224,7 @@ class Program:
         self._state = state
         self._events = itertools.count()
         self._runs = itertools.count()
+        self._modules: set[str] = set()
 
     def work(self) -> None:
         """Log three events, and a run of an agent if runs are recorded."""
@@ -234,9 +247,10 @@ class Program:
             sys.stdin.readline()
 
     def look(self, when: str) -> None:
-        """Print what is damaged."""
+        """Print the damage."""
         gc.collect()
-        os.write(self.report, "".join(f"{when}: {damage}\n" for damage in self.own.damages()).encode())
+        damages = itertools.chain(self.own.damages(), (f"imported {name}" for name in set(sys.modules) - self._modules))
+        os.write(self.report, "".join(f"{when}: {damage}\n" for damage in damages).encode())
 
     def run(self, closing: str, end: str, before: set[int]) -> None:
         """Do it all; `before` are the descriptors that were open before any of ours was."""
@@ -244,6 +258,7 @@ class Program:
         if closing == "standard":
             self.report = self.own.add(os.dup(1))
         self.prepare()
+        self._modules = set(sys.modules)
         if closing.startswith("daemon"):
             with _listing:
                 _become_a_daemon(self.own, self._folder, detach=closing == "daemon, detached")

@@ -56,7 +56,7 @@ LETS_NOTHING_IN = ("CALL_INTRINSIC", "JUMP_BACKWARD_NO_INTERRUPT")
 
 
 class Interrupt(BaseException):
-    """Stands for a Ctrl-C, or a time limit."""
+    """An exception in place of a Ctrl-C or a time limit."""
 
 
 class Failure(Exception):  # noqa: N818 - the counterpart of Interrupt
@@ -194,7 +194,7 @@ def _assert_ended(thread: threading.Thread) -> None:
 
 
 class Application:
-    """Logs numbered events and checks what became of each; `endpoint` is its own, or None if nothing listens."""
+    """Logs numbered events and checks what became of each; `endpoint` is its own, or None if there is none."""
 
     def __init__(self, tracing: TracingManager, endpoint: Endpoint | None, first: int = 0) -> None:
         assert tracing.telemetry is not None
@@ -222,17 +222,17 @@ class Application:
 
     def _answer(self, exchange: Exchange) -> None:
         self.gate.wait(STUCK_SECONDS)
-        self.delivered.update(number for number in numbers_in(exchange.asked.body) if number >= self._first)
+        self.delivered.update(number for number in numbers_in(exchange.received.body) if number >= self._first)
         del exchange.endpoint.requests[:-1]  # they would take all memory
         exchange.reply(200, b"{}", content_type="application/json")
 
-    def log(self, way: str = "logging") -> int:
+    def log(self, api: str = "logging") -> int:
         """Log the next event by a standard logger, by `track_event` or by structlog, and return its number."""
         number = next(self.numbers)
         self.started.add(number)
-        if way == "logging":
+        if api == "logging":
             self._events.info("agent.run", extra={"agent_name": "simple", "success": True, **fields(number)})
-        elif way == "track_event":
+        elif api == "track_event":
             self.telemetry.track_event(
                 AgentExecutionEvent("simple", "agno", success=True, duration_ms=1.0, **fields(number))
             )
@@ -250,7 +250,7 @@ class Application:
 
     def tracer(self) -> dict[str, Any]:
         """Return the delivery stats, after checking that they add up."""
-        tracer: dict[str, Any] = self.telemetry.get_metrics()["tracer"]
+        tracer: dict[str, Any] = {**self.telemetry.get_metrics()["tracer"]}
         assert tracer["queued"] == tracer["processed"] + tracer["dropped"] + tracer["pending"], tracer
         assert tracer["dropped"] == sum(tracer["dropped_by_reason"].values()), tracer
         assert min(tracer["pending"], tracer["processed"], tracer["dropped"]) >= 0, tracer
@@ -339,7 +339,7 @@ def operation(application: Application, name: str) -> Operation:
         "track_event": Operation(lambda: log("track_event")),
         "structlog": Operation(lambda: log("structlog")),
         "batch": Operation(lambda: [log() for _ in range(7)]),  # the setting is batches of 3
-        "full": Operation(log, lambda: _fill(application), lambda: _let_go(application)),
+        "full": Operation(log, lambda: _fill(application), lambda: _unblock(application)),
         "restart": Operation(log, prepare=application.tracing.shutdown),
         "flush": Operation(lambda: telemetry.flush(PATIENCE), prepare=log),
         "close": Operation(lambda: [sink.close() for sink in sinks], prepare=log),
@@ -370,12 +370,12 @@ def _fill(application: Application) -> None:
     application.may_be_dropped |= {max(application.started) + 1}  # the one that is interrupted
 
 
-def _let_go(application: Application) -> None:
+def _unblock(application: Application) -> None:
     application.gate.set()
     application.telemetry.flush(PATIENCE)
 
 
-def say(**values: object) -> None:
+def emit(**values: object) -> None:
     """Print values for the test, as JSON."""
     os.write(1, json.dumps(values, default=sorted).encode() + b"\n")
 
@@ -389,7 +389,7 @@ def everywhere(  # noqa: PLR0913 - the axes of the test
     name: str,
     exception: str = "Interrupt",
     *,
-    listens: bool = True,
+    is_up: bool = True,
     every_opcode: bool = False,
     stride: int = 1,
     fork: bool = False,
@@ -397,21 +397,21 @@ def everywhere(  # noqa: PLR0913 - the axes of the test
     """Interrupt an operation at each of its points, or every `stride`-th, one after the other in this process."""
     raises = {"Interrupt": Interrupt, "Failure": Failure}[exception]
     with Endpoint() as endpoint:
-        if listens:
+        if is_up:
             os.environ["AUTOMAGIK_TELEMETRY_ENDPOINT"] = endpoint.url
-        application = Application(automagik_telemetry.configure(), endpoint if listens else None)
+        application = Application(automagik_telemetry.configure(), endpoint if is_up else None)
         _silence()
         interrupted = operation(application, name)
         application.check()
         points = misses = 0
         at = 1
-        while misses < 3:  # the worker's pace decides which way a call takes
+        while misses < 3:  # the worker's pace decides which api a call takes
             interrupted.prepare()
             trap = Trap(at, raises, every_opcode=every_opcode)
             hit = application.interrupt(interrupted.call, trap)
             try:
                 interrupted.restore()
-                if fork and points % 8 == 0:
+                if fork:
                     application.fork()
                 application.check()
             except BaseException as error:
@@ -421,10 +421,10 @@ def everywhere(  # noqa: PLR0913 - the axes of the test
                 points, at, misses = points + 1, at + stride, 0
             else:
                 misses += 1
-        say(points=points, returned=application.returned if not listens else [])
+        emit(points=points, returned=application.returned if not is_up else [])
 
 
-def first_call(way: str, exception: str, *, warm: bool = False, bodies: bool = False, stride: int = 1) -> None:
+def first_call(api: str, exception: str, *, warm: bool = False, bodies: bool = False, stride: int = 1) -> None:
     """Interrupt the first logging call of a process at each of its points, each time in another child of this one.
 
     If this process is `warm`, all modules have been imported, and a call only builds what sends the events.
@@ -453,11 +453,11 @@ def first_call(way: str, exception: str, *, warm: bool = False, bodies: bool = F
             try:
                 _serve(endpoint)  # a thread does not outlive a fork
                 application = Application(tracing, endpoint, first=at * 100)
-                hit = application.interrupt(partial(application.log, way), trap)
+                hit = application.interrupt(partial(application.log, api), trap)
                 application.check()
                 status = 0 if hit else NOT_REACHED
                 tracing.shutdown()
-            except BaseException:  # noqa: BLE001 - the child ends here
+            except BaseException:  # the child ends here
                 os.write(2, f"after an interrupt at point {at}, {trap.hit}\n{traceback.format_exc()}".encode())
             finally:
                 os._exit(status)
@@ -466,7 +466,7 @@ def first_call(way: str, exception: str, *, warm: bool = False, bodies: bool = F
             left.unlink()  # with an interrupted event, which may be delivered later, but not by the next child
         if status != 0:
             assert status == NOT_REACHED, status
-            say(points=points)
+            emit(points=points)
             endpoint.server_close()
             return
 
@@ -529,7 +529,7 @@ def alarms(seed: int, seconds: float) -> None:
                 application.check()
         signal.setitimer(signal.ITIMER_REAL, 0)
         application.check()
-        say(points=points)
+        emit(points=points)
 
 
 def asynchronous(seed: int, seconds: float) -> None:
@@ -577,7 +577,7 @@ def asynchronous(seed: int, seconds: float) -> None:
         thread.join(STUCK_SECONDS)
         _assert_ended(thread)
         application.check()
-        say(points=points)
+        emit(points=points)
 
 
 def logging_signals(seed: int, seconds: float) -> None:
@@ -601,4 +601,4 @@ def logging_signals(seed: int, seconds: float) -> None:
         tracer = application.tracer()
         assert tracer["dropped_by_reason"].keys() <= {"reentrant"}, tracer
         assert tracer["queued"] == len(application.returned) == len(application.delivered) + tracer["dropped"]
-        say(points=len(handled))
+        emit(points=len(handled))

@@ -13,10 +13,13 @@ from hypothesis import settings
 
 from automagik_processors._hashing import KeyedHash
 from automagik_telemetry.consent import _identity as identity
+from automagik_telemetry.consent import _records as records
+from automagik_telemetry.settings import Settings
 from tests.faults.sending import ids
 from tests.faults.server import PATIENCE
 
 if TYPE_CHECKING:
+    from automagik_telemetry.consent._application import Scope
     from tests.faults.server import Endpoint
 
 PRELUDE = """
@@ -30,7 +33,7 @@ def log(number):
     ids = {"trace_id": f"{number + 1:032x}", "span_id": f"{number + 1:016x}"}
     events.info("agent.run", extra={"agent_name": "simple", "success": True, **ids})
 
-def say(word):
+def emit(word):
     os.write(1, f"{word}\\n".encode())
 """
 
@@ -40,14 +43,19 @@ def many(usual: int, long: int) -> int:
     return long if settings.default is not None and settings.default.max_examples > 1000 else usual
 
 
-def sent(*numbers: int) -> list[str]:
-    """Return the span ids that events have on the wire: hashes with the salt that the processes share."""
-    hashed = KeyedHash(identity.hash_key(os.environ["AUTOMAGIK_STATE_DIR"]))
+def sent(*numbers: int, scope: Scope | None = None) -> list[str]:
+    """Return the span ids that events have on the wire: hashes with the key that the processes share.
+
+    By default they are those of the one application that was configured.
+    """
+    if scope is None:
+        (scope,) = [record.scope for record in records.read(Settings.from_environ())]
+    hashed = KeyedHash(identity.Identity(scope, os.environ["AUTOMAGIK_STATE_DIR"]).hash_key)
     return [hashed.span_id(each) for each in ids(*numbers)]
 
 
 class Ended(NamedTuple):
-    """How a process ended; `seconds` from its last printed line to its end, if it was told to print one."""
+    """The end of a process: its status, its lines, and the seconds from its last line to its end."""
 
     status: int
     lines: list[str]
@@ -97,6 +105,6 @@ def run(url: str, code: str, prelude: str = PRELUDE, **variables: str) -> Ended:
 
 
 def deliver(endpoint: Endpoint, **variables: str) -> None:
-    """Let a process ship all that others have left."""
-    ended = run(endpoint.url, "say(tracing.flush(20))", **variables)
+    """Send all events of earlier processes, in a new process."""
+    ended = run(endpoint.url, "emit(tracing.flush(20))", **variables)
     assert ended.lines == ["True"]

@@ -1,22 +1,23 @@
-"""Events by number, and pipelines that ship them from this process."""
+"""Numbered events, and pipelines that send them from this process."""
 
 from __future__ import annotations
 
 import contextlib
 from typing import TYPE_CHECKING, Any
 
-from automagik_telemetry.export._body import SEPARATOR, Envelope
+from automagik_telemetry.export._body import SEPARATOR, Envelope, gzip, join
 from automagik_telemetry.export._contract import Limits
 from automagik_telemetry.export._pipeline import Pipeline
 from automagik_telemetry.export._spool import open_spool
 from automagik_telemetry.export._stats import DeliveryStats
 from automagik_telemetry.export.http._exporter import OTLPHTTPExporter
+from tests.faults.server import PATIENCE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from automagik_telemetry.export._contract import Exporter
+    from automagik_telemetry.export._contract import Exporter, ExportResult
 
 HEAD = b'{"resourceSpans":[{"resource":{"attributes":[]},"scopeSpans":[{"scope":{"name":"t","version":"1"},"spans":[\n'
 ENVELOPE = Envelope(HEAD, b"]}]}]}")
@@ -41,8 +42,21 @@ def fragment(number: int, padding: int = 0) -> bytes:
 
 
 def line(number: int, padding: int = 0) -> bytes:
-    """Return the same as the queue takes it."""
+    """Return an encoded span with its separator."""
     return fragment(number, padding) + SEPARATOR
+
+
+GZIPPED = gzip(join(ENVELOPE, [fragment(0)]))
+"""A body with one event."""
+
+
+def export(url: str) -> ExportResult:
+    """Send one body with a fresh exporter."""
+    exporter = OTLPHTTPExporter(url)
+    try:
+        return exporter.export(GZIPPED, PATIENCE)
+    finally:
+        exporter.shutdown()
 
 
 def pipeline(state: Path | None, exporter: Exporter | str, **options: Any) -> Pipeline:
@@ -70,9 +84,9 @@ def running(state: Path | None, exporter: Exporter | str, **options: Any) -> Ite
         made.close()
 
 
-def account(made: Pipeline) -> dict[str, Any]:
-    """Return a pipeline's account, after checking that it adds up."""
-    tracer: dict[str, Any] = made.metrics()["tracer"]
+def checked_metrics(made: Pipeline) -> dict[str, Any]:
+    """Return a pipeline's metrics, after checking that they balance."""
+    tracer: dict[str, Any] = {**made.metrics()["tracer"]}
     assert tracer["queued"] == tracer["processed"] + tracer["dropped"] + tracer["pending"], tracer
     assert tracer["dropped"] == sum(tracer["dropped_by_reason"].values())
     assert min(tracer["pending"], tracer["processed"], tracer["dropped"], tracer["pending_bytes"]) >= 0

@@ -43,7 +43,7 @@ WORKER = """
         number = {worker} * 10_000_000 + thread * 1_000_000
         while not done.is_set():
             log(number)
-            say(number)
+            emit(number)
             number += 1
             done.wait(random.random() * 2 / {rate})
 
@@ -85,7 +85,7 @@ VARIABLES = {
 
 
 class Unreliable(Endpoint):
-    """Fails at every third request, in a way drawn at random; what it accepts goes to a collector and its store."""
+    """An endpoint that fails every third request at random, and forwards accepted events to a collector."""
 
     def __init__(self, drawn: random.Random, collector: str) -> None:
         super().__init__()
@@ -97,7 +97,7 @@ class Unreliable(Endpoint):
         self.rejected: set[str] = set()
 
     def next_answer(self, request: Request) -> Answer:
-        """Draw an answer, and remember what was refused for good."""
+        """Draw an answer, and record permanently rejected events."""
         self.asked += 1
         if self.reliable or self.drawn.random() > 1 / 3:
             return reply()
@@ -121,7 +121,7 @@ class Unreliable(Endpoint):
 
 
 class Worker:
-    """A process that logs, and says which of its logging calls have returned."""
+    """A process that logs, and prints the number of each logging call that has returned."""
 
     def __init__(self, number: int, url: str, options: argparse.Namespace) -> None:
         code = WORKER.format(worker=number, rate=options.rate, threads=options.threads)
@@ -131,12 +131,12 @@ class Worker:
         self.thread.start()
 
     def listen(self) -> None:
-        """Keep what the process says; a line that its death has cut counts as unsaid."""
+        """Store the lines of the process, except one that its death has truncated."""
         assert self.process.stdout is not None
         self.returned += [int(line) for line in self.process.stdout if line.endswith("\n")]
 
     def end(self, number: int) -> str:
-        """Send a signal, wait for the end, and return what stands on its stderr."""
+        """Send a signal, wait for the end, and return the stderr."""
         assert self.process.stderr is not None
         with self.process:
             self.process.send_signal(number)
@@ -150,7 +150,7 @@ class Worker:
 
 
 def soak(options: argparse.Namespace, database: Path) -> dict[str, object]:
-    """Run, and return the account; the first worker lives to the end, the others are killed in turn."""
+    """Run, and return the result. The first worker lives to the end, the others are killed in turn."""
     drawn = random.Random(options.seed)
     deadline = time.monotonic() + options.seconds
     ended: list[Worker] = []
@@ -195,7 +195,7 @@ def soak(options: argparse.Namespace, database: Path) -> dict[str, object]:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Parse the arguments, run, print the account; 1 if an event is missing or anything was printed."""
+    """Parse the arguments, run and print the result; return 1 if an event is missing or stderr is not empty."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=120.0)
     parser.add_argument("--processes", type=int, default=3)
@@ -205,10 +205,10 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as folder:
         os.environ["AUTOMAGIK_STATE_DIR"] = f"{folder}/state"
-        account = soak(options, Path(folder, "store.duckdb"))
-    for name, value in {"seed": options.seed, **account}.items():
+        result = soak(options, Path(folder, "store.duckdb"))
+    for name, value in {"seed": options.seed, **result}.items():
         sys.stdout.write(f"{name}: {value}\n")
-    return int(any(account[name] for name in ("lost", "left on disk", "duplicated in the store", "on stderr")))
+    return int(any(result[name] for name in ("lost", "left on disk", "duplicated in the store", "on stderr")))
 
 
 if __name__ == "__main__":

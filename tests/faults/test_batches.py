@@ -1,4 +1,4 @@
-"""How many events each request carries: as many as a batch may have, and halves after a 413."""
+"""The number of events in a request: up to a full batch, and halves after a 413."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def too_large_above(limit: int) -> Answer:
     """Answer 413 to a request with more events."""
 
     def answer(exchange: Exchange) -> None:
-        if len(exchange.asked.span_ids()) > limit:
+        if len(exchange.received.span_ids()) > limit:
             exchange.reply(413, b"")
         else:
             reply()(exchange)
@@ -37,7 +37,7 @@ def test_a_batch_of_exactly_the_maximum_size_is_one_request(size: int, more: int
     code = f"""
         for number in range({size + more}):
             log(number)
-        say(tracing.flush(20))
+        emit(tracing.flush(20))
     """
     with Endpoint() as endpoint:
         ended = run(endpoint.url, code, AUTOMAGIK_TRACE_BATCH_SIZE=str(size), AUTOMAGIK_TRACE_SCHEDULE_DELAY="60")
@@ -51,11 +51,11 @@ def test_a_batch_of_exactly_the_maximum_size_is_one_request(size: int, more: int
 @pytest.mark.parametrize("events", [7, 8])
 @pytest.mark.parametrize("batch_size", ["8000", "exactly"])
 def test_a_batch_that_is_too_large_is_sent_in_halves(events: int, batch_size: str) -> None:
-    """The first is the larger by one if the number is odd; a batch that is full is no exception."""
+    """The first half is larger by one if the number is odd, also for a full batch."""
     code = f"""
         for number in range({events}):
             log(number)
-        say(tracing.flush(20))
+        emit(tracing.flush(20))
     """
     size = str(events) if batch_size == "exactly" else batch_size
     with Endpoint(too_large_above(4)) as endpoint:
@@ -70,8 +70,8 @@ def test_halves_are_halved_down_to_the_offenders() -> None:
     code = """
         for number in range(3):
             log(number)
-        say(tracing.flush(20))
-        say(tracing.telemetry.get_metrics()["tracer"]["dropped_by_reason"])
+        emit(tracing.flush(20))
+        emit(tracing.telemetry.get_metrics()["tracer"]["dropped_by_reason"])
     """
     with Endpoint(too_large_above(0)) as endpoint:
         assert run(endpoint.url, code).lines == ["True", "{'rejected': 3}"]

@@ -15,12 +15,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-REPORT = "; say(tracing.telemetry.get_metrics()['tracer']['storage']); say(tracing.flush(15))"
+REPORT = "; emit(tracing.telemetry.get_metrics()['tracer']['storage']); emit(tracing.flush(15))"
 
 
 @pytest.fixture
 def small(tmp_path: Path) -> Iterator[Path]:
-    """Provide a file system with 256 KiB of room: less than a segment."""
+    """Provide a file system of 256 KiB, less than a segment."""
     place = tmp_path / "small"
     place.mkdir()
     mount = subprocess.run(
@@ -37,7 +37,7 @@ def small(tmp_path: Path) -> Iterator[Path]:
 
 @pytest.mark.fault(30)
 def test_a_full_disk(small: Path) -> None:
-    """Preallocation fails, so events stay in memory and are shipped from there."""
+    """Preallocation fails, so events are kept in memory and sent from there."""
     with Endpoint() as endpoint:
         ended = run(endpoint.url, "log(0); log(1)" + REPORT, AUTOMAGIK_STATE_DIR=str(small / "state"))
         assert ended.lines == ["memory", "True"]
@@ -46,7 +46,7 @@ def test_a_full_disk(small: Path) -> None:
 
 @pytest.mark.fault(30)
 def test_a_disk_that_fills_up_under_a_segment(tmp_path: Path, small: Path) -> None:
-    """What was preallocated can be written, whatever others do: no signal, no loss."""
+    """Preallocated space can be written on a full disk: no signal, no loss."""
     assert tmp_path in small.parents
     remounted = subprocess.run(["mount", "-o", "remount,size=3m", str(small)], capture_output=True, check=False)
     assert remounted.returncode == 0
@@ -61,7 +61,7 @@ def test_a_disk_that_fills_up_under_a_segment(tmp_path: Path, small: Path) -> No
             pass
         for number in range(1, 2500):
             log(number)
-        say(tracing.flush(15))
+        emit(tracing.flush(15))
     """
     with Endpoint() as endpoint:
         ended = run(endpoint.url, code, AUTOMAGIK_STATE_DIR=str(small / "state"))
@@ -72,7 +72,7 @@ def test_a_disk_that_fills_up_under_a_segment(tmp_path: Path, small: Path) -> No
 @pytest.mark.fault(30)
 @pytest.mark.parametrize("state", ["/proc/nowhere", "/dev/null/state"])
 def test_no_writable_place(state: str) -> None:
-    """Events are shipped from memory."""
+    """Events are sent from memory."""
     with Endpoint() as endpoint:
         ended = run(endpoint.url, "log(0)" + REPORT, AUTOMAGIK_STATE_DIR=state)
         assert ended.lines == ["memory", "True"]
@@ -99,10 +99,10 @@ def test_a_file_system_that_cannot_be_mapped() -> None:
         from automagik_telemetry.export import _spool as spool
         spool._MAPPABLE = frozenset()
         log(0)
-        say(tracing.telemetry.get_metrics()["tracer"]["storage"])
+        emit(tracing.telemetry.get_metrics()["tracer"]["storage"])
     """
     with Endpoint() as endpoint:
         assert run(endpoint.url, code).lines == ["buffered"]
-        assert run(endpoint.url, code.rstrip() + "\n        say(tracing.flush(15))").lines == ["buffered", "True"]
+        assert run(endpoint.url, code.rstrip() + "\n        emit(tracing.flush(15))").lines == ["buffered", "True"]
     assert endpoint.accepted == sent(0, 0)
     assert os.environ["AUTOMAGIK_STATE_DIR"]

@@ -1,4 +1,4 @@
-"""After a fork both sides go on: no deadlock, nothing twice, and a session of its own for the child."""
+"""After a fork both processes work: no deadlock, no event twice, and a separate session for the child."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.process import deliver, many, run, sent, start
-from tests.faults.server import Endpoint, closed_port, reply
+from tests.faults.server import Endpoint, black_hole, closed_port, reply
 
 FORKS = many(200, 1000)
 ENDS = many(20, 200)
@@ -18,7 +18,7 @@ ENDS = many(20, 200)
 
 @pytest.mark.fault(36)
 def test_forks_at_any_moment() -> None:
-    """While threads log and the listener ships, each child logs too; every event arrives, and none twice."""
+    """While threads log and the worker sends, each child logs too: every event arrives once."""
     code = f"""
         def busy(thread):
             number = 1_000_000 * thread
@@ -50,8 +50,8 @@ def test_forks_at_any_moment() -> None:
         for thread in threads:
             thread.join()
         for number in counts.values():
-            say(number)
-        say(tracing.flush(20))
+            emit(number)
+        emit(tracing.flush(20))
     """
     variables = {"AUTOMAGIK_TRACE_BATCH_SIZE": "100", "AUTOMAGIK_TRACE_SCHEDULE_DELAY": "0.005"}
     with Endpoint() as endpoint:
@@ -76,7 +76,7 @@ def test_ends_of_the_interpreter() -> None:
         class Last:
             def __del__(self):
                 log(number + 300_000)
-                say(number)
+                emit(number)
 
         def late():
             log(number + 200_000)
@@ -112,25 +112,75 @@ def test_ends_of_the_interpreter() -> None:
     assert sorted(endpoint.accepted) == sorted(sent(*expected))
 
 
+@pytest.mark.fault(74)
+@pytest.mark.parametrize("serves", [True, False])
+def test_no_fork_is_warned_of(serves: bool) -> None:
+    """Python 3.12 and later warn of threads; ours has ended whenever it idles: waiting for events, or to try again."""
+    code = """
+        threads = []
+        for number in range(50):
+            log(number)
+            if number % 10 == 9:
+                tracing.flush(20)
+            if (pid := os.fork()) == 0:
+                threads = [thread.name for thread in threading.enumerate()]
+                os._exit(0 if threads == ["MainThread"] else 1)
+            assert os.waitpid(pid, 0)[1] == 0
+        emit(tracing.telemetry.get_metrics()["tracer"]["queued"])
+    """
+    with Endpoint(reply() if serves else reply(503, retry_after="600")) as endpoint:
+        # A warning is an error; only a flush sends, so that none is on its way when the process forks.
+        ended = run(endpoint.url, code, AUTOMAGIK_TRACE_SCHEDULE_DELAY="600")
+        assert (ended.status, ended.lines) == (0, ["50"])
+        if serves:
+            deliver(endpoint)
+            assert sorted(endpoint.accepted) == sorted(sent(*range(50)))
+
+
+@pytest.mark.fault(74)
+def test_a_fork_does_not_wait_for_an_answer() -> None:
+    """It begins while a request hangs, and does so again; what was queued is sent once the endpoint answers."""
+    code = """
+        log(0)
+        waiting = threading.Thread(target=tracing.flush, args=(1,), daemon=True)
+        waiting.start()
+        while not automagik_telemetry.handlers._loggers.sinks()["telemetry"]._pipeline.worker.exporter.under_way:
+            time.sleep(0.01)
+        for number in range(1, 101):
+            if os.fork() == 0:
+                os._exit(0)
+        while True:
+            try:
+                os.wait()
+            except ChildProcessError:
+                break
+        emit([thread.name for thread in threading.enumerate()].count("automagik-telemetry"))
+        waiting.join()
+    """
+    with Endpoint(black_hole) as hole:
+        ended = run(hole.url, code, PYTHONWARNINGS="ignore")
+    assert (ended.status, ended.lines) == (0, ["1"])
+
+
 @pytest.mark.fault(36)
 def test_a_child_has_a_session_of_its_own() -> None:
-    """Its events say so, and the account of the parent is not its own."""
+    """Its events have its own session ID, and its metrics don't include the parent's."""
     code = """
         log(0)
         if (pid := os.fork()) == 0:
             log(1)
-            say(tracing.telemetry.get_metrics()["tracer"]["queued"])
-            say(tracing.telemetry.session_id)
-            say(tracing.flush(15))
+            emit(tracing.telemetry.get_metrics()["tracer"]["queued"])
+            emit(tracing.telemetry.session_id)
+            emit(tracing.flush(15))
             os._exit(0)
         os.waitpid(pid, 0)
-        say(tracing.telemetry.session_id)
-        say(tracing.flush(15))
+        emit(tracing.telemetry.session_id)
+        emit(tracing.flush(15))
     """
     with Endpoint() as endpoint:
         ended = run(endpoint.url, code)
-    queued, child, shipped, parent, shipped_too = ended.lines
-    assert (queued, shipped, shipped_too) == ("1", "True", "True")
+    queued, child, sent_all, parent, sent_too = ended.lines
+    assert (queued, sent_all, sent_too) == ("1", "True", "True")
     sessions = {request.span_ids()[0]: session(request.body) for request in endpoint.requests}
     assert sessions == {sent(0)[0]: parent, sent(1)[0]: child}
     assert parent != child
@@ -170,7 +220,7 @@ def test_multiprocessing(method: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.fault(32)
-def test_many_processes_share_what_one_left() -> None:
+def test_many_processes_share_orphaned_segments() -> None:
     """Several that start at the same time send every segment once."""
     with Endpoint(reply(503)) as unavailable:
         for number in range(8):
@@ -178,7 +228,7 @@ def test_many_processes_share_what_one_left() -> None:
     with Endpoint(port=unavailable.server_port) as endpoint:
         code = """
             sys.stdin.read()
-            say(tracing.flush(20))
+            emit(tracing.flush(20))
         """
         processes = [start(endpoint.url, code) for _ in range(4)]
         for process in processes:
@@ -188,4 +238,4 @@ def test_many_processes_share_what_one_left() -> None:
         for process in processes:
             assert process.communicate() == ("True\n", "")
     assert sorted(endpoint.accepted) == sorted(sent(*range(8)))
-    assert list(Path(os.environ["AUTOMAGIK_STATE_DIR"]).rglob("*.json")) == []
+    assert list(Path(os.environ["AUTOMAGIK_STATE_DIR"]).rglob("queue/*/*.json")) == []

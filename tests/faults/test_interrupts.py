@@ -19,7 +19,7 @@ SEEDS = range(many(1, 10))
 def interrupted(
     record_property: Record, code: str, url: str = "http://127.0.0.1:9", **variables: str
 ) -> dict[str, Any]:
-    """Run a program of `interrupting` in a process of its own, which checks itself, and return what it printed."""
+    """Run a program of `interrupting` in a process, which checks itself, and return its output."""
     # An object that is interrupted while it is made warns when it is deleted, which is not for this test to judge.
     ended = run(url, code, "from tests.faults.interrupting import *\n", PYTHONWARNINGS="", **variables)
     assert ended.status == 0
@@ -32,12 +32,16 @@ def interrupted(
     return printed
 
 
+# Each traces every instruction of a call, and fails at every one of them.
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+
+
 @pytest.mark.fault(68)
-@pytest.mark.parametrize("way", ["logging", "track_event", "structlog"])
+@pytest.mark.parametrize("api", ["logging", "track_event", "structlog"])
 @pytest.mark.parametrize("exception", ["Interrupt", "Failure"])
-def test_a_logging_call_is_interrupted(record_property: Record, way: str, exception: str) -> None:
+def test_a_logging_call_is_interrupted(record_property: Record, api: str, exception: str) -> None:
     """At each point of a call that finds the queue at work, by each way that an event comes in."""
-    interrupted(record_property, f"everywhere({way!r}, {exception!r})")
+    interrupted(record_property, f"everywhere({api!r}, {exception!r})")
 
 
 @pytest.mark.fault(68)
@@ -68,7 +72,7 @@ def test_a_call_that_finds_the_queue_full_is_interrupted(record_property: Record
 
 @pytest.mark.fault(68)
 @pytest.mark.parametrize(
-    ("way", "exception", "options"),
+    ("api", "exception", "options"),
     [
         ("logging", "Interrupt", f"warm=True, stride={many(3, 1)}"),
         ("track_event", "Failure", f"warm=True, stride={many(10, 1)}"),
@@ -77,10 +81,10 @@ def test_a_call_that_finds_the_queue_full_is_interrupted(record_property: Record
     ],
 )
 def test_the_first_call_of_a_process_is_interrupted(
-    record_property: Record, way: str, exception: str, options: str
+    record_property: Record, api: str, exception: str, options: str
 ) -> None:
     """At each point of building all that sends events and starting the worker; and, in a sample, of its imports."""
-    interrupted(record_property, f"first_call({way!r}, {exception!r}, {options})")
+    interrupted(record_property, f"first_call({api!r}, {exception!r}, {options})")
 
 
 @pytest.mark.fault(68)
@@ -93,18 +97,18 @@ def test_between_any_two_instructions(record_property: Record, name: str) -> Non
 @pytest.mark.fault(36, 68)
 def test_a_fork_after_interrupts(record_property: Record) -> None:
     """A child that is forked after some logs and delivers, and so does the parent."""
-    interrupted(record_property, "everywhere('restart', fork=True)")
+    interrupted(record_property, "everywhere('restart', fork=True, stride=8)")
 
 
 @pytest.mark.fault(1, 68)
 @pytest.mark.parametrize("name", ["logging", "close"])
 def test_interrupts_while_the_endpoint_refuses(record_property: Record, name: str) -> None:
-    """What was logged waits on disk and is delivered by a later process, once."""
+    """Logged events wait on disk and are delivered once by a later process."""
     port = closed_port()
     url = f"http://127.0.0.1:{port}"
-    printed = interrupted(record_property, f"everywhere({name!r}, listens=False)", url)
+    printed = interrupted(record_property, f"everywhere({name!r}, is_up=False)", url)
     with Endpoint(port=port) as endpoint:
-        found = run(url, "say(tracing.flush(20))").lines
+        found = run(url, "emit(tracing.flush(20))").lines
     assert found == ["True"]
     assert len(endpoint.accepted) == len(set(endpoint.accepted)) >= len(printed["returned"])
 

@@ -26,15 +26,15 @@ def test_sigkill_in_a_loop_of_logging_calls() -> None:
             code = f"""
                 for number in range({first}, {first + 1_000_000}):
                     log(number)
-                    say(number)
+                    emit(number)
             """
             with start(endpoint.url, code, AUTOMAGIK_TRACE_BATCH_SIZE="500") as process:
                 assert process.stdout is not None
-                said = [process.stdout.readline() for _ in range(1 + kill * 150)]
+                output = [process.stdout.readline() for _ in range(1 + kill * 150)]
                 process.send_signal(signal.SIGKILL)
-                said += [line for line in process.stdout if line.endswith("\n")]
+                output += [line for line in process.stdout if line.endswith("\n")]
             assert process.returncode == -signal.SIGKILL
-            returned |= set(sent(*map(int, said)))
+            returned |= set(sent(*map(int, output)))
         endpoint.answers = [reply()]
         deliver(endpoint)
     assert len(returned) >= sum(1 + kill * 150 for kill in range(KILLS))
@@ -54,9 +54,9 @@ def test_sigkill_in_a_loop_of_logging_calls() -> None:
     ],
 )
 def test_a_sudden_end(end: str) -> None:
-    """Nothing of ours runs at the end, and nothing is lost; no handler of ours stands in its way."""
+    """No handler of ours runs at the end or delays it, and no event is lost."""
     with Endpoint() as endpoint:
-        ended = run(endpoint.url, f"log(0); log(1); {end}; say('alive')")
+        ended = run(endpoint.url, f"log(0); log(1); {end}; emit('alive')")
         assert ended.lines == []
         deliver(endpoint)
     assert endpoint.accepted == sent(0, 1)
@@ -79,7 +79,7 @@ def test_ctrl_c() -> None:
 def test_a_process_that_ends_at_once_waits_for_nothing(record_property: Record) -> None:
     """Its one event is the next process's to send."""
     with Endpoint() as endpoint:
-        ended = run(endpoint.url, "log(0); say('last')")
+        ended = run(endpoint.url, "log(0); emit('last')")
         record_property("exit at once", f"{ended.seconds:.2f} s")
         assert ended.status == 0
         assert ended.seconds < 5, "no schedule_delay, no request"
@@ -94,7 +94,7 @@ def test_exit_while_the_endpoint_is_a_black_hole(record_property: Record, *, bus
     """With or without a request under way, the end waits a moment for an answer and not for its timeout."""
     with Endpoint(black_hole) as endpoint:
         wait = "tracing.flush(1.0); " if busy else ""
-        ended = run(endpoint.url, f"log(0); {wait}say('last')", AUTOMAGIK_TRACE_EXPORT_TIMEOUT="60")
+        ended = run(endpoint.url, f"log(0); {wait}emit('last')", AUTOMAGIK_TRACE_EXPORT_TIMEOUT="60")
         assert bool(endpoint.requests) == busy
         endpoint.answers = [reply()]
         deliver(endpoint)
@@ -107,10 +107,10 @@ def test_exit_while_the_endpoint_is_a_black_hole(record_property: Record, *, bus
 @pytest.mark.fault(1)
 @pytest.mark.parametrize("busy", [True, False])
 def test_exit_while_the_endpoint_refuses(record_property: Record, *, busy: bool) -> None:
-    """Tried or not, the event is delivered when someone listens again."""
+    """The event is delivered once the endpoint is up, after a refused attempt or none."""
     port = closed_port()
-    wait = "say(tracing.flush(0.5)); " if busy else ""
-    ended = run(f"http://127.0.0.1:{port}", f"log(0); {wait}say('last')")
+    wait = "emit(tracing.flush(0.5)); " if busy else ""
+    ended = run(f"http://127.0.0.1:{port}", f"log(0); {wait}emit('last')")
     assert (ended.status, ended.lines) == (0, ["False", "last"] if busy else ["last"])
     record_property(f"exit refused{', asked' * busy}", f"{ended.seconds:.2f} s")
     assert ended.seconds < 10, "far below any timeout"
@@ -121,11 +121,11 @@ def test_exit_while_the_endpoint_refuses(record_property: Record, *, busy: bool)
 
 @pytest.mark.fault(9)
 def test_retry_after_outlives_the_process() -> None:
-    """A process that ends hands the server's wish on: the next one does not even ask before the time."""
+    """The delay that a server set outlives the process: the next one sends no request before."""
     with Endpoint(reply(429, b"", retry_after="3600")) as endpoint:
-        ended = run(endpoint.url, "log(0); say(tracing.flush(20)); say('last')")
+        ended = run(endpoint.url, "log(0); emit(tracing.flush(20)); emit('last')")
         assert ended.lines == ["False", "last"]
-        ended = run(endpoint.url, "log(1); say(tracing.flush(20)); say('last')")
+        ended = run(endpoint.url, "log(1); emit(tracing.flush(20)); emit('last')")
         assert ended.lines == ["False", "last"]
         assert len(endpoint.requests) == 1
         endpoint.answers = [reply()]

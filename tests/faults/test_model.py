@@ -33,11 +33,11 @@ DISTANCE = 17
 
 
 class Delivery(RuleBasedStateMachine):
-    """`safe` events must arrive; `unsafe` ones may, for they were damaged or only in a memory that died."""
+    """`safe` events must arrive. `unsafe` ones may: they were damaged, or in the memory of a killed process."""
 
     @initialize()
     def begin(self) -> None:
-        """An empty folder, an endpoint that accepts, a disk with room."""
+        """An empty directory, an endpoint that accepts, a disk with free space."""
         self.folder = Path(tempfile.mkdtemp())
         self.patch = pytest.MonkeyPatch()
         self.disk_full = False
@@ -66,7 +66,7 @@ class Delivery(RuleBasedStateMachine):
         return checked
 
     def answer(self, found: list[str]) -> ExportResult:
-        """Answer a request as the endpoint now does."""
+        """Answer a request by the endpoint's behaviour."""
         if self.mode == "too large" and len(found) > 1:
             return TOO_LARGE
         if self.mode == "reject":
@@ -80,12 +80,12 @@ class Delivery(RuleBasedStateMachine):
 
     @rule(mode=st.sampled_from(["accept", "refuse", "reject", "lose the answer", "too large"]))
     def endpoint(self, mode: str) -> None:
-        """From now on the endpoint answers so."""
+        """Set the behaviour of the endpoint."""
         self.mode = mode
 
     @rule(full=st.booleans())
     def disk(self, *, full: bool) -> None:
-        """The disk fills up, or has room again."""
+        """The disk becomes full, or has free space again."""
         self.disk_full = full
 
     @precondition(lambda self: len(self.processes) < PROCESSES)
@@ -117,14 +117,14 @@ class Delivery(RuleBasedStateMachine):
     @precondition(lambda self: self.processes)
     @rule(draw=st.integers(0), seconds=st.sampled_from([0.0, 5.0, 300.0]))
     def listen(self, draw: int, seconds: float) -> None:
-        """A process's worker does what is due; it writes buffered events out, if the disk lets it."""
+        """Run the tick of a process's worker, which writes buffered events unless the disk is full."""
         process = self.some(draw)
         process.pass_time(seconds)
         if not self.disk_full:
             self.keep(process)
 
     def keep(self, process: Bench) -> None:
-        """What the process held in buffers is on disk; but what it began while the disk was full is in memory still."""
+        """Buffered events are on disk, except those in segments begun while the disk was full."""
         in_memory = {
             event
             for segment in process.pipeline.queue._segments
@@ -163,7 +163,7 @@ class Delivery(RuleBasedStateMachine):
         process.pipeline.queue.abandon()
 
     def orphan(self, draw: int) -> Path | None:
-        """Return a file that nobody holds and that is not damaged yet."""
+        """Return a free file that is not damaged yet."""
         queues = [each.pipeline.queue for each in self.processes]
         segments = [segment for queue in queues for segment in queue._segments]
         held = {segment.file.path for segment in segments if segment.file is not None}
@@ -189,7 +189,7 @@ class Delivery(RuleBasedStateMachine):
 
     @rule(draw=st.integers(0), place=st.floats(0, 1))
     def cut(self, draw: int, place: float) -> None:
-        """Someone truncates a file that waits; whole events in the rest must arrive."""
+        """Truncate a queued file; whole events in the rest must arrive."""
         if (path := self.orphan(draw)) is not None:
             content = path.read_bytes()
             length = int(place * len(content))
@@ -203,13 +203,13 @@ class Delivery(RuleBasedStateMachine):
         self.unsafe |= gone
 
     @invariant()
-    def every_account_adds_up(self) -> None:
+    def metrics_add_up(self) -> None:
         """In every process, at any moment; and nothing that was accepted comes again without a reason."""
         for process in getattr(self, "processes", ()):
-            process.account()
+            process.metrics()
 
     def teardown(self) -> None:
-        """Let all end well: the endpoint accepts, and one more process finds what is left."""
+        """Let the endpoint accept, and one more process send the remaining events."""
         if not hasattr(self, "folder"):
             return
         try:
@@ -218,7 +218,7 @@ class Delivery(RuleBasedStateMachine):
             for process in (*self.processes, self.processes[-1]):
                 process.pass_time(300.0)
                 process.pass_time(300.0)
-                assert process.account()["pending"] == 0
+                assert process.metrics()["pending"] == 0
             memory = set().union(*self.memory.values())
             arrived = Counter(self.sink.accepted)
             assert (self.safe | memory) - self.rejected <= set(arrived), "lost"

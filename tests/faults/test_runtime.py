@@ -1,4 +1,4 @@
-"""What runs the host (asyncio, gevent, threads, a machine that is frozen, a clock that jumps) costs it no event."""
+"""No event is lost under asyncio, gevent, threads, a frozen machine or a clock that jumps."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.faults.server import PATIENCE, Endpoint, Exchange, accept_and, hang_u
 BARE = """
 import logging, os, sys, threading
 
-def say(word):
+def emit(word):
     os.write(1, f"{word}\\n".encode())
 """
 
@@ -44,7 +44,7 @@ def test_green_threads(library: str) -> None:
         tasks = [spawn(work, number) for number in range(20)]
         while tracing.telemetry.get_metrics()["tracer"]["queued"] < 40:
             sleep(0.01)
-        say(tracing.flush(15))
+        emit(tracing.flush(15))
     """
     with Endpoint() as endpoint:
         ended = run(endpoint.url, code, patch + PRELUDE, PYTHONWARNINGS="ignore")
@@ -53,7 +53,7 @@ def test_green_threads(library: str) -> None:
 
 
 @pytest.mark.fault(51)
-def test_an_event_loop_goes_on_while_the_endpoint_does_not_answer() -> None:
+def test_an_event_loop_runs_while_the_endpoint_does_not_respond() -> None:
     """The endpoint waits for the loop to have turned and logged a thousand times, so a blocked loop would fail."""
     turned = threading.Event()
 
@@ -77,8 +77,8 @@ def test_an_event_loop_goes_on_while_the_endpoint_does_not_answer() -> None:
         threading.Thread(target=tracing.flush, args=(20,)).start()
         sys.stdin.readline()
         lags = sorted(asyncio.run(turn(1000)))
-        say(f"{lags[990] * 1e6:.0f}")
-        say(tracing.flush(20))
+        emit(f"{lags[990] * 1e6:.0f}")
+        emit(tracing.flush(20))
     """
     with Endpoint(answer) as endpoint, start(endpoint.url, code) as process:
         assert process.stdin is not None
@@ -108,7 +108,7 @@ def test_a_process_that_is_frozen_while_it_sends() -> None:
         threading.Thread(target=tracing.flush, args=(20,)).start()
         sys.stdin.readline()
         log(1)
-        say(tracing.flush(20))
+        emit(tracing.flush(20))
     """
     with Endpoint(die, reply()) as endpoint, start(endpoint.url, code) as process:
         endpoint.wait_for(lambda: endpoint.requests)
@@ -131,8 +131,8 @@ def test_the_time_of_day_jumps_at_every_look() -> None:
         time.time_ns = lambda: int(time.time() * 1e9)
         for number in range(300):
             log(number)
-        say(tracing.flush(20))
-        say(tracing.telemetry.get_metrics()["tracer"]["dropped_by_reason"])
+        emit(tracing.flush(20))
+        emit(tracing.telemetry.get_metrics()["tracer"]["dropped_by_reason"])
     """
     with Endpoint(reply(503), reply()) as endpoint:
         assert run(endpoint.url, code, AUTOMAGIK_TRACE_BATCH_SIZE="50").lines == ["True", "{}"]
@@ -151,7 +151,7 @@ def test_first_use_off_the_main_thread() -> None:
             def use():
                 tracing = automagik_telemetry.get_tracing_manager()
                 tracing.telemetry.track_feature_usage("agents")
-                say(tracing.flush(15))
+                emit(tracing.flush(15))
 
             thread = threading.Thread(target=use)
             thread.start()
@@ -164,7 +164,7 @@ def test_first_use_off_the_main_thread() -> None:
 
 @pytest.mark.fault(56)
 def test_a_logging_call_makes_no_system_call() -> None:
-    """Beside threads that compute: of all functions in C that it calls, none asks the kernel for anything."""
+    """Beside busy threads, none of the C functions that it calls makes a system call."""
     code = """
         def compute():
             while not done.is_set():
@@ -194,10 +194,10 @@ def test_a_logging_call_makes_no_system_call() -> None:
         done.set()
         for thread in threads:
             thread.join()
-        say(sorted({module for module, _ in called}))
-        say(sorted(name for module, name in called if module in ("posix", "mmap", mapped)))
-        say(f"{sorted(times)[198] * 1e6:.0f}")
-        say(tracing.flush(20))
+        emit(sorted({module for module, _ in called}))
+        emit(sorted(name for module, name in called if module in ("posix", "mmap", mapped)))
+        emit(f"{sorted(times)[198] * 1e6:.0f}")
+        emit(tracing.flush(20))
     """
     with Endpoint() as endpoint:
         modules, kernel, p99, flushed = run(endpoint.url, code, AUTOMAGIK_TRACE_SCHEDULE_DELAY="60").lines

@@ -1,4 +1,4 @@
-"""The soak runs: a few seconds of what `make soak` does for minutes."""
+"""`make soak` works, for a few seconds."""
 
 from __future__ import annotations
 

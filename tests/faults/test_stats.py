@@ -1,4 +1,4 @@
-"""The delivery stats are exact, whatever drops events and whenever processes are killed."""
+"""The delivery stats are exact for all causes of drops, also after kills."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from tests.faults.server import Answer, Exchange
 
 PROCESSES = 3
-MOST_AT_ONCE = 15
+MAX_EVENTS_AT_ONCE = 15
 SETTINGS = {
     "AUTOMAGIK_TRACE_QUEUE_SIZE": "60",
     "AUTOMAGIK_TRACE_BATCH_SIZE": "25",
@@ -48,7 +48,7 @@ for number in range({first}, {first} + 1_000_000):
 
 
 class Totals(NamedTuple):
-    """What became of all events of a destination, whichever process logged them."""
+    """The stats of all events of a destination, over all processes."""
 
     delivered: int
     dropped: dict[str, int]
@@ -73,12 +73,12 @@ def totals(url: str) -> Totals:
 
 
 def moody() -> Answer:
-    """Return an answer that takes few events at once, and accepts, rejects all or one, or asks to wait, in turn."""
+    """Return an answer with a low limit that in turn accepts, rejects all or one, or responds with 503."""
     moods = cycle(["reject", "accept", "reject one", "accept", "hold"])
 
     def answer(exchange: Exchange) -> None:
-        ids = exchange.asked.span_ids()
-        mood = "split" if len(ids) > MOST_AT_ONCE else next(moods)
+        ids = exchange.received.span_ids()
+        mood = "split" if len(ids) > MAX_EVENTS_AT_ONCE else next(moods)
         if mood == "split":
             exchange.reply(413, b"")
         elif mood == "reject":
@@ -148,9 +148,9 @@ def test_events_of_other_processes_are_counted_apart() -> None:
     """A process that sends what others left counts its own events only; the destination's totals have them all."""
     code = """
         log(10)
-        say(tracing.flush(20))
+        emit(tracing.flush(20))
         tracer = tracing.telemetry.get_metrics()["tracer"]
-        say([tracer[name] for name in ("queued", "processed", "dropped", "pending")])
+        emit([tracer[name] for name in ("queued", "processed", "dropped", "pending")])
     """
     with Endpoint() as endpoint:
         run(endpoint.url, "for number in range(5): log(number)\nos._exit(0)")

@@ -1,4 +1,4 @@
-"""The two archives, built once, and a Python that has nothing but the wheel and what it needs."""
+"""The two archives, built once, and a Python with only the wheel and its dependencies."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is inside the wheel and the sdist."""
+"""The content of the wheel and the sdist."""
 
 from __future__ import annotations
 
@@ -29,16 +29,17 @@ def sdist_names(sdist: Path) -> set[str]:
 
 
 def test_wheel_has_two_packages_and_nothing_else(wheel_names: set[str]) -> None:
-    """The wheel claims no import name but the two packages'."""
+    """The wheel claims no import name but those of the two packages and of the pytest plugin."""
     assert {name.split("/")[0] for name in wheel_names} == {
         "automagik_telemetry",
         "automagik_processors",
+        "pytest_automagik_telemetry.py",
         f"automagik_telemetry-{__version__}.dist-info",
     }
 
 
 def test_wheel_is_whole(wheel_names: set[str]) -> None:
-    """Every module of the checkout is in the wheel, and both packages say that they are typed."""
+    """Every module of the checkout is in the wheel, and both packages are marked as typed."""
     sources = {
         str(path.relative_to(root))
         for root, package in ((ROOT, "automagik_telemetry"), (ROOT / "processors", "automagik_processors"))
@@ -55,7 +56,7 @@ def test_wheel_has_no_tests(wheel_names: set[str]) -> None:
 
 
 def test_wheel_carries_the_logging_file(wheel: Path) -> None:
-    """The wheel's logging.yaml is the one that stands at the top of the checkout."""
+    """The wheel's logging.yaml is the one at the top of the checkout."""
     with zipfile.ZipFile(wheel) as archive:
         assert archive.read("automagik_telemetry/logging.yaml") == (ROOT / "logging.yaml").read_bytes()
 

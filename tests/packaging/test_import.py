@@ -1,4 +1,4 @@
-"""What `import automagik_telemetry` costs a program that may never send anything."""
+"""The cost of `import automagik_telemetry` for a program that sends nothing."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_import_brings_nothing_heavy(package: str, tmp_path: Path) -> None:
 
 
 def test_configuring_brings_nothing_to_send_with(tmp_path: Path) -> None:
-    """A program whose user has not opted in loads nothing that would send, nor YAML for a file that nobody changed."""
+    """Without consent a program loads no module for sending, and no YAML for the default file."""
     loaded = loaded_by("import automagik_telemetry as us; assert us.configure().telemetry is None", tmp_path)
     assert loaded > CONFIGURING
     assert {name.split(".")[0] for name in loaded}.isdisjoint(HEAVY)

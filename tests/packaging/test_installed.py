@@ -18,7 +18,7 @@ def test_smoke_tests_pass_without_the_sources(clean_python: Path, tmp_path: Path
 
 
 def test_core_installs_no_extra(clean_python: Path, tmp_path: Path) -> None:
-    """Without extras, nothing is installed of what only the extras and the development group name."""
+    """Without extras, no package is installed that only the extras or the development group need."""
     code = "import importlib.metadata as m, json; print(json.dumps([d.name.lower() for d in m.distributions()]))"
     installed = set(json.loads(run(clean_python, "-I", "-c", code, cwd=tmp_path)))
     assert "automagik-telemetry" in installed

@@ -32,7 +32,7 @@ def _failure(text: str) -> Exception:
 
 
 def _pydantic_ai(world: World, text: str, fails: Any = None, of: str = "") -> None:
-    """Run an agent that holds the text wherever one can, and whose model or tool fails."""
+    """Run an agent that has the text in every possible place, and whose model or tool fails."""
 
     def tool(argument: str) -> str:
         if of == "tool":
@@ -82,7 +82,7 @@ class _Answering(Offline):
 
 
 def _agno(text: str, fails: Any = None, of: str = "", **options: Any) -> None:
-    """Run an agent that holds the text wherever one can, and whose model or tool fails."""
+    """Run an agent that has the text in every possible place, and whose model or tool fails."""
 
     def tool() -> str:
         if of == "tool":

@@ -1,4 +1,4 @@
-"""The list of places in which something private may stand, and the kinds of value that hold it there."""
+"""The places that may have private data, and the kinds of values there."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 Place = Callable[[Any, str], None]
 PLACES: dict[str, Place] = {}
-"""What plants a text in a `World`, by the place's name."""
+"""The functions that plant a text in a `World`, by the name of the place."""
 
 
 def place(name: str) -> Callable[[Place], Place]:
@@ -59,4 +59,4 @@ HOLDERS: tuple[Callable[[str], Any], ...] = (
     lambda text: Path(text.replace("\0", "")),
     lambda text: int.from_bytes(text.encode()),
 )
-"""In what a field holds the text."""
+"""The containers in which a field has the text."""

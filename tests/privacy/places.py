@@ -10,21 +10,26 @@ import multiprocessing
 import threading
 from dataclasses import dataclass
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 import structlog
 from click.testing import CliRunner
 from fastapi import FastAPI, Request
+from fastapi.responses import PlainTextResponse
 from structlog.contextvars import bound_contextvars
 
 from automagik_telemetry import emit_event, get_tracing_manager
-from automagik_telemetry.events.catalogue import CATALOGUE, EVENTS, FeatureUsageEvent, TelemetryEvent
+from automagik_telemetry.events._registry import CATALOGUE
+from automagik_telemetry.events.catalogue import EVENTS, FeatureUsageEvent, TelemetryEvent
 from automagik_telemetry.integrations.agent import TrackedAgent, track_agent
 from automagik_telemetry.integrations.asgi import TelemetryMiddleware
 from automagik_telemetry.integrations.click import instrument_click, track_cli_command
 from tests.privacy import framework_places
 from tests.privacy.place import HOLDERS, PLACES, entry, place
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 __all__ = ["HOLDERS", "PLACES", "World", "framework_places"]
 
@@ -47,7 +52,7 @@ class World:
         self.app = _application()
 
     def request(self, method: str = "GET", path: str = "/agents/x", body: str = "", **scope: Any) -> None:
-        """Send the application one request; what it raises is its own affair."""
+        """Send the application one request, and ignore its exceptions."""
         sent = {"type": "http.request", "body": body.encode(), "more_body": False}
 
         async def receive() -> Any:
@@ -123,7 +128,7 @@ entry(
     "message that is a dict",
     lambda world, text: world.log.error({"event": "agent.run", text: text, "agent_name": text}),
 )
-entry("message after a known name", lambda world, text: world.log.error(f"agent.run for {text}"))  # noqa: G004 - as hosts write it
+entry("message after a known name", lambda world, text: world.log.error(f"agent.run for {text}"))  # noqa: G004 - as applications write it
 entry("extra key", lambda world, text: world.log.error("agent.run", extra={text: 1, **RUN}))
 entry("extra value", lambda world, text: world.log.error("agent.run", extra={"note": text, **RUN}))
 entry("extra list", lambda world, text: world.log.error("agent.run", extra={"note": [{"a": (text,)}], **RUN}))
@@ -195,7 +200,7 @@ def _(world: World, text: str) -> None:
     world.loop.run(main())
 
 
-# structlog, through the settings that `configure` makes and through a host's own.
+# structlog, through the settings that `configure` makes and through an application's own.
 def _log() -> Any:
     return structlog.get_logger("automagik.agents")
 
@@ -224,7 +229,7 @@ def _(world: World, text: str) -> None:
         world.log.error("agent.run", extra=RUN)
 
 
-@place("emit_event in a chain of the host's")
+@place("emit_event in a chain of the application")
 def _(_: World, text: str) -> None:
     log = structlog.wrap_logger(
         structlog.PrintLogger(io.StringIO()), [emit_event, structlog.processors.JSONRenderer(default=str)]
@@ -284,6 +289,60 @@ def _run_tree(world: World, *arguments: str) -> None:
     world.runner.invoke(
         instrument_click(_Tree("tool", commands={"agents": _command})), list(arguments), prog_name="tool"
     )
+
+
+# Names that are made while the application serves.
+class _Listing(click.Group):
+    """A group that lists commands of any names."""
+
+    names: tuple[str, ...] = ()
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+        """Return the names."""
+        return list(self.names)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - as above
+        """Return a command of any name."""
+        return click.Command(cmd_name, callback=lambda: None)
+
+
+@place("command that a group lists")
+def _(world: World, text: str) -> None:
+    group = instrument_click(_Listing("tool"))
+    group.names = (text,)
+    world.runner.invoke(group, ["--", text], prog_name="tool")
+
+
+@place("command that is added later")
+def _(world: World, text: str) -> None:
+    group = instrument_click(click.Group("tool"))
+    group.add_command(click.Command(text, callback=lambda: None))
+    world.runner.invoke(group, ["--", text], prog_name="tool")
+
+
+def _serve_later(world: World, add: Callable[[FastAPI], None], path: str) -> None:
+    served, world.app = world.app, FastAPI()
+    world.app.add_middleware(TelemetryMiddleware)
+    world.request(path="/")
+    add(world.app)
+    world.request(path=path)
+    world.app = served
+
+
+async def _answer(request: Request) -> PlainTextResponse:
+    return PlainTextResponse(str(request.url))
+
+
+@place("route that is added while serving")
+def _(world: World, text: str) -> None:
+    name = text.replace("{", "").replace("}", "")
+    _serve_later(world, lambda app: app.add_route(f"/users/{name}", _answer), f"/users/{name}")
+
+
+@place("mount that is added while serving")
+def _(world: World, text: str) -> None:
+    name = text.replace("{", "").replace("}", "")
+    _serve_later(world, lambda app: app.mount(f"/users/{name}", PlainTextResponse(name)), f"/users/{name}/x")
 
 
 # Agents.

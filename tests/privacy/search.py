@@ -1,4 +1,4 @@
-"""What is planted, the forms that it is planted in, and the search for it in any of these forms."""
+"""The planted texts, their forms, and the search for any of these forms."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _HEX = frozenset("0123456789abcdef")
 
 
 def datum(kind: str, random: Random) -> str:
-    """Return a fresh personal datum or secret, long and peculiar enough that finding it is no chance."""
+    """Return new personal data or a secret, long enough that finding it is not by chance."""
     if kind in TEMPLATES:
         return secret(kind, random)
     faker = _faker(random.choice(LOCALES))
@@ -59,11 +59,11 @@ FORMS: dict[str, Callable[[str], list[str]]] = {
     "hex": lambda text: [text.encode().hex()],
     "url": lambda text: [quote(text, safe="")],
 }
-"""How a text is planted: in one piece or several."""
+"""The form of a planted text: in one piece or several."""
 
 
 class Needles(NamedTuple):
-    """What must not be found: as it is, and in any case."""
+    """The forms that must not be found: verbatim, and in any case."""
 
     exact: tuple[bytes, ...]
     folded: tuple[bytes, ...]
@@ -82,7 +82,7 @@ def needles(text: str) -> Needles:
 
 
 def _base64(plain: bytes, shift: int) -> list[str]:
-    """Return what of `plain` in base64 is the same whatever stands around it, `shift` bytes into a group of three."""
+    """Return the part of `plain` in base64 that is independent of its context, `shift` bytes into a group of three."""
     inner = base64.b64encode(b"\0" * shift + plain)[2 * (shift > 0) + (shift > 1) :].rstrip(b"=")
     stable = inner[: len(inner) - 1].decode()
     return [stable, stable.replace("+", "-").replace("/", "_")]

@@ -1,4 +1,4 @@
-"""The page "What we collect, and how to check" can be followed: its commands work, its numbers are true."""
+"""The commands on the privacy page work, and its numbers are correct."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ LINES = [
 
 @pytest.mark.parametrize("line", LINES)
 def test_command_works(line: str, tmp_path: Path) -> None:
-    """Each command line of the page ends well, and says something."""
+    """Each command line of the page succeeds with some output."""
     program, *arguments = shlex.split(line)
     assert program == "automagik-telemetry"
     variables = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "PYTHONPATH": os.pathsep.join(sys.path)}
@@ -43,7 +43,7 @@ def test_every_command_named_exists() -> None:
 
 
 def test_numbers_on_the_page() -> None:
-    """The page says how many shapes, places and types there are."""
+    """The numbers of shapes, places and types on the page are correct."""
     assert "some seventy shapes" in PAGE
     assert 65 <= len(TEMPLATES) < 75
     assert f"some {round(len(PLACES), -1)} places" in PAGE

@@ -1,4 +1,4 @@
-"""What a process knows of its user and machine, planted: none of it is on disk or on the wire."""
+"""Planted data of user and machine is neither on disk nor on the wire."""
 
 from __future__ import annotations
 
@@ -46,10 +46,10 @@ assert tracing.flush(10)
 """
 
 
-def test_a_process_tells_nothing_of_its_user(
+def test_a_process_reveals_nothing_of_its_user(
     environment: dict[str, str], wire: Wire, tmp_path: Path, count_cases: Callable[[int], None]
 ) -> None:
-    """Host, user, folders, arguments, environment, and a password for this very host in .netrc, all stay."""
+    """Host, user, folders, arguments, environment and a .netrc password for the endpoint are not sent."""
     generator = random.Random(5)
 
     def fresh(kind: str = "user_name") -> str:
@@ -60,7 +60,7 @@ def test_a_process_tells_nothing_of_its_user(
         name: fresh("github pat")
         for name in (
             *("USER", "LOGNAME", "USERNAME", "HOSTNAME", "COMPUTERNAME", "PWD", "MAIL", "SSH_CONNECTION", "EMAIL"),
-            *("OTEL_SERVICE_NAME", "OTEL_EXPORTER_OTLP_HEADERS", "OPENAI_API_KEY", "AWS_SECRET_ACCESS_KEY"),
+            *("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_HEADERS", "OPENAI_API_KEY", "AWS_SECRET_ACCESS_KEY"),
             *("PROCESSOR_ARCHITECTURE", "PROCESSOR_ARCHITEW6432", "AUTOMAGIK_ANYTHING"),
         )
     }

@@ -1,4 +1,4 @@
-"""What a request may hold, to the last header and digit; whatever is logged, it holds nothing else."""
+"""The allowed content of a request, to the last header and digit, for any logged value."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from automagik_telemetry import __version__, get_tracing_manager
-from automagik_telemetry.events.catalogue import CATALOGUE
+from automagik_telemetry.consent import _identity as identity
+from automagik_telemetry.consent import _records as records
+from automagik_telemetry.events._registry import CATALOGUE
+from automagik_telemetry.settings import Settings
 from tests.privacy.oracle import found_in
 from tests.privacy.places import CARRIED, PLACES, World
 from tests.privacy.search import KINDS, datum
@@ -32,7 +35,7 @@ if TYPE_CHECKING:
 HEADERS = {"host", "content-type", "content-encoding", "content-length", "user-agent", "accept"}
 RESOURCE = {
     *("service.name", "service.version", "service.organization", "user.id", "session.id"),
-    *("telemetry.sdk.name", "telemetry.sdk.version"),
+    *("telemetry.sdk.name", "telemetry.sdk.version", "telemetry.sdk.language"),
 }
 SPAN = {"traceId", "spanId", "name", "kind", "startTimeUnixNano", "endTimeUnixNano", "attributes", "status"}
 SYSTEM = {"system.os", "system.python_version", "system.architecture"}
@@ -40,7 +43,7 @@ SYSTEM = {"system.os", "system.python_version", "system.architecture"}
 
 @pytest.fixture
 def world(configured: Callable[..., None]) -> Any:
-    """An application, configured as shipped, at DEBUG."""
+    """An application with the default configuration at DEBUG."""
     configured()
     world = World()
     yield world
@@ -52,8 +55,8 @@ def plain(attributes: list[dict[str, Any]]) -> dict[str, Any]:
     return {each["key"]: next(iter(each["value"].values())) for each in attributes}
 
 
-def ship(wire: Wire) -> list[dict[str, Any]]:
-    """Ship what is queued, and return the spans since the last time, having looked at everything around them."""
+def send_all(wire: Wire) -> list[dict[str, Any]]:
+    """Send queued events, and return the new spans, after checking everything around them."""
     assert get_tracing_manager().flush(10)
     spans: list[dict[str, Any]] = []
     for request in wire.take():
@@ -68,7 +71,7 @@ def ship(wire: Wire) -> list[dict[str, Any]]:
 
 
 def test_headers(world: World, wire: Wire) -> None:
-    """Requests say what they carry and which product of which version sends them; they return no cookie."""
+    """Requests have content type, product and version, and return no cookie."""
     for _ in range(2):
         world.telemetry.track_feature_usage("agents")
         assert get_tracing_manager().flush(10)
@@ -84,7 +87,7 @@ def test_headers(world: World, wire: Wire) -> None:
 
 
 def test_keys_and_words(world: World, wire: Wire) -> None:
-    """Whatever was planted wherever, spans hold the keys of the format, declared fields, and known words or hashes."""
+    """Spans have only the keys of the format, declared fields, and allowed strings or hashes."""
     generator = random.Random(3)
     planted = [datum(generator.choice(KINDS), generator) for _ in PLACES]
     for place, text in zip(PLACES.values(), planted, strict=True):
@@ -92,7 +95,7 @@ def test_keys_and_words(world: World, wire: Wire) -> None:
             place(world, text)
         except (KeyError, TypeError, ValueError):
             continue
-    spans = ship(wire)
+    spans = send_all(wire)
     assert len(spans) > 1_000
     words: set[str] = set()
     for span in spans:
@@ -127,7 +130,7 @@ numbers = (
 
 
 def test_numbers(world: World, wire: Wire, count_cases: Callable[[int], None]) -> None:
-    """Whatever number is logged, three digits of it leave, within bounds, and no time but the span's own."""
+    """Of any number three digits are sent, within bounds, and no time but the span's own."""
     tried = []
 
     @settings(max_examples=settings().max_examples // 4)  # each is a round trip over the wire
@@ -137,7 +140,7 @@ def test_numbers(world: World, wire: Wire, count_cases: Callable[[int], None]) -
         began = time.time_ns()
         for value in values:
             world.log.error(event, extra=dict.fromkeys([*CATALOGUE[event], *CARRIED], value))
-        for span in ship(wire):
+        for span in send_all(wire):
             attributes = plain(span["attributes"])
             sent = [float(value) for value in attributes.values() if not isinstance(value, bool) and _is_number(value)]
             assert [number for number in sent if number != float(f"{number:.3g}")] == []
@@ -159,37 +162,38 @@ def _is_number(value: Any) -> bool:
 
 
 def test_a_second_opinion(world: World, wire: Wire) -> None:
-    """detect-secrets, which finds much in what was planted, finds nothing in what was sent."""
+    """Detect-secrets finds secrets in the planted texts, and none in the requests."""
     generator = random.Random(4)
     planted = [datum(kind, generator) for kind in KINDS]
     for text in planted:
         world.log.error("agent.run", extra={"agent_name": text, "note": text, text: text})
         world.request(path=f"/agents/{text}", headers=[(b"authorization", text.encode())])
         world.telemetry.track_error(text, text)
-    assert len(ship(wire)) >= 3 * len(planted)
+    assert len(send_all(wire)) >= 3 * len(planted)
     assert len({plugin for plugin, _ in found_in("\n".join(planted))}) >= 15
     assert found_in(wire.content().decode()) == set()
 
 
-def test_the_salt_stays(world: World, wire: Wire, tmp_path: Path) -> None:
-    """The salt that keys the hashes is in its file alone, which is the user's alone, and in no request."""
+def test_the_hash_key_is_not_sent(world: World, wire: Wire, tmp_path: Path) -> None:
+    """The hash key is in its file alone, which only the user can read, and in no request."""
     for number in range(50):
         world.telemetry.track_feature_usage(f"private word {number}")
-    assert len(ship(wire)) == 50
+    assert len(send_all(wire)) == 50
     state = tmp_path / "state"
-    salt = (state / "salt").read_text()
-    assert len(salt) == 64
-    others = b"".join(path.read_bytes() for path in state.rglob("*") if path.is_file() and path.name != "salt")
-    raw = bytes.fromhex(salt)
-    for form in (
-        salt.encode(),
-        salt.upper().encode(),
-        raw,
-        base64.b64encode(raw)[:40],
-        raw[::-1].hex().encode(),
-        raw[:8],
-    ):
-        assert form not in wire.content() + others
+    (secret,) = state.rglob("secret")
+    others = b"".join(path.read_bytes() for path in state.rglob("*") if path.is_file() and path != secret)
+    (record,) = records.read(Settings.from_environ())
+    assert len(secret.read_text()) == 64
+    for raw in (bytes.fromhex(secret.read_text()), identity.Identity(record.scope, str(state)).hash_key):
+        for form in (
+            raw.hex().encode(),
+            raw.hex().upper().encode(),
+            raw,
+            base64.b64encode(raw)[:40],
+            raw[::-1].hex().encode(),
+            raw[:8],
+        ):
+            assert form not in wire.content() + others
     assert "private word" not in (wire.content() + others).decode("latin-1")
     files = [path for path in state.rglob("*") if path.is_file()]
     assert {stat.S_IMODE(path.stat().st_mode) for path in files} == {0o600}
@@ -204,15 +208,15 @@ print(automagik_telemetry.get_tracing_manager().telemetry.anonymous_id)
 
 
 def test_the_id_is_random(environment: dict[str, str], tmp_path: Path) -> None:
-    """On the same machine, for the same user, two state directories have two ids, and one keeps its own."""
+    """For one user on one machine, two state directories have different IDs, which are stable."""
 
     def made(folder: str) -> str:
         variables = {**os.environ, **environment, "AUTOMAGIK_STATE_DIR": str(tmp_path / folder)}
         done = subprocess.run(
             [sys.executable, "-c", MAKE_ID], env=variables, capture_output=True, text=True, check=True
         )
-        kept = tmp_path / folder / "anonymous_id"
-        assert kept.read_text() == done.stdout.strip()
+        (kept,) = (tmp_path / folder).rglob("secret")
+        assert done.stdout.strip().replace("-", "") not in kept.read_text()
         assert stat.S_IMODE(kept.stat().st_mode) == 0o600
         return done.stdout
 

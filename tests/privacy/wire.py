@@ -1,4 +1,4 @@
-"""A receiver that keeps every byte of what it is sent."""
+"""A receiver that stores every byte of its requests."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Sent(NamedTuple):
 
 
 class Wire(socketserver.ThreadingTCPServer):
-    """An HTTP endpoint that accepts everything, and tries to set a cookie; `requests` are what was sent."""
+    """An HTTP endpoint that accepts everything and tries to set a cookie; `requests` are the raw requests."""
 
     daemon_threads = True
     block_on_close = False

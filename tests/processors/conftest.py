@@ -33,7 +33,7 @@ def with_base64_ids(item: Any) -> Any:  # any JSON
 
 
 def refuse(constant: str) -> None:
-    """Fail for what Python's JSON reader takes and JSON doesn't know."""
+    """Fail for constants that Python's JSON reader accepts and JSON does not have."""
     pytest.fail(f"{constant} is no JSON")
 
 
@@ -56,7 +56,7 @@ def parse_fragment(signal: str, fragment: bytes) -> Any:
 
 
 def read_value(value: AnyValue) -> Any:
-    """Return an AnyValue as the Python value that it stands for."""
+    """Return the Python value of an AnyValue."""
     kind = value.WhichOneof("value")
     if kind is None:
         return None
@@ -76,22 +76,22 @@ def read_attributes(item: Any) -> dict[str, Any]:
 
 @pytest.fixture(scope="session")
 def body() -> Callable[[str, bytes], Any]:
-    """Give the reader of whole requests."""
+    """Provide the reader of whole requests."""
     return parse_body
 
 
 @pytest.fixture(scope="session")
 def fragment() -> Callable[[str, bytes], Any]:
-    """Give the reader of single spans and log records."""
+    """Provide the reader of single spans and log records."""
     return parse_fragment
 
 
 @pytest.fixture(scope="session")
 def attributes() -> Callable[[Any], dict[str, Any]]:
-    """Give the reader of attributes."""
+    """Provide the reader of attributes."""
     return read_attributes
 
 
 @pytest.fixture(autouse=True)
 def clean_environment() -> None:
-    """Make no folders, for hundreds of tests: what is tested here reads neither files nor the environment."""
+    """Create no directories for these tests, which read neither files nor the environment."""

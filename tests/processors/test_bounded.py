@@ -1,4 +1,4 @@
-"""Any value becomes plain data within its bounds, and what is plain and within them stays as it is."""
+"""Any value becomes plain data within limits, and plain data within them is unchanged."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from automagik_processors._bounded import CUT, Bounded
+from automagik_processors._bounded import CUT, Bounded, Bounds
 from automagik_processors._bounded_json import dumps
 from tests.processors.test_otlp import values
 
@@ -29,12 +29,12 @@ plain = st.recursive(
 
 def bounded(depth: int = 50, nodes: int = 1_000, text: int = 1_000, total: int = 10_000) -> Bounded:
     """Return bounds that are wide where they are not given."""
-    return Bounded(depth=depth, nodes=nodes, text=text, total=total)
+    return Bounded(Bounds(depth, nodes, text, total))
 
 
 @given(plain)
 def test_plain_data_stays(value: Any) -> None:
-    """What is plain comes out equal and is nobody else's: nothing is marked, and no list or dict is the given one."""
+    """Plain data is copied equal, without a mark."""
     bounds = bounded()
     kept = bounds.value(value)
     assert repr(kept) == repr(value)
@@ -58,7 +58,7 @@ def count(value: Any) -> tuple[int, int, int]:
 
 @given(values)
 def test_bounds_hold(value: Any) -> None:
-    """Whatever it is, JSON can hold what is kept, and that has no more values and levels than the bounds say."""
+    """Any value becomes valid JSON within the limits of values and levels."""
     bounds = bounded(depth=3, nodes=10, text=5, total=20)
     kept = bounds.value(value)
     orjson.dumps(kept)
@@ -69,7 +69,7 @@ def test_bounds_hold(value: Any) -> None:
 
 @given(plain)
 def test_texts_are_bounded(value: Any) -> None:
-    """All texts and names together have no more characters than the bounds say, but for the marks."""
+    """All strings and names together are within the limit of characters, except for the marks."""
     bounds = bounded(text=5, total=20)
     _, size, _ = count(bounds.value(value))
     assert size <= 20 + 40 * bounds.bad.get("cut_text", 0)
@@ -85,8 +85,8 @@ def test_texts_are_bounded(value: Any) -> None:
     ],
 )
 def test_what_is_cut_is_marked_and_counted(value: Any, expected: Any, reason: str) -> None:
-    """A mark stands for it, and the reason is counted."""
-    bounds = Bounded(depth=1, nodes=10, text=5, total=1_000, unknown=lambda _: "?")
+    """A mark replaces it, and the reason is counted."""
+    bounds = Bounded(Bounds(depth=1, nodes=10, text=5, total=1_000, unknown=lambda _: "?"))
     assert bounds.value(value) == expected
     assert bounds.bad == {reason: 1}
 
@@ -97,13 +97,15 @@ def test_what_is_cut_is_marked_and_counted(value: Any, expected: Any, reason: st
         (dt.datetime(2024, 1, 2, 3, 4, tzinfo=dt.UTC), "2024-01-02T03:04:00+00:00"),
         (dt.timedelta(seconds=5), "0:00:05"),
         (UUID(UUID_TEXT), UUID_TEXT),
-        (Decimal("1.50"), "1.50"),
+        (Decimal("1.50"), 1.5),
+        (Decimal("0.1000000000000000055"), "0.1000000000000000055"),
+        (Decimal("NaN"), "NaN"),
         (PurePosixPath("/a/b"), "/a/b"),
         (1 + 2j, "(1+2j)"),
     ],
 )
 def test_common_objects_are_data(value: Any, expected: str) -> None:
-    """Dates, ids and the like are what they say, wherever objects are only named."""
-    bounds = Bounded(depth=1, nodes=10, text=50, total=1_000, unknown=lambda _: "?")
+    """Dates, IDs and the like become their str, also where objects become their class name."""
+    bounds = Bounded(Bounds(depth=1, nodes=10, text=50, total=1_000, unknown=lambda _: "?"))
     assert bounds.value(value) == expected
     assert bounds.bad == {}

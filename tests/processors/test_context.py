@@ -1,4 +1,4 @@
-"""What structlog's contextvars add to an event."""
+"""The values that structlog's contextvars add to an event."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_nothing_bound_changes_nothing() -> None:
 
 
 def test_own_fields_win() -> None:
-    """What is bound joins the event, but not in place of its own fields, and the caller's dict stays as it is."""
+    """Bound values are added to the event without replacing its fields or changing the caller's dict."""
     event = {"event": "e", "a": 1}
     with bound_contextvars(a=2, b=3, event="other"):
         assert merge_context(None, "info", event) == {"event": "e", "a": 1, "b": 3}
@@ -64,7 +64,7 @@ def test_an_events_own_place_in_a_trace_counts(own: dict[str, str], parent: str 
 
 
 def test_another_threads_context_stays_there() -> None:
-    """Only what is bound on the calling thread joins."""
+    """Only values bound on the calling thread are added."""
     thread = threading.Thread(target=bind_contextvars, kwargs={"a": 1})
     thread.start()
     thread.join()

@@ -1,4 +1,4 @@
-"""Where random ids come from, and what a fork does to them."""
+"""The source of random IDs, and its behaviour at a fork."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def test_a_fork_gives_other_ids() -> None:
 
 
 def in_a_child(encode: OTLPSpan) -> bytes:
-    """Return what a forked child encodes."""
+    """Return the output of an encoder in a forked child."""
     reader, writer = os.pipe()
     pid = os.fork()
     if pid == 0:
@@ -44,7 +44,7 @@ def in_a_child(encode: OTLPSpan) -> bytes:
 
 
 def test_fresh_ids_differ_in_what_must_be_random() -> None:
-    """The span's id, which ends its trace's; what a trace's begins with is the same for the process."""
+    """The trace ID ends with the span ID, and begins with the same digits in one process."""
     ids = FreshIds()
     made = [ids.new() for _ in range(10_000)]
     assert all(is_id(trace, 32) and is_id(span, 16) and trace.endswith(span) for trace, span in made)
@@ -76,7 +76,7 @@ def test_threads_share_no_ids() -> None:
 
 
 def test_a_generator_is_not_kept_alive() -> None:
-    """The hook that seeds anew after a fork does not hold what it seeds."""
+    """The hook that reseeds after a fork keeps no generator alive."""
     generator = ForkSafeRandom()
     reference = weakref.ref(generator)
     del generator

@@ -1,4 +1,4 @@
-"""How values that are no plain scalars become attributes."""
+"""The encoding of values other than plain scalars."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ class Point:
     y: Any = None
 
 
-Pair = namedtuple("Pair", "a b")  # noqa: PYI024  # the untyped one
+Pair = namedtuple("Pair", "a b")  # noqa: PYI024 - the untyped one
 
 
 def encoded(value: object) -> Any:  # any
@@ -143,7 +143,9 @@ INT = {"intValue": "1"}
         (dt.time(3, 4), text("03:04:00")),
         (uuid.UUID(int=5), text("00000000-0000-0000-0000-000000000005")),
         (PurePosixPath("/a"), text("/a")),
-        (Decimal("1.50"), text("1.50")),
+        (Decimal("1.50"), {"doubleValue": 1.5}),
+        (Decimal("0.1000000000000000055"), text("0.1000000000000000055")),
+        (Decimal("1e400"), text("1E+400")),
         (Fraction(1, 2), {"doubleValue": 0.5}),
         (ValueError("no"), text("ValueError: no")),
         (KeyError(), text("KeyError")),
@@ -166,13 +168,13 @@ def test_a_value_becomes(value: object, expected: dict[str, Any]) -> None:
 
 @pytest.mark.fault(47)
 def test_a_class_that_raises_is_named_still() -> None:
-    """An object whose very class can't be asked for its name becomes that name, past its metaclass."""
+    """An object whose metaclass hides the class name becomes that name."""
     assert encoded(Nameless()) == text("Nameless")
 
 
 @pytest.mark.fault(47)
 def test_a_cycle_ends() -> None:
-    """What contains itself is cut where it begins anew; what merely occurs twice is not."""
+    """A value that contains itself is cut; one that occurs twice is not."""
     loop: list[Any] = [1]
     loop.append(loop)
     assert encoded(loop) == array(INT, text("..."))
@@ -188,7 +190,7 @@ def test_a_cycle_ends() -> None:
 
 @pytest.mark.fault(47)
 def test_depth_is_bounded() -> None:
-    """What nests too deep is cut, and a nesting beyond the interpreter's limit raises nothing."""
+    """Nesting that is too deep is cut, and raises nothing beyond the interpreter's limit."""
     nested: Any = 1
     for _ in range(100_000):
         nested = [nested]

@@ -1,4 +1,4 @@
-"""Which events a sampling keeps, and what it says of them."""
+"""Sampling of events, and the rate on kept ones."""
 
 from __future__ import annotations
 
@@ -46,8 +46,8 @@ def test_traces_are_decided_as_opentelemetry_does(trace_id: int, rate: float) ->
     assert (kept(Sample(rate), trace_id=f"{trace_id:032x}") is not None) == theirs
 
 
-def test_a_kept_event_says_its_rate() -> None:
-    """What is kept at a rate below 1 gets the rate, in a dict of its own; what is always kept goes on as it is."""
+def test_a_kept_event_has_its_rate() -> None:
+    """An event kept at a rate below 1 gets the rate in a new dict; others are unchanged."""
     sample = Sample(rate=0.25, error_rate=1.0, random=lambda: 0.2)
     assert kept(sample, a=1) == {"event": "e", "a": 1, "sample_rate": 0.25}
     event = {"event": "e", "success": False}
@@ -57,30 +57,32 @@ def test_a_kept_event_says_its_rate() -> None:
 
 
 def test_two_samplings_combine() -> None:
-    """The rate that an event says after two samplings is the share that both let through."""
+    """The rate of an event after two samplings is that of both together: the product, or by trace ID the minimum."""
     first, second = Sample(0.5, random=lambda: 0), Sample(0.1, random=lambda: 0)
     assert second(None, "", first(None, "", {"event": "e"}))["sample_rate"] == pytest.approx(0.05)
     low = {"event": "e", "trace_id": TRACE[:16] + "0" * 15 + "1"}
     assert second(None, "", first(None, "", low))["sample_rate"] == pytest.approx(0.1)
 
 
-@pytest.mark.parametrize("fields", [{"success": False}, {"level": "error"}, {"level": "critical"}], ids=repr)
+@pytest.mark.parametrize(
+    "fields", [{"success": False}, {"success": 0}, {"level": "error"}, {"level": "critical"}], ids=repr
+)
 def test_errors_have_a_rate_of_their_own(fields: dict[str, object]) -> None:
-    """A failure and a level of error or worse go by error_rate, whatever the other rate."""
+    """A failure or a level of error or above is sampled at error_rate, with any other rate."""
     assert kept(Sample(rate=0.0, error_rate=1.0), **fields) is not None
     assert kept(Sample(rate=1.0, error_rate=0.0), **fields) is None
 
 
 @pytest.mark.parametrize(
-    "fields", [{}, {"success": True}, {"success": 0}, {"level": "info"}, {"level": ["error"]}], ids=repr
+    "fields", [{}, {"success": True}, {"success": 2}, {"level": "info"}, {"level": ["error"]}], ids=repr
 )
 def test_the_rest_is_no_error(fields: dict[str, object]) -> None:
-    """Only an explicit False and the two levels make an error."""
+    """Only False, or 0, and the two levels make an error."""
     assert kept(Sample(rate=0.0, error_rate=1.0), **fields) is None
 
 
 @pytest.mark.parametrize("trace_id", ["", "zz", "0" * 32, TRACE.upper(), f"-{TRACE[1:]}", 17, None, [TRACE]], ids=repr)
-def test_what_is_no_trace_id_is_left_to_chance(trace_id: object) -> None:
+def test_an_invalid_trace_id_is_sampled_at_random(trace_id: object) -> None:
     """An invalid trace id neither raises nor decides."""
     assert kept(Sample(0.5, random=lambda: 0.4), trace_id=trace_id) is not None
     assert kept(Sample(0.5, random=lambda: 0.6), trace_id=trace_id) is None
@@ -91,6 +93,6 @@ def test_what_is_no_trace_id_is_left_to_chance(trace_id: object) -> None:
 )
 @pytest.mark.parametrize("parameter", ["rate", "error_rate"])
 def test_a_rate_that_is_none_is_refused(parameter: str, value: Any) -> None:  # that is the point
-    """The error names the parameter, the value and what is allowed."""
+    """The error has the parameter, the value and the allowed range."""
     with pytest.raises(ValueError, match=rf"{parameter}=.*{str(value)[:9]}.*from 0 to 1"):
         Sample(**{parameter: value})

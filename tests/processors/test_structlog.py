@@ -56,10 +56,10 @@ def test_merge_context_alone() -> None:
 
 
 def test_anonymize_alone() -> None:
-    """An unknown event is not logged, as structlog does with a DropEvent; a known one is cut to what may leave."""
+    """An undeclared event is dropped as structlog does it; a declared one has only its allowed fields."""
     log = logger_with(Anonymize(CATALOGUE, {"simple"}), fields)
-    assert log.info("other", password="hunter2") is None  # noqa: S106  # a planted one
-    assert log.info("agent.run", agent_name="simple", password="hunter2") == (  # noqa: S106
+    assert log.info("other", password="hunter2") is None  # noqa: S106 - a planted one
+    assert log.info("agent.run", agent_name="simple", password="hunter2") == (  # noqa: S106 - not a real password
         (),
         {"event": "agent.run", "agent_name": "simple"},
     )
@@ -132,14 +132,14 @@ def test_the_whole_chain_configured(
 
 
 def test_order_of_the_callers_keys_gives_the_same_bytes() -> None:
-    """Ids and time aside, the same event gives the same bytes whatever the order of its keys."""
+    """Except for IDs and time, an event gives the same bytes with any order of its keys."""
     chain: list[Any] = [Anonymize(CATALOGUE, key=b"k"), Sample(), OTLPSpan(ids=lambda: 7, clock=lambda: 1.0)]
     event = {"event": "agent.run", "agent_name": "simple", "success": True, "level": "info"}
     assert logger_with(*chain).info(**event) == logger_with(*chain).info(**dict(reversed(event.items())))
 
 
 def test_dropped_is_structlogs_drop_event() -> None:
-    """Who knows only structlog sees an ordinary DropEvent."""
+    """For structlog it is an ordinary DropEvent."""
     assert issubclass(Dropped, structlog.DropEvent)
     assert Dropped("sampled").reason == "sampled"
 
@@ -161,7 +161,7 @@ def test_everything_public_is_exported() -> None:
         assert public <= set(automagik_processors.__all__)
 
 
-def test_every_module_says_its_idea() -> None:
+def test_every_module_has_a_docstring() -> None:
     """Each module has a docstring whose first line is a sentence."""
     for module in pkgutil.iter_modules(automagik_processors.__path__):
         lines = (importlib.import_module(f"automagik_processors.{module.name}").__doc__ or "").splitlines()

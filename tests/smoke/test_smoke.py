@@ -18,7 +18,7 @@ from pathlib import Path
 
 
 def run(*arguments: str, **variables: str) -> str:
-    """Return what a Python process prints, started elsewhere, with no variables but these."""
+    """Return the output of a Python process in another directory, with these variables alone."""
     with tempfile.TemporaryDirectory() as folder:
         variables = {"HOME": folder, "AUTOMAGIK_STATE_DIR": f"{folder}/state", "PATH": os.environ["PATH"], **variables}
         process = [sys.executable, "-I", *arguments]
@@ -41,7 +41,7 @@ def test_both_packages_import() -> None:
 
 
 def test_command_gives_its_version() -> None:
-    """The command tells the version of the package."""
+    """The command prints the version of the package."""
     version = run("-c", "from automagik_telemetry._version import __version__; print(__version__)").strip()
     assert version in command("--version")
 
@@ -52,7 +52,7 @@ def test_command_gives_help() -> None:
 
 
 def test_telemetry_is_off_by_default() -> None:
-    """Nobody who has not asked for it sends anything."""
+    """Without an opt-in nothing is sent."""
     code = "from automagik_telemetry import get_tracing_manager as get; print(get().telemetry, get().observability)"
     assert run("-c", code) == "None None\n"
 

@@ -1,1 +1,1 @@
-"""OTLP over HTTP: one POST, and the meaning of its answer."""
+"""OTLP over HTTP: one POST, and the classification of its response."""

@@ -1,7 +1,7 @@
-"""Delivers request bodies as OTLP over HTTP: JSON, compressed with gzip, one POST at a time on a kept connection.
+"""Sends request bodies as OTLP over HTTP: JSON, compressed with gzip, one POST at a time on a persistent connection.
 
 httpx is imported at the first request, on the worker's thread. Its transport is used without its client, which would
-follow the application's netrc, log every request at INFO and read proxies for itself.
+read the application's netrc and proxies, and log every request at INFO.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import zlib
 from typing import TYPE_CHECKING
 
 from automagik_telemetry._fork_lock import importing
+from automagik_telemetry._log import printable
 from automagik_telemetry._version import __version__
 from automagik_telemetry.export._contract import ExportResult, Outcome
 from automagik_telemetry.export.http._response import classify
@@ -26,20 +27,20 @@ if TYPE_CHECKING:
 MAX_REPLY_BYTES = 4 * 1024 * 1024
 _GZIP = 16 + zlib.MAX_WBITS
 _MIN_SECRET_CHARACTERS = 8
-"""Length from which a part of a header may be a secret; "Bearer" is none."""
+"""Length from which a part of a header counts as a secret; "Bearer" is shorter."""
 
 
 class OTLPHTTPExporter:
-    """Posts OTLP/JSON to `url`. `headers` are added to each request; they must be latin-1 and hold no line break."""
+    """Posts OTLP/JSON to `url`. `headers` are added to each request; they must be latin-1 without line breaks."""
 
     def __init__(self, url: str, headers: Mapping[str, str] | None = None) -> None:
-        """Raises ValueError for a header that could not be sent as one."""
+        """Raise ValueError for a header with an invalid character."""
         for name, value in (headers or {}).items():
             if not (name + value).isprintable():
-                raise ValueError(f"the header {name!r} holds characters that a header can't hold")
+                raise ValueError(f"the header {name!r} must have printable characters only")
         self.url = url
         self._headers = {
-            # Exactly this type: with a charset, receivers have been seen to refuse it or to damage ids.
+            # Exactly this type: with a charset, some receivers reject it or damage IDs.
             "Content-Type": "application/json",
             "Content-Encoding": "gzip",
             "User-Agent": f"automagik-telemetry/{__version__}",
@@ -53,19 +54,19 @@ class OTLPHTTPExporter:
         self._answered = False
         self.under_way = False
         self.last_date: str | None = None
-        """The time of day that the last answer said, by the header Date."""
+        """The Date header of the last response."""
 
     def export(self, body: bytes, timeout: float) -> ExportResult:
-        """Send `body`, compressed with gzip, within `timeout` seconds, connecting, sending and reading included."""
+        """Send `body`, compressed with gzip, within `timeout` seconds for connecting, sending and reading."""
         result = self._export(body, timeout)
-        detail = result.detail
-        for secret in self._secrets:  # a server may say what it was told
+        detail = printable(result.detail)  # it may hold a text of the endpoint's
+        for secret in self._secrets:  # a server may repeat a header in its response
             detail = detail.replace(secret, "***")
         return result if detail is result.detail else result._replace(detail=detail)
 
     def _export(self, body: bytes, timeout: float) -> ExportResult:
         with importing:
-            import httpx  # noqa: PLC0415 - a tenth of a second that only a process that sends should pay
+            import httpx
 
         deadline = time.monotonic() + timeout
         kept = self._answered
@@ -75,20 +76,22 @@ class OTLPHTTPExporter:
             except (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError):
                 if not kept:
                     raise
-            # A connection that was kept may have been closed by the other side meanwhile: ask anew at once.
+            # The server may have closed the persistent connection meanwhile, so try again at once.
             self.shutdown()
             return self._post(body, deadline)
         except httpx.HTTPError as error:
+            variable = self._transport.proxy_variable if self._transport is not None else None
             self.shutdown()
             if "CERTIFICATE" in str(error):
                 _forget_trust()
-            return ExportResult(Outcome.RETRY, detail=f"{type(error).__name__}: {error}"[:300])
-        except Exception as error:  # noqa: BLE001 - a library's surprise must not end all sending
+            by = f" (by the proxy in {variable})" if variable else ""
+            return ExportResult(Outcome.RETRY, detail=f"{type(error).__name__}{by}: {error}"[:300])
+        except Exception as error:  # an unexpected error must not end all sending
             self.shutdown()
             return ExportResult(Outcome.RETRY, detail=type(error).__name__)
 
     def _post(self, body: bytes, deadline: float) -> ExportResult:
-        import httpx  # noqa: PLC0415 - see `export`
+        import httpx
 
         self._answered = False
         if self._transport is None:
@@ -110,18 +113,18 @@ class OTLPHTTPExporter:
         return classify(response.status_code, response.headers, reply, time.time())
 
     def prepare(self) -> None:
-        """Import httpx and make the transport; nothing is connected yet."""
+        """Import httpx and create the transport, without connecting."""
         with contextlib.suppress(Exception), importing:
             self._transport = self._transport or self._open()
 
     def _open(self) -> DeadlineTransport:
         """Return a new transport to `url`."""
-        from automagik_telemetry.export.http._transport import open_transport  # noqa: PLC0415 - imports httpx
+        from automagik_telemetry.export.http._transport import open_transport
 
         return open_transport(self.url)
 
     def abandon(self) -> None:
-        """Close our copy of the connection without a word on it: in the child of a fork it is the parent's."""
+        """Close the connection in the child of a fork without sending, because it is the parent's."""
         transport, self._transport = self._transport, None
         self._answered = False
         if transport is not None:
@@ -136,14 +139,14 @@ class OTLPHTTPExporter:
 
 
 def _forget_trust() -> None:
-    """Read anew, at the next connection, whom the application trusts: it may have been told better meanwhile."""
-    from automagik_telemetry.export.http._transport import trusted  # noqa: PLC0415 - imports httpx
+    """Reload the trusted certificates at the next connection, because they may have been corrected."""
+    from automagik_telemetry.export.http._network_settings import forget_trusted
 
-    trusted.cache_clear()
+    forget_trusted()
 
 
 def _read(response: httpx.Response) -> bytes:
-    """Return at most `MAX_REPLY_BYTES` of the reply, decompressed. Raises httpx.HTTPError."""
+    """Return at most `MAX_REPLY_BYTES` of the decompressed response. Raises httpx.HTTPError."""
     gzipped = response.headers.get("content-encoding", "").lower() == "gzip"
     decoder = zlib.decompressobj(_GZIP) if gzipped else None
     reply = bytearray()

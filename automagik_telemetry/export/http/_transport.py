@@ -1,16 +1,15 @@
-"""An httpx transport with one deadline for the whole exchange, so that a reply that drips can't hold the worker."""
+"""An httpx transport with one deadline for the whole exchange, so that a slow response can't block the worker."""
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import logging
 import os
 import select
 import socket
 import ssl
 import time
-import urllib.request
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -18,36 +17,49 @@ import httpcore
 import httpx
 
 from automagik_telemetry._descriptors import Identity, standard_descriptors_kept
+from automagik_telemetry._reentrancy import guard
+from automagik_telemetry.export.http._network_settings import proxy_for, trusted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from typing import Self
 
 _T = TypeVar("_T")
-_MAX_WAIT = 0.1  # seconds between looks at the descriptor
+_MAX_WAIT = 0.1  # seconds between checks of the descriptor
 _RECORD = 65_536  # bytes: more than a record of TLS has
-_TRUST = ("SSL_CERT_FILE", "SSL_CERT_DIR")
+
+
+def _is_the_applications(_record: logging.LogRecord) -> bool:
+    """Return whether a record of the HTTP client is about a request of the application, and not of our worker."""
+    return not guard.busy
+
+
+for _name in list(logging.Logger.manager.loggerDict):
+    if _name.partition(".")[0] in {"httpx", "httpcore"}:
+        logging.getLogger(_name).addFilter(_is_the_applications)
 
 
 class DeadlineTransport(httpx.HTTPTransport):
-    """`deadline` is a time of `time.monotonic()` after which every network operation fails as a timeout."""
+    """A transport whose network operations time out after `deadline`, a time of `time.monotonic()`."""
 
-    def __init__(self, **options: Any) -> None:  # noqa: ANN401 - httpx's options
+    def __init__(self, **options: Any) -> None:
         super().__init__(retries=0, limits=httpx.Limits(max_connections=1), **options)
         self.deadline = time.monotonic()
         self.stream: _SocketStream | None = None
-        # httpx offers no other way to give its pool a network backend; a test holds us to its presence.
+        self.proxy_variable: str | None = None
+        """Variable that names the proxy, if there is one."""
+        # httpx has no public way to set the network backend of its pool. A test checks that this one works.
         self._pool._network_backend = _DeadlineBackend(self)  # noqa: SLF001 - see above
 
     def remaining(self, failure: type[Exception]) -> float:
-        """Return the seconds that are left; raises `failure` if there are none."""
+        """Return the remaining seconds; raise `failure` if there are none."""
         left = self.deadline - time.monotonic()
         if left <= 0:
-            raise failure("the time for the whole exchange is over")
+            raise failure("the deadline of the request has passed")
         return left
 
     def abandon(self) -> None:
-        """Close the socket alone: in the child of a fork, a lock of the pool may be held by a thread that is lost."""
+        """Close the socket alone, because in the child of a fork a lost thread may hold a lock of the pool."""
         if self.stream is not None:
             self.stream.close()
 
@@ -60,15 +72,15 @@ class _DeadlineBackend(httpcore.NetworkBackend):
         self,
         host: str,
         port: int,
-        timeout: float | None = None,  # noqa: ARG002 - the deadline stands in for it, here and below
-        local_address: str | None = None,  # noqa: ARG002 - we have none, nor the next
+        timeout: float | None = None,  # noqa: ARG002 - the deadline replaces it, here and below
+        local_address: str | None = None,  # noqa: ARG002 - never set
         socket_options: Iterable[Any] | None = None,  # noqa: ARG002 - see above
     ) -> httpcore.NetworkStream:
         try:
             found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
         except (OSError, UnicodeError) as error:
             raise httpcore.ConnectError(str(error)) from error
-        # Each address has a fair share of the time, so that one that never answers does not take the others' too.
+        # Each address has a share of the time, so that one that never responds leaves time for the others.
         for waiting, (family, kind, protocol, _, address) in zip(range(len(found), 0, -1), found, strict=True):
             share = self._transport.remaining(httpcore.ConnectTimeout) / waiting
             try:
@@ -84,14 +96,14 @@ class _DeadlineBackend(httpcore.NetworkBackend):
 
 
 class _Socket(socket.socket):
-    """Socket that does not close a number which the application has taken over."""
+    """Socket that does not close a descriptor of the application."""
 
-    def __init__(self, *arguments: Any) -> None:  # noqa: ANN401 - socket's
+    def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
         self._identity = Identity.of(self.fileno())
 
     @classmethod
-    def connected(cls, kind: tuple[int, int, int], address: Any, timeout: float) -> Self:  # noqa: ANN401 - socket's
+    def connected(cls, kind: tuple[int, int, int], address: Any, timeout: float) -> Self:
         """Return a socket with a connection. Raises OSError, a TimeoutError after `timeout` seconds."""
         with standard_descriptors_kept():
             made = cls(*kind)
@@ -106,7 +118,7 @@ class _Socket(socket.socket):
         return made
 
     def _check_new(self) -> None:
-        """Raise OSError if the application had put a file of its own there before the identity was asked for."""
+        """Raise OSError if the application reused the descriptor before its identity was read."""
         try:
             self.getpeername()
         except OSError as error:
@@ -117,12 +129,12 @@ class _Socket(socket.socket):
 
     def is_ours(self) -> bool:
         """Return whether the descriptor still refers to this socket."""
-        if os.name != "posix":  # where a socket is not a descriptor, and its number not reused for a file
+        if os.name != "posix":  # a socket is not a descriptor there, and its number is not reused for a file
             return self.fileno() >= 0
         return self.fileno() >= 0 and self._identity is not None and self._identity.is_of(self.fileno())
 
     def close(self) -> None:
-        """Close the socket, or forget the number."""
+        """Close the socket, or discard the number if it is not ours any more."""
         if self.is_ours():
             super().close()
         else:
@@ -130,10 +142,10 @@ class _Socket(socket.socket):
 
 
 class _Stream(httpcore.NetworkStream):
-    """Stream whose writes are kept until `flush`."""
+    """Stream whose writes are buffered until `flush`."""
 
     def flush(self) -> None:
-        """Send what was written."""
+        """Send buffered writes."""
         raise NotImplementedError
 
     def start_tls(
@@ -148,11 +160,11 @@ class _Stream(httpcore.NetworkStream):
 class _SocketStream(_Stream):
     """Reads and writes a socket, until the transport's deadline.
 
-    The application may close the descriptor and reuse its number at any time, also while a read waits. So nothing is
-    read or written before a look at what the number refers to, and the socket never blocks in between.
+    The application may close the descriptor and reuse its number at any time, also while a read waits. Therefore its
+    identity is checked before each read and write, and the socket never blocks in between.
 
-    A request is sent as a whole, once its answer is asked for: each call of the kernel lets go of the interpreter, and
-    to get it back from a busy thread takes 5 ms.
+    A request is sent as a whole when its response is read, because each system call releases the GIL, and reacquiring
+    it from a busy thread takes 5 ms.
     """
 
     def __init__(self, transport: DeadlineTransport, connection: _Socket) -> None:
@@ -162,7 +174,7 @@ class _SocketStream(_Stream):
         connection.settimeout(0.0)
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ARG002 - see above
-        with contextlib.suppress(httpcore.WriteError):  # as httpcore does: who closed early may have answered before
+        with contextlib.suppress(httpcore.WriteError):  # as in httpcore: a server that closed early may have responded
             self.flush()
         while True:
             self._wait(httpcore.ReadTimeout, httpcore.ReadError, to_read=True)
@@ -177,7 +189,7 @@ class _SocketStream(_Stream):
         self._unsent.append(buffer)
 
     def flush(self) -> None:
-        """Send what was written."""
+        """Send buffered writes."""
         unsent = memoryview(b"".join(self._unsent))
         self._unsent = []
         while unsent:
@@ -201,8 +213,8 @@ class _SocketStream(_Stream):
     def close(self) -> None:
         self._socket.close()
 
-    def get_extra_info(self, info: str) -> Any:  # noqa: ANN401 - httpcore's signature
-        if info == "is_readable":  # which an idle connection is only if it was closed, here or there
+    def get_extra_info(self, info: str) -> Any:
+        if info == "is_readable":  # true of an idle connection only if either side closed it
             return not self._socket.is_ours() or _is_ready(self._socket, 0.0, to_read=True)
         return None
 
@@ -218,10 +230,10 @@ def _is_ready(connection: _Socket, timeout: float, *, to_read: bool) -> bool:
 
 
 class _TLSStream(_Stream):
-    """TLS over another stream, which may be TLS itself, through a proxy."""
+    """TLS over another stream, which itself may be TLS to a proxy."""
 
     def __init__(self, inner: _Stream, context: ssl.SSLContext, server_hostname: str | None) -> None:
-        """Shake hands. Raises httpcore.ConnectError for a certificate that is not to be trusted."""
+        """Perform the handshake. Raises httpcore.ConnectError for a certificate that is not trusted."""
         self._inner = inner
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname=server_hostname)
@@ -229,7 +241,7 @@ class _TLSStream(_Stream):
             self._exchange(self._tls.do_handshake)
         except (ssl.SSLError, httpcore.NetworkError, httpcore.TimeoutException) as error:
             with contextlib.suppress(httpcore.NetworkError, httpcore.TimeoutException):
-                inner.flush()  # the alert that says why
+                inner.flush()  # the alert with the reason
             inner.close()
             late = isinstance(error, httpcore.TimeoutException)
             raise (httpcore.ConnectTimeout if late else httpcore.ConnectError)(str(error)) from error
@@ -237,7 +249,7 @@ class _TLSStream(_Stream):
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ARG002 - see above
         try:
             return self._exchange(lambda: self._tls.read(max_bytes))
-        except ssl.SSLError as error:  # closed without a word, which HTTP tells from a whole answer
+        except ssl.SSLError as error:  # closed without a close_notify; HTTP detects a truncated response
             raise httpcore.ReadError(str(error)) from error
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ARG002 - see above
@@ -248,7 +260,7 @@ class _TLSStream(_Stream):
             raise httpcore.WriteError(str(error)) from error
 
     def _exchange(self, operation: Callable[[], _T]) -> _T:
-        """Do an operation, and all the reading and writing that it takes."""
+        """Perform an operation, with the reads and writes that it needs."""
         while True:
             try:
                 done = operation()
@@ -264,36 +276,29 @@ class _TLSStream(_Stream):
                 return done
 
     def flush(self) -> None:
-        """Send what was written."""
+        """Send buffered writes."""
         self._inner.flush()
 
     def close(self) -> None:
         self._inner.close()
 
-    def get_extra_info(self, info: str) -> Any:  # noqa: ANN401 - httpcore's signature
+    def get_extra_info(self, info: str) -> Any:
         return self._tls if info == "ssl_object" else self._inner.get_extra_info(info)
 
 
 def open_transport(url: str) -> DeadlineTransport:
-    """Return a transport for `url` that goes through the proxy that the environment names for it, if any."""
-    "".encode("idna")  # what a look-up would import
-    parts = urlsplit(url)
-    proxies = urllib.request.getproxies()
-    proxy = proxies.get(parts.scheme) or proxies.get("all")
-    if not proxy or urllib.request.proxy_bypass(parts.hostname or ""):
-        proxy = None
-    elif "://" not in proxy:
-        proxy = f"http://{proxy}"
-    secure = "https" in (parts.scheme, urlsplit(proxy or "").scheme)
-    # In the clear there is nothing to trust, so that nothing need be read; this context trusts nobody.
-    verify = trusted(*map(os.environ.get, _TRUST)) if secure else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    return DeadlineTransport(proxy=proxy, verify=verify)
+    """Return a transport for `url`, through the proxy in the environment if there is one.
 
-
-@lru_cache(maxsize=1)
-def trusted(_file: str | None, _directory: str | None) -> ssl.SSLContext:
-    """Return whom this machine trusts, by the environment's word; kept, for it takes half a megabyte and 30 ms to read.
-
-    `cache_clear` lets it be read anew.
+    Raises:
+        httpx.ProxyError: The proxy can't be used.
+        httpx.ConnectError: The trusted certificates can't be read.
     """
-    return httpx.create_ssl_context()
+    "".encode("idna")  # imports what a host name lookup needs
+    setting = proxy_for(url)
+    secure = "https" in (urlsplit(url).scheme, setting.url.scheme if setting else "")
+    # Without TLS no certificates are loaded; this context trusts none.
+    verify = trusted() if secure else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    proxy = httpx.Proxy(setting.url, ssl_context=verify if setting.url.scheme == "https" else None) if setting else None
+    transport = DeadlineTransport(proxy=proxy, verify=verify)
+    transport.proxy_variable = setting.variable if setting else None
+    return transport

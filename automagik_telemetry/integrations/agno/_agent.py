@@ -3,27 +3,39 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import functools
 import math
 import time
+import weakref
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 try:
     from agno import exceptions
     from agno.agent import Agent
-    from agno.run.agent import RunCancelledEvent, RunErrorEvent, RunOutput, ToolCallCompletedEvent, ToolCallErrorEvent
+    from agno.run.agent import (
+        RunCancelledEvent,
+        RunContentEvent,
+        RunErrorEvent,
+        RunOutput,
+        ToolCallCompletedEvent,
+        ToolCallErrorEvent,
+    )
     from agno.run.base import RunStatus
 except ImportError as error:
-    raise ImportError(
-        "automagik_telemetry.integrations.agno needs agno: pip install 'automagik-telemetry[agno]'"
-    ) from error
+    from automagik_telemetry.integrations._errors import unusable
 
+    raise unusable("automagik_telemetry.integrations.agno", "agno", ("agno",), error) from error
+
+from automagik_processors._otlp_values import text_of
+from automagik_telemetry._failsafe import attempt
 from automagik_telemetry.events._allowlist import declare
+from automagik_telemetry.events._names import declare_later
 from automagik_telemetry.events.catalogue import ToolExecutionEvent
-from automagik_telemetry.integrations._agent_run import AgentRun, allow_public_models
+from automagik_telemetry.integrations._agent_run import AgentRun
+from automagik_telemetry.integrations._errors import described
 from automagik_telemetry.integrations._patch import patch_instance, unpatch_instance
-from automagik_telemetry.integrations._runtime import observability, telemetry
+from automagik_telemetry.integrations._runtime import begin, observability
 from automagik_telemetry.integrations._wrapping import wrap_call
 from automagik_telemetry.integrations.agno._messages import prompt
 from automagik_telemetry.integrations.agno._model import Request, track_model
@@ -40,29 +52,71 @@ AnyAgent = TypeVar("AnyAgent", bound=Agent)
 
 _METHODS = ("run", "arun", "continue_run", "acontinue_run")
 _MEDIA = ("audio", "images", "videos", "files")
-# The error of a run that agno ended in one without saying which: when it doesn't stream, it keeps the text alone.
+# The error of a run that agno ended without the class: when it doesn't stream, it keeps only the text.
 _UNNAMED = "AgentRunError"
+_MAX_PIECES = 10_000
+"""Maximum number of pieces of a stream that are kept for the trace."""
 
 
 def instrument(agent: AnyAgent) -> AnyAgent:
-    """Track every run of this agent, and every tool that it executes; return the agent.
+    """Track every run of this agent, and every tool that it executes.
 
     The agent gets a subclass of its own class, of the same name, which tracks `run`, `arun`, `continue_run` and
-    `acontinue_run`; no class changes. agno's hooks would show in what it streams, and replace those of its tools.
-    Doing it twice changes nothing. The names of the agent and its tools leave as hashes unless they are declared.
-    Raises TypeError for what is no agent.
+    `acontinue_run`; no class changes. agno's hooks would appear in its streams, and replace those of its tools. A
+    second call changes nothing. The names of the agent and its tools are declared if this precedes the first event or
+    request; later ones are sent as hashes, unless they are declared otherwise.
+
+    Args:
+        agent: An `agno.agent.Agent`.
+
+    Returns:
+        The same agent.
+
+    Raises:
+        TypeError: The object is not an agent of agno.
     """
     _check(agent)
-    declare(*_exception_names())
-    allow_public_models()
-    if observability() is not None:
-        cost.prepare()
-    patch_instance(agent, dict.fromkeys(_METHODS, _tracked))
+    attempt(_instrument, agent)
     return agent
 
 
+def _instrument(agent: Agent) -> None:
+    declare(*_exception_names())
+    declare_later(partial(_names, weakref.ref(agent)))
+    if observability() is not None:
+        cost.prepare()
+    patch_instance(agent, dict.fromkeys(_METHODS, _tracked))
+
+
+def _names(agent: weakref.ref[Agent]) -> list[Any]:
+    """Return the names of an agent and its tools, as far as the code gives them."""
+    made = agent()
+    if made is None:
+        return []
+    tools = made.tools if isinstance(made.tools, list) else []
+    return [made.name, *(name for tool in tools for name in _names_of(tool))]
+
+
+def _names_of(tool: Any) -> list[Any]:
+    """Return the names of a tool: a function, a `Function`, or a `Toolkit` with several of them."""
+    functions = getattr(tool, "functions", None)
+    if isinstance(functions, dict):
+        return [*functions, *getattr(tool, "async_functions", ())]
+    return [getattr(tool, "name", None) or getattr(tool, "__name__", None)]
+
+
 def uninstrument(agent: AnyAgent) -> AnyAgent:
-    """Undo `instrument`, if it was done; return the agent. Raises TypeError for what is no agent."""
+    """Undo `instrument`, if it was done.
+
+    Args:
+        agent: An `agno.agent.Agent`.
+
+    Returns:
+        The same agent.
+
+    Raises:
+        TypeError: The object is not an agent of agno.
+    """
     _check(agent)
     unpatch_instance(agent)
     unpatch_instance(agent.model)
@@ -71,50 +125,63 @@ def uninstrument(agent: AnyAgent) -> AnyAgent:
 
 def _check(agent: object) -> None:
     if not isinstance(agent, Agent):
-        described = f"the class {agent.__name__}" if isinstance(agent, type) else f"a {type(agent).__name__}"
-        raise TypeError(f"instrument takes an agno.agent.Agent; this is {described}")
+        raise TypeError(f"instrument takes an agno.agent.Agent; this is {described(agent)}")
 
 
 class _Run(AgentRun):
-    """A run, with what agno tells about it: the tools, and how it ended, for agno seldom raises."""
+    """A run with agno's reports: the tools, and the outcome, because agno seldom raises."""
 
     def __init__(self, agent: Agent, options: dict[str, Any], *, continues: bool, earlier: RunOutput | None) -> None:
-        super().__init__(agent.name or "agent", "agno", has_multimodal=any(options.get(kind) for kind in _MEDIA))
+        name = attempt(getattr, agent, "name", None)
+        super().__init__(
+            (name is not None and text_of(name)) or "agent",
+            "agno",
+            has_multimodal=attempt(lambda: any(options.get(kind) for kind in _MEDIA), default=True),
+        )
         self.requests: list[Request] = []
+        self.streams = False
         self._ran = agent
         self._hides = not options.get("yield_run_output")
-        # One that continues an earlier run, of which agno has the account and we don't, tells of both as one.
+        # A run that continues an earlier one reports the sum of both, which is of no use if the earlier one is unknown.
         self._counts = earlier is not None or not continues
         self._since = time.time()
         self._earlier = _tokens(earlier)
         self._tools = {_key(tool) for tool in (earlier.tools if earlier else None) or () if _was_executed(tool)}
         self._failure: BaseException | None = None
+        self._texts: list[str] = []
+        self._is_reported = False
+        """True once agno has reported the output of the run."""
 
     def ask(self, asked: object, options: dict[str, Any]) -> None:
-        """Take in what the run was asked, by whom, and in which conversation."""
-        with contextlib.suppress(Exception):
-            self.record(
-                input=prompt(asked, options),
-                thread_id=options.get("session_id") or self._ran.session_id,
-                user_id=options.get("user_id") or self._ran.user_id,
-            )
+        """Record the run's input, user and conversation."""
+        self.record(
+            input=attempt(prompt, asked, options),
+            thread_id=options.get("session_id") or self._ran.session_id,
+            user_id=options.get("user_id") or self._ran.user_id,
+        )
 
     def end(self, error: BaseException | None = None) -> None:
-        """End the run; as a failed one too if agno said so."""
+        """End the run, as a failed one if agno reported a failure."""
         for request in self.requests:
             request.complete()
-        super().end(error or self._failure)
+        if not self._is_reported:  # of a stream that was left early
+            self._count_own_tokens()
+        if self.traced is not None and self.traced.output is None and self._texts:  # of a stream that was left early
+            self.traced.output = "".join(self._texts)
+        super().end(self._failure if error is None else error)
 
     def observe(self, value: object) -> bool:
-        """Take in the output of the run, or an event of it; the output is hidden if only we asked for it.
+        """Record the output of the run, or an event of it. The output is hidden if only we asked for it.
 
-        A tool may stream what another agent does: that is not of this run.
+        A tool may stream the events of another agent, which are not part of this run.
         """
-        if getattr(value, "agent_id", None) != self._ran.id:
+        if not attempt(self._is_own, value, default=True):
             return False
-        with contextlib.suppress(Exception):
-            self._take(value)
-        return self._hides and isinstance(value, RunOutput)
+        attempt(self._take, value)
+        return self._hides and issubclass(type(value), RunOutput)
+
+    def _is_own(self, value: object) -> bool:
+        return bool(getattr(value, "agent_id", None) == self._ran.id)
 
     def _take(self, value: object) -> None:
         if isinstance(value, RunOutput):
@@ -124,15 +191,26 @@ class _Run(AgentRun):
             if value.status == RunStatus.error:
                 self._failure = self._failure or _named(_UNNAMED)
             elif value.status == RunStatus.cancelled:
-                self._failure = asyncio.CancelledError()
+                self._failure = self._failure or asyncio.CancelledError(value.content)
+        elif isinstance(value, RunContentEvent):
+            if self.traced is not None and isinstance(value.content, str) and len(self._texts) < _MAX_PIECES:
+                self._texts.append(value.content)
         elif isinstance(value, RunErrorEvent):
             self._failure = _named(value.error_type or _UNNAMED)
         elif isinstance(value, RunCancelledEvent):
-            self._failure = asyncio.CancelledError()
+            self._failure = asyncio.CancelledError(value.reason or "")
         elif isinstance(value, ToolCallCompletedEvent | ToolCallErrorEvent) and value.tool is not None:
             self._see_tool(value.tool)
 
+    def _count_own_tokens(self) -> None:
+        """Record the sums of the tokens of all requests so far."""
+        known = [tokens for request in self.requests if (tokens := attempt(request.tokens)) is not None]
+        if known:
+            self.event.input_tokens, self.event.output_tokens = map(sum, zip(*known, strict=True))
+            self.event.token_count = self.event.input_tokens + self.event.output_tokens
+
     def _take_output(self, output: RunOutput) -> None:
+        self._is_reported = True
         event = self.event
         if self._counts:
             event.token_count, event.input_tokens, event.output_tokens = (
@@ -143,7 +221,7 @@ class _Run(AgentRun):
             self.traced.thread_id = self.traced.thread_id or output.session_id
 
     def _see_tool(self, tool: ToolExecution) -> None:
-        """Log a tool that was executed in this run, once: an event may tell of it, and the output again."""
+        """Log a tool that was executed in this run, once: both an event and the output may report it."""
         metrics = tool.metrics
         if not _was_executed(tool) or _key(tool) in self._tools or _key(tool)[1] < self._since:
             return
@@ -158,47 +236,55 @@ def _was_executed(tool: ToolExecution) -> bool:
 
 
 def _key(tool: ToolExecution) -> tuple[str | None, float]:
-    """Return what tells an execution from the others: its call, and its begin, unknown of one that was confirmed."""
+    """Return the identity of an execution: its call, and its begin, which is unknown for a confirmed one."""
     begin = tool.metrics.start_time if tool.metrics is not None else None
     return tool.tool_call_id, math.inf if begin is None else begin
 
 
 def _tracked(method: Method) -> Method:
-    """Return a method that tracks what the given one does, with the same result."""
+    """Return a method that tracks the given one, with the same result."""
     continues = "continue" in method.__name__
 
     @functools.wraps(method)
-    def tracked(self: Agent, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - the method's own
-        stream = self.stream if kwargs.get("stream") is None else kwargs["stream"]
-        off = telemetry() is None and observability() is None
-        if off or (kwargs.get("background") and not stream):
-            return method(self, *args, **kwargs)  # agno tells nothing of what it does in the background
-        earlier = kwargs.get("run_response", args[0] if args else None)
-        run = _Run(self, kwargs, continues=continues, earlier=earlier if isinstance(earlier, RunOutput) else None)
-        track_model(self.model)
-        with join_application_trace():
-            run.begin()
-        if run.traced is not None:
-            run.ask(None if continues else kwargs.get("input", args[0] if args else None), kwargs)
-        options = {**kwargs, "yield_run_output": True} if stream else kwargs
+    def tracked(self: Agent, *args: Any, **kwargs: Any) -> Any:
+        run: _Run | None = begin(_begin, self, args, kwargs, continues)
+        if run is None:
+            return method(self, *args, **kwargs)
+        options = {**kwargs, "yield_run_output": True} if run.streams else kwargs
         return wrap_call(run, lambda: method(self, *args, **options))
 
     return cast("Method", tracked)
 
 
+def _begin(agent: Agent, args: tuple[Any, ...], kwargs: dict[str, Any], continues: bool) -> _Run | None:  # noqa: FBT001 - for `begin`
+    """Return a run that has begun; None for one in the background, of which agno reports nothing."""
+    streams = bool(agent.stream if kwargs.get("stream") is None else kwargs["stream"])
+    if kwargs.get("background") and not streams:
+        return None
+    earlier = kwargs.get("run_response", args[0] if args else None)
+    run = _Run(agent, kwargs, continues=continues, earlier=earlier if isinstance(earlier, RunOutput) else None)
+    run.streams = streams
+    track_model(agent.model)
+    with join_application_trace():
+        run.begin()
+    if run.traced is not None:
+        attempt(run.ask, None if continues else kwargs.get("input", args[0] if args else None), kwargs)
+    return run
+
+
 def _tokens(output: RunOutput | None) -> tuple[int, int, int]:
-    """Return the tokens in all, those read and those written."""
+    """Return the numbers of total, read and written tokens."""
     metrics = output.metrics if output is not None else None
     return (0, 0, 0) if metrics is None else (metrics.total_tokens, metrics.input_tokens, metrics.output_tokens)
 
 
 def _named(error_type: str) -> Exception:
-    """Return an exception of that name, for of its own agno gives a slug or the name of the class, and no more."""
+    """Return an exception with that name, because agno gives only a slug or the class name for its own."""
     name = "".join(part.title() for part in error_type.split("_")) if error_type.islower() else error_type
     kind: type[Exception] = type(name, (Exception,), {})
     return kind()
 
 
 def _exception_names() -> list[str]:
-    """Return the names of the framework's own exceptions, which are nobody's secret."""
+    """Return the names of the framework's own exceptions, which are public."""
     return [name for name, one in vars(exceptions).items() if isinstance(one, type) and issubclass(one, BaseException)]

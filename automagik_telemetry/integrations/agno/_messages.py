@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from automagik_telemetry.integrations import _content as content
+from automagik_telemetry.tracing._conversation import Messages
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -12,13 +13,13 @@ if TYPE_CHECKING:
 _MEDIA = ("images", "audio", "videos", "files")
 
 
-def chat(messages: Iterable[Any]) -> list[dict[str, Any]]:
-    """Return agno's messages, each as one."""
-    return [_message(message) for message in messages]
+def request(messages: Iterable[Any]) -> Messages:
+    """Return the messages that a request sends."""
+    return Messages(list(content.first(messages)), lambda message: [_message(message)])
 
 
-def answer(response: Any) -> list[dict[str, Any]]:  # noqa: ANN401 - a ModelResponse, or the Message made of one
-    """Return what a model answered."""
+def answer(response: Any) -> list[dict[str, Any]]:
+    """Return the model's answer."""
     return [
         content.message(
             "assistant",
@@ -29,17 +30,17 @@ def answer(response: Any) -> list[dict[str, Any]]:  # noqa: ANN401 - a ModelResp
     ]
 
 
-def prompt(value: Any, options: dict[str, Any]) -> Any:  # noqa: ANN401 - whatever agno takes
-    """Return what a run was asked: a text, or messages if it came with media."""
-    pieces = [_medium(kind, item) for kind in _MEDIA for item in options.get(kind) or ()]
-    if isinstance(value, list) and value and all(hasattr(one, "role") for one in value):
-        return chat(value)
+def prompt(value: Any, options: dict[str, Any]) -> Any:
+    """Return the run's input: a text, or messages if it came with media."""
+    pieces = [_medium(kind, item) for kind in _MEDIA for item in content.first(options.get(kind) or ())]
+    if isinstance(value, list) and value and all(hasattr(one, "role") for one in content.first(value)):
+        return [_message(one) for one in content.first(value)]
     if not pieces:
         return value if value is None or isinstance(value, str) else content.without_bytes(value)
     return [content.message("user", [content.part(content.text(value)), *pieces])]
 
 
-def _message(message: Any) -> dict[str, Any]:  # noqa: ANN401 - agno's Message
+def _message(message: Any) -> dict[str, Any]:
     return content.message(
         message.role,
         _content(message),
@@ -50,7 +51,7 @@ def _message(message: Any) -> dict[str, Any]:  # noqa: ANN401 - agno's Message
     )
 
 
-def _content(message: Any) -> Any:  # noqa: ANN401 - a text, or pieces
+def _content(message: Any) -> Any:
     said = content.without_bytes(getattr(message, "content", None))
     pieces = [_medium(kind, item) for kind in _MEDIA for item in _listed(getattr(message, kind, None))]
     if not pieces:
@@ -59,20 +60,20 @@ def _content(message: Any) -> Any:  # noqa: ANN401 - a text, or pieces
     return [*own, *pieces]
 
 
-def _listed(media: Any) -> list[Any]:  # noqa: ANN401 - one of agno's, or several
-    return list(media) if isinstance(media, list | tuple) else [media] if media else []
+def _listed(media: Any) -> list[Any]:
+    return list(content.first(media)) if isinstance(media, list | tuple) else [media] if media else []
 
 
-def _calls(message: Any) -> list[dict[str, Any]]:  # noqa: ANN401 - see above
+def _calls(message: Any) -> list[dict[str, Any]]:
     made = []
-    for call in getattr(message, "tool_calls", None) or ():
+    for call in content.first(getattr(message, "tool_calls", None) or ()):
         function = call.get("function") if isinstance(call, dict) else None
         if isinstance(function, dict):
             made.append(content.tool_call(function.get("name"), function.get("arguments"), call.get("id")))
     return made
 
 
-def _medium(kind: str, item: Any) -> dict[str, Any]:  # noqa: ANN401 - an Image, Audio, Video or File
+def _medium(kind: str, item: Any) -> dict[str, Any]:
     url, data = getattr(item, "url", None), getattr(item, "content", None)
     if kind == "images" and isinstance(url, str):
         return content.image(url)

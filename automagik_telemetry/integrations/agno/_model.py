@@ -5,19 +5,25 @@ from __future__ import annotations
 import contextlib
 import functools
 import time
+from collections import abc
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
-from automagik_telemetry.integrations._agent_run import AgentRun, Step, current_run
+from automagik_processors._otlp_values import text_of
+from automagik_telemetry._failsafe import attempt
+from automagik_telemetry._process import kept
+from automagik_telemetry.integrations._agent_run import MAX_ITEMS, AgentRun, Step, current_run
 from automagik_telemetry.integrations._patch import patch_instance
-from automagik_telemetry.integrations._wrapping import wrap_call
+from automagik_telemetry.integrations._wrapping import Run, follow, wrap_call
 from automagik_telemetry.integrations.agno import _messages as agno_messages
 from automagik_telemetry.tracing._cost import estimate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
 
     from agno.models.base import Model
+    from agno.models.message import Message
     from agno.tools.function import FunctionCall
 
     Call = Callable[..., Any]
@@ -28,23 +34,23 @@ _COUNTS = ("input_tokens", "output_tokens", "reasoning_tokens", "cache_read_toke
 _CALL_ID = "gen_ai.tool.call.id"
 
 
-_asking: ContextVar[object] = ContextVar("automagik_telemetry_agno_model", default=None)
+_asking: ContextVar[object] = kept("agno_model", lambda: ContextVar("automagik_telemetry_agno_model", default=None))
 
 
 class ModelRun(Protocol):
-    """A run that takes in what its model does."""
+    """A run that records its model's work."""
 
     requests: list[Request]
 
 
 def track_model(model: object) -> None:
-    """Give a model a subclass of its class, of the same name, which tells the run that it is used in what it does."""
-    with contextlib.suppress(Exception):  # what is no model, or can't be given another class, is left alone
-        patch_instance(model, {**dict.fromkeys(_REQUESTS, _request), **dict.fromkeys(_TOOLS, _tool)})
+    """Give a model a lookalike subclass of its class, which reports its requests and tools to the current run."""
+    # An object that is not a model, or whose class can't be changed, is left alone.
+    attempt(patch_instance, model, {**dict.fromkeys(_REQUESTS, _request), **dict.fromkeys(_TOOLS, _tool)})
 
 
 class Request(Step):
-    """A request to a model: one try of it, if it fails."""
+    """A request to a model, or one try of a request that fails."""
 
     def __init__(self, run: AgentRun, model: Model, options: dict[str, Any]) -> None:
         self._message = options.get("assistant_message")
@@ -53,43 +59,59 @@ class Request(Step):
         self._texts: list[str] = []
         self._streamed = False
         self.failed = False
-        run.count_request(model.id)
-        about = {"model": model.id, "provider": model.provider}
+        name, provider = (attempt(getattr, model, attribute, None) for attribute in ("id", "provider"))
+        attempt(run.count_request, name)
         super().__init__(
-            run, model.id, "llm", lambda: {"input": agno_messages.chat(options.get("messages") or ()), **about}
+            run, text_of(name), "llm", lambda: {"input": agno_messages.request(options.get("messages") or ())}
         )
+        self.record(lambda: {"model": name, "provider": provider})
 
     @contextlib.contextmanager
     def step(self) -> Iterator[None]:
-        """Return a block in which what the model asks of itself is part of this."""
+        """Return a block in which the model's own requests are part of this one."""
         token = _asking.set(self._model)
         try:
             with super().step():
                 yield
         finally:
-            _asking.reset(token)
+            with contextlib.suppress(ValueError):  # left in another context than it was entered in
+                _asking.reset(token)
 
     def observe(self, value: object) -> bool:
-        """Take in the answer, or a part of it."""
+        """Record the answer, or a part of it."""
+        if self._answer is not None:
+            self._streamed = True
+        else:
+            self._first = time.time()
+        self._answer = value
         if self.traced is not None:
-            if self._answer is not None:
-                self._streamed = True
-            elif self.traced.first_token_at is None:
-                self._first = time.time()
-            self._answer = value
-            text = getattr(value, "content", None)
-            if isinstance(text, str):
+            text: Any = getattr(value, "content", None)
+            if issubclass(type(text), str):
                 self._texts.append(text)
         return False
 
     def end(self, error: BaseException | None = None) -> None:
-        """End it."""
-        self.failed = isinstance(error, Exception)
+        """End the request."""
+        self.failed = issubclass(type(error), Exception)
         super().end(error)
 
     def complete(self) -> None:
-        """Say what came of it, when agno has put the answer together, which it does after the request."""
+        """Record the outcome, once agno has assembled the answer, which it does after the request.
+
+        A request whose stream is no longer read ends with its run.
+        """
         self.record(self._about)
+        super().end()
+
+    def tokens(self) -> tuple[int, int] | None:
+        """Return the numbers of read and written tokens, as far as they are known."""
+        metrics = self._metrics()
+        return None if metrics is None else (metrics.input_tokens, metrics.output_tokens)
+
+    def _metrics(self) -> Any:
+        of_answer = getattr(self._answer, "response_usage", None)
+        of_message = getattr(self._message, "metrics", None)
+        return (of_message or of_answer) if self._streamed else (of_answer or of_message)
 
     def _about(self) -> dict[str, Any]:
         message, answer = self._message, self._answer
@@ -99,9 +121,7 @@ class Request(Step):
         output = agno_messages.answer(whole)
         if whole is answer and self._streamed:
             output[0]["content"] = "".join(self._texts)
-        metrics = getattr(answer, "response_usage", None) or getattr(message, "metrics", None)
-        if self._streamed:
-            metrics = getattr(message, "metrics", None) or metrics
+        metrics = self._metrics()
         usage = {name: count for name in _COUNTS if (count := getattr(metrics, name, 0))}
         cost = getattr(metrics, "cost", None)
         estimated = estimate(self._model.id, self._model.provider, usage) if cost is None else None
@@ -117,8 +137,10 @@ class Request(Step):
 class _Tool(Step):
     """An execution of a tool."""
 
-    def __init__(self, run: AgentRun, call: FunctionCall) -> None:
+    def __init__(self, run: AgentRun, call: FunctionCall, messages: list[Message] | None) -> None:
         self._call = call
+        self._messages = messages
+        self._stream: _Stream | None = None
         super().__init__(
             run,
             call.function.name,
@@ -126,39 +148,102 @@ class _Tool(Step):
             lambda: {"input": call.arguments or {}, "attributes": {_CALL_ID: call.call_id}},
         )
 
+    def observe(self, value: object) -> bool:
+        """Follow the stream that a tool returns, which agno reads after an asynchronous execution."""
+        if type(value) is tuple and issubclass(type(self._call.result), abc.Iterator | abc.AsyncIterator):
+            self._stream = _Stream(self)
+            self._call.result = follow(self._stream, self._call.result)
+        return False
+
     def end(self, error: BaseException | None = None) -> None:
-        """End it; agno goes on after a tool that fails, and keeps the text of its exception."""
-        self.record(lambda: {"output": self._call.result})
-        if self.traced is not None and error is None and self._call.error:
+        """End the execution, unless its result is a stream, which is yet to be read."""
+        if self._stream is None or error is not None:
+            self.finish(error)
+
+    def finish(self, error: BaseException | None) -> None:
+        """End the execution. agno continues after a tool that fails, and keeps the text of its exception."""
+        self.record(lambda: {"output": self._output()})
+        if self.traced is not None and error is None and attempt(lambda: bool(self._call.error)):
             self.traced.error = {"type": "ToolError", "message": self._call.error, "stacktrace": None}
         super().end(error)
+
+    def _output(self) -> object:
+        """Return the result of the tool; of a stream, the text that it has given, or that agno has made of it."""
+        if self._stream is not None:
+            return self._stream.text()
+        if not issubclass(type(self._call.result), abc.Iterator):
+            return self._call.result
+        return next((one.content for one in self._messages or () if one.tool_call_id == self._call.call_id), None)
+
+
+class _Stream(Run):
+    """The stream that a tool returns, which is the rest of its execution."""
+
+    def __init__(self, tool: _Tool) -> None:
+        self._tool = tool
+        self._items: list[object] = []
+
+    def step(self) -> AbstractContextManager[Any]:
+        """Return a block of the tool."""
+        return self._tool.step()
+
+    def observe(self, value: object) -> bool:
+        """Record an item."""
+        if self._tool.traced is not None and len(self._items) < MAX_ITEMS:
+            self._items.append(value)
+        return False
+
+    def end(self, error: BaseException | None = None) -> None:
+        """End the execution."""
+        self._tool.finish(error)
+
+    def text(self) -> str:
+        """Return the text of the items, those of events of another run included."""
+        return "".join(text_of(getattr(item, "content", item)) for item in self._items)
 
 
 def _request(method: Call) -> Call:
     """Return a method that tracks a request."""
 
     @functools.wraps(method)
-    def tracked(self: Model, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - the method's own
-        run = current_run()
-        if run is None or not hasattr(run, "requests") or _asking.get() is self:
+    def tracked(self: Model, *args: Any, **kwargs: Any) -> Any:
+        request = attempt(_begin_request, self, kwargs)
+        if request is None:
             return method(self, *args, **kwargs)
-        requests = cast("ModelRun", run).requests
-        run.count_retries(bool(requests and requests[-1].failed))
-        request = Request(run, self, kwargs)
-        requests.append(request)
         return wrap_call(request, lambda: method(self, *args, **kwargs))
 
     return tracked
+
+
+def _begin_request(model: Model, options: dict[str, Any]) -> Request | None:
+    """Return a request that has begun; None outside of a run, and within a request of the same model."""
+    run = current_run()
+    if run is None or not hasattr(run, "requests") or _asking.get() is model:
+        return None
+    requests = cast("ModelRun", run).requests
+    run.count_retries(bool(requests and requests[-1].failed))
+    request = Request(run, model, options)
+    requests.append(request)
+    return request
 
 
 def _tool(method: Call) -> Call:
     """Return a method that tracks a tool."""
 
     @functools.wraps(method)
-    def tracked(self: Model, function_call: FunctionCall, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - see above
-        run = current_run()
-        if run is None or run.traced is None or not hasattr(run, "requests"):
+    def tracked(self: Model, function_call: FunctionCall, *args: Any, **kwargs: Any) -> Any:
+        messages = kwargs.get("function_call_results", args[0] if args else None)
+        tool = attempt(_begin_tool, function_call, messages)
+        if tool is None:
             return method(self, function_call, *args, **kwargs)
-        return wrap_call(_Tool(run, function_call), lambda: method(self, function_call, *args, **kwargs))
+        return wrap_call(tool, lambda: method(self, function_call, *args, **kwargs))
 
     return tracked
+
+
+def _begin_tool(call: FunctionCall, messages: list[Message] | None) -> _Tool | None:
+    """Return an execution that has begun; None outside of a run that is traced."""
+    run = current_run()
+    return (
+        _Tool(run, call, messages) if run is not None and run.traced is not None and hasattr(run, "requests") else None
+    )

@@ -1,9 +1,12 @@
-"""One request, or one websocket, as its messages pass: the status, when it was over, and whether the client left."""
+"""One request, or one websocket, observed by its messages: status, time of the end, and disconnects of the client."""
 
 from __future__ import annotations
 
 import time
+from operator import index
 from typing import TYPE_CHECKING, Any
+
+from automagik_telemetry._failsafe import attempt
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, MutableMapping
@@ -15,9 +18,9 @@ if TYPE_CHECKING:
 
 _SERVER_ERROR = 500
 _CLIENT_LEFT = 499
-"""What nginx calls a request whose client closed the connection before the answer was complete."""
+"""The status that nginx logs for a request whose client closed the connection before the answer was complete."""
 _ACCEPTED, _DENIED = 101, 403
-"""What a client sees of a websocket that was accepted, and of one that was closed instead (ASGI, "Close")."""
+"""The statuses of a websocket that was accepted, and of one that was closed instead (ASGI, "Close")."""
 
 _STARTS = frozenset({"http.response.start", "websocket.http.response.start"})
 _BODIES = frozenset({"http.response.body", "websocket.http.response.body", "http.response.zerocopysend"})
@@ -57,45 +60,54 @@ class Exchange:
 
     @property
     def status(self) -> int:
-        """See above."""
+        """The status and duration; see the class."""
         if self._sent == _ACCEPTED:
             return _SERVER_ERROR if self.failed else _ACCEPTED
         return _CLIENT_LEFT if self.left else _SERVER_ERROR if self._sent is None else self._sent
 
     @property
     def success(self) -> bool:
-        """Whether the server did its part."""
+        """True if the server has completed its part."""
         return self.status < _SERVER_ERROR and not self.failed
 
     async def receive(self) -> Message:
         """Pass a message to the application."""
         message = await self._receive()
-        if not self.is_over and message["type"] in ("http.disconnect", "websocket.disconnect"):
-            self.left = True
-            if message["type"] == "websocket.disconnect":
-                self._end()
+        attempt(self._see_received, message)
         return message
 
     async def send(self, message: Message) -> None:
         """Pass a message to the server."""
+        attempt(self._see_sending, message)
+        try:
+            await self._send(message)
+        except OSError:  # servers raise this when the client has gone (ASGI, "Disconnected Client")
+            self.left = self.left or not self.is_over
+            raise
+        attempt(self._see_sent, message)
+
+    def _see_received(self, message: Message) -> None:
+        if not self.is_over and message["type"] in ("http.disconnect", "websocket.disconnect"):
+            self.left = True
+            if message["type"] == "websocket.disconnect":
+                self._end()
+
+    def _see_sending(self, message: Message) -> None:
         kind = message["type"]
         if kind in _STARTS:
-            self._sent = message["status"]
+            self._sent = index(message["status"])
             self._trailers = bool(message.get("trailers"))
         elif kind == "websocket.accept":
             self._sent = _ACCEPTED
         elif kind == "websocket.close" and self._sent is None:
             self._sent = _DENIED
-        try:
-            await self._send(message)
-        except OSError:  # so servers tell that the client has gone (ASGI, "Disconnected Client")
-            self.left = self.left or not self.is_over
-            raise
-        if kind not in _STARTS and not self.is_over and self._is_last(message):
+
+    def _see_sent(self, message: Message) -> None:
+        if not self.is_over and message["type"] not in _STARTS and self._is_last(message):
             self._end()
 
     def end(self, error: BaseException | None) -> None:
-        """End it, if it has not ended: the application has returned or raised."""
+        """End the exchange if it has not ended, because the application has returned or raised."""
         if not self.is_over:
             incomplete = self._sent != _ACCEPTED or error is not None
             self.failed = incomplete and not self.left

@@ -1,4 +1,4 @@
-"""Track the commands of a command line: click's, Typer's, or any function that is one."""
+"""Track the commands of a command line: click's, Typer's, or any function."""
 
 from __future__ import annotations
 

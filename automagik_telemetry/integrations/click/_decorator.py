@@ -7,7 +7,10 @@ import inspect
 import sys
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
+from automagik_telemetry._failsafe import attempt
 from automagik_telemetry.events._allowlist import declare
+from automagik_telemetry.integrations._errors import described
+from automagik_telemetry.integrations._wrapping import wrap_call, wrap_coroutine
 from automagik_telemetry.integrations.click import _run as command_run
 from automagik_telemetry.integrations.click._tree import instrument_click, is_command
 from automagik_telemetry.integrations.click._typer import instrument_typer, replace_registered
@@ -22,13 +25,25 @@ Function = TypeVar("Function")
 
 
 def track_cli_command(name: str) -> Callable[[Function], Function]:
-    """Track a command's function, sync or async, as `name`, such as "agent list".
+    """Track a command's function, sync or async.
 
-    It may stand below or above click's and Typer's decorators; signature, result and exceptions stay as they are. A
-    command whose name ends in "list" and that returns a list, tuple or dict tells how many items it has. `name` is
-    declared: it leaves verbatim. Raises TypeError or ValueError, when it decorates, for a name or function that is
-    none.
+    The decorator may stand below or above click's and Typer's; signature, result and exceptions stay as they are. If
+    the name ends in "list" and the function returns a list, tuple or dict, the number of items is recorded.
+
+    Args:
+        name: The name of the command, such as "agent list". It is declared, so that it is sent as it is.
+
+    Returns:
+        A decorator that returns a function of the same kind.
+
+    Raises:
+        TypeError: The name is not a str, or the decorated object is not a function.
+        ValueError: The name can't be declared.
     """
+    if callable(name):
+        raise TypeError(
+            f"track_cli_command needs a name: write @track_cli_command('agent list') above {described(name)}"
+        )
     declare(name)
 
     def decorate(function: Function) -> Function:
@@ -38,20 +53,20 @@ def track_cli_command(name: str) -> Callable[[Function], Function]:
 
 
 def tracked(name: str, function: Function, frame: FrameType) -> Function:
-    """Return the function, tracked as the declared `name`; `frame` is where it is decorated. Raises TypeError."""
+    """Return the function, tracked under the declared `name`; `frame` is the place of decoration. Raises TypeError."""
     target: Any = function
     if is_command(target):
         if target.callback is None:
             raise TypeError(f"track_cli_command({name!r}) tracks a command's function, and this command has none")
         target.callback = _wrap(name, target.callback)
         return function
-    if isinstance(target, staticmethod | classmethod):
+    if issubclass(type(target), staticmethod | classmethod):
         return cast("Function", type(target)(_wrap(name, target.__func__)))
-    if not callable(target) or isinstance(target, type):
-        kind = f"the class {target.__name__}" if isinstance(target, type) else type(target).__name__
+    if not callable(target) or issubclass(type(target), type):
+        kind = f"the class {target.__name__}" if issubclass(type(target), type) else type(target).__name__
         raise TypeError(f"track_cli_command({name!r}) decorates a function, not {kind}")
-    wrapped = _wrap(name, target)
-    replace_registered(target, wrapped, frame)
+    wrapped = attempt(_wrap, name, target, default=target)
+    attempt(replace_registered, target, wrapped, frame)
     return cast("Function", wrapped)
 
 
@@ -62,7 +77,7 @@ def _wrap(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
     def begin() -> command_run.CommandRun | None:
         outer = command_run.current()
         if outer is not None and outer.claim is mark:
-            # The tree counts this very command already; the name that was given by hand is the better one.
+            # The tree already counts this command; the explicit name is the better one.
             outer.claim = None
             outer.name = name
             return None
@@ -71,19 +86,21 @@ def _wrap(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
     if inspect.iscoroutinefunction(function):
 
         @functools.wraps(function)
-        async def asynchronous(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - the function's own
+        async def asynchronous(*args: Any, **kwargs: Any) -> Any:
             run = begin()
             coroutine = function(*args, **kwargs)
-            return await (coroutine if run is None else run.wrap_coroutine(coroutine))
+            return await (coroutine if run is None else wrap_coroutine(run, coroutine))
 
         tracked: Any = asynchronous
     else:
 
         @functools.wraps(function)
-        def plain(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - the function's own
+        def plain(*args: Any, **kwargs: Any) -> Any:
             run = begin()
-            return function(*args, **kwargs) if run is None else run.wrap_call(lambda: function(*args, **kwargs))
+            if run is None:
+                return function(*args, **kwargs)
+            return wrap_call(run, lambda: function(*args, **kwargs), follows_streams=False)
 
         tracked = plain
-    tracked.__automagik_mark__ = mark  # which `functools.wraps` hands on to the decorators above
+    tracked.__automagik_mark__ = mark  # which `functools.wraps` copies to the decorators above
     return cast("Callable[..., Any]", tracked)

@@ -1,24 +1,29 @@
-"""One run of a command, from its begin to its end: what is measured, and what is part of what."""
+"""One run of a command, from begin to end: its measurements and its parts."""
 
 from __future__ import annotations
 
 import contextlib
 import errno
-import inspect
 import time
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
+from automagik_telemetry._failsafe import attempt, class_name
+from automagik_telemetry._process import kept
 from automagik_telemetry.events.catalogue import CLICommandEvent
-from automagik_telemetry.integrations._runtime import telemetry_of_command
+from automagik_telemetry.integrations._runtime import record, telemetry_of_command
+from automagik_telemetry.integrations._wrapping import Run
 from automagik_telemetry.tracing._propagation import SpanContext
+from automagik_telemetry.tracing._scope import Scope
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable, Iterator, Sized
 
     from automagik_telemetry.events.client import TelemetryClient
 
-_current: ContextVar[CommandRun | None] = ContextVar("automagik_telemetry_command", default=None)
+_current: ContextVar[CommandRun | None] = kept(
+    "command", lambda: ContextVar("automagik_telemetry_command", default=None)
+)
 
 
 def current() -> CommandRun | None:
@@ -26,85 +31,101 @@ def current() -> CommandRun | None:
     return _current.get()
 
 
-class CommandRun:
-    """Runs a call as the command `name`, which may still be changed while it runs.
+class CommandRun(Run):
+    """One run of the command `name`, which may still be changed while it runs.
 
     A run inside another is a part of it: an event of its own, in the same trace, whose parent is the outer one's. An
     exception is a crash where it leaves the outermost.
     """
 
     def __init__(self, name: str, telemetry: TelemetryClient) -> None:
-        self.name = name
+        self._name = name
         self.context: Any = None
-        """The context of the command tree that the run is of, if it is."""
+        """The context of the run in the command tree, if any."""
         self.claim: object = None
-        """What marks the function that may give the run its name."""
+        """The marker of the function that may name the run."""
         self.is_counted = True
         self._telemetry = telemetry
+        self._result: object = None
         self._outer = _current.get()
         self._span = SpanContext()
+        self._scope = Scope(self._span, is_unit=False)
         self.started = time.perf_counter()
+        self._discard: Callable[[], None] | None = None
+        self._keep()
 
-    def wrap_call(self, function: Callable[[], Any]) -> Any:  # noqa: ANN401 - the function's own
-        """Return what the call returns; if that is a coroutine, the run goes on until it is awaited."""
+    @property
+    def name(self) -> str:
+        """The command's name."""
+        return self._name
+
+    @name.setter
+    def name(self, name: str) -> None:
+        if name != self._name:
+            self._name = name
+            self._keep()
+
+    def _keep(self) -> None:
+        """Keep the event that the next process sends if this one dies before the command ends."""
+        self._forget()
+        event = CLICommandEvent(self._name, success=False, duration_ms=0.0, abandoned=True)
+        self._discard = attempt(self._telemetry.keep_event, event, self._span.ids)
+
+    def _forget(self) -> None:
+        if self._discard is not None:
+            attempt(self._discard)
+            self._discard = None
+
+    @contextlib.contextmanager
+    def step(self) -> Iterator[None]:
+        """Return a block that is part of the run."""
         token = _current.set(self)
         try:
-            with self._span.within():
-                result = function()
-        except BaseException as error:
-            self.end(error)
-            raise
+            with self._span.within(), self._scope.within():
+                yield
         finally:
-            _current.reset(token)
-        if inspect.iscoroutine(result):
-            return self.wrap_coroutine(result)
-        self.end(result=result)
-        return result
+            with contextlib.suppress(ValueError):  # left in another context than it was entered in
+                _current.reset(token)
 
-    async def wrap_coroutine(self, coroutine: Coroutine[Any, Any, Any]) -> Any:  # noqa: ANN401 - the function's own
-        """Return what the coroutine returns."""
-        token = _current.set(self)
-        try:
-            with self._span.within():
-                result = await coroutine
-        except BaseException as error:
-            self.end(error)
-            raise
-        finally:
-            _current.reset(token)
-        self.end(result=result)
-        return result
+    def observe(self, value: object) -> bool:
+        """Record the result. Nothing is hidden."""
+        self._result = value
+        return False
 
-    def end(self, error: BaseException | None = None, result: object = None) -> None:
+    def end(self, error: BaseException | None = None) -> None:
         """End the run and log it."""
         duration_ms = (time.perf_counter() - self.started) * 1000
-        if not self.is_counted:
-            return
+        self._scope.end()
         try:
-            if self._outer is None and is_crash(error):
-                with self._span.within():
-                    self._telemetry.track_error(type(error).__name__, "cli", unhandled=True)
-            code = exit_code(error)
-            event = CLICommandEvent(self.name, code == 0, duration_ms, _count(self.name, result), code)
-            self._telemetry.track_event(event, ids=self._span.ids)
-        except Exception:  # noqa: BLE001, S110 - nothing of ours shows in the application
-            pass
+            if self.is_counted:
+                self._log(error, duration_ms)
+        finally:
+            self._forget()
+
+    def _log(self, error: BaseException | None, duration_ms: float) -> None:
+        if self._outer is None and attempt(is_crash, error, default=True):
+            with self._span.within():
+                self._telemetry.track_error(class_name(type(error)), "cli", unhandled=True)
+        code = attempt(exit_code, error, default=1)
+        event = CLICommandEvent(self.name, code == 0, duration_ms, attempt(_count, self.name, self._result), code)
+        self._telemetry.track_event(event, ids=self._span.ids)
 
 
 def begin(name: str | Callable[[], str]) -> CommandRun | None:
-    """Return a run, begun; None while nothing is to be tracked, and then `name` is not called either."""
-    with contextlib.suppress(Exception):
-        telemetry = telemetry_of_command()
-        if telemetry is not None:
-            return CommandRun(name if isinstance(name, str) else name(), telemetry)
-    return None
+    """Return a run, begun. None means that nothing is tracked; then `name` is not called either."""
+    return cast("CommandRun | None", record(_begin, name))
+
+
+def _begin(name: str | Callable[[], str]) -> CommandRun | None:
+    telemetry = telemetry_of_command()
+    return None if telemetry is None else CommandRun(name if isinstance(name, str) else name(), telemetry)
 
 
 def _count(name: str, result: object) -> int | None:
-    """Return how many items a command that lists returned."""
-    if name.rpartition(" ")[2] != "list" or not isinstance(result, list | tuple | dict):
+    """Return the number of items that a list command returned."""
+    if name.rpartition(" ")[2] != "list" or not issubclass(type(result), list | tuple | dict):
         return None
-    return len(result)
+    return len(cast("Sized", result))
 
 
 _INTERRUPTED = 130
@@ -114,27 +135,30 @@ _ENDINGS = ("ClickException", "Exit", "Abort")
 
 
 def exit_code(error: BaseException | None) -> int:
-    """Return the exit code (0 to 255) that a command's exception, or None for its return, ends the process with."""
+    """Return the exit code (0 to 255) of the process for a command's exception, or for its return (None)."""
+    kind = type(error)
     if error is None:
         return 0
-    if isinstance(error, SystemExit):
-        code = error.code
-        return code & 0xFF if isinstance(code, int) else 0 if code is None else 1
-    if isinstance(error, KeyboardInterrupt):
+    if issubclass(kind, SystemExit):
+        code = cast("SystemExit", error).code
+        return _byte(code) if code is not None else 0
+    if issubclass(kind, KeyboardInterrupt):
         return _INTERRUPTED
-    code = getattr(error, "exit_code", 1) if _is_ending(error) else 1
-    return code & 0xFF if isinstance(code, int) else 1
+    return _byte(getattr(error, "exit_code", 1)) if _is_ending(kind) else 1
+
+
+def _byte(code: object) -> int:
+    return int.__and__(cast("int", code), 0xFF) if issubclass(type(code), int) else 1
 
 
 def is_crash(error: BaseException | None) -> bool:
-    """Return whether a command failed by a mistake, and not by its own word, the user's, or the end of a pipe."""
-    if not isinstance(error, Exception) or _is_ending(error) or isinstance(error, EOFError):
+    """Return whether a command failed unexpectedly, not by its own exit, the user's interrupt, or a closed pipe."""
+    kind = type(error)
+    if not issubclass(kind, Exception) or issubclass(kind, EOFError) or _is_ending(kind):
         return False
-    return not (isinstance(error, OSError) and error.errno == errno.EPIPE)
+    return not (issubclass(kind, OSError) and cast("OSError", error).errno == errno.EPIPE)
 
 
-def _is_ending(error: BaseException) -> bool:
-    """Return whether the exception is one by which click, or Typer with its own copy of click, ends a command."""
-    return any(
-        kind.__name__ in _ENDINGS and kind.__module__.partition(".")[0] in _PACKAGES for kind in type(error).__mro__
-    )
+def _is_ending(kind: type) -> bool:
+    """Return whether click, or Typer's own copy of click, ends a command with this exception."""
+    return any(base.__name__ in _ENDINGS and base.__module__.partition(".")[0] in _PACKAGES for base in kind.__mro__)

@@ -1,131 +1,216 @@
-"""Tracks a whole tree of commands, click's or Typer's, under the names that it has in the tree."""
+"""Tracks a whole tree of commands, click's or Typer's, under their names in the tree."""
 
 from __future__ import annotations
 
-import contextlib
 import time
-from functools import cache
+import weakref
+from functools import cache, partial
+from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from automagik_telemetry.events._allowlist import declare
+from automagik_telemetry._failsafe import attempt
+from automagik_telemetry.events._names import MAX_NAMES, declare_if_open, declare_later, is_closed
+from automagik_telemetry.integrations._runtime import is_on, record
+from automagik_telemetry.integrations._wrapping import wrap_call
 from automagik_telemetry.integrations.click import _run as command_run
 from automagik_telemetry.integrations.click._run import exit_code
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 CommandT = TypeVar("CommandT")
 
 _TRACKED = "_automagik_tracked"
+_PLAIN = "_automagik_plain_class"
+_given: weakref.WeakSet[Any] = weakref.WeakSet()
+"""Commands that the application has instrumented."""
+_found: weakref.WeakKeyDictionary[Any, weakref.WeakSet[Any]] = weakref.WeakKeyDictionary()
+"""For each tracked group, the commands that are tracked because they were found in it."""
+_MAX_COMMANDS = 10_000
+"""Maximum number of a group's commands that are searched for a name."""
+MAX_DEPTH = 10
+"""Maximum depth of a tree whose names are declared."""
 _ROOT = "main"
 """The name of a tree's root that has none of its own."""
 
 
 def instrument_click(command: CommandT) -> CommandT:
-    """Track every command of a click group, nested and lazily loaded ones too, and return the group.
+    """Track every command of a click group, nested and lazily loaded ones too.
 
     Their names are those of the tree, without the root's, such as "agents list"; a usage error counts with the command
-    that it belongs to, and the root's with the root's own name. `--help` is not counted. What a group lists is
-    declared; a name that it answers to without listing it leaves as a hash. Doing it twice is doing it once, and a
-    function with `track_cli_command` keeps the name given there. Raises TypeError for what is no click command.
+    that it belongs to, and the root's with the root's own name. `--help` is not counted. Names of
+    registered commands are declared, and those that a group lists before the first event or request. Any other name is
+    sent as a hash. Doing it twice changes nothing, and a
+    function with `track_cli_command` keeps the name given there.
+
+    Args:
+        command: A click command or group.
+
+    Returns:
+        The same command.
+
+    Raises:
+        TypeError: The object is not a click command.
     """
     if not is_command(command):
         hint = "; instrument_typer is for a Typer app" if type(command).__module__.startswith("typer") else ""
         raise TypeError(f"instrument_click takes a click command or group, not {type(command).__name__}{hint}")
-    track(command)
+    attempt(track, command)  # its class may be one that can't be extended
+    attempt(_given.add, command)  # it may be one that can't be hashed
+    declare_later(partial(_names_below, attempt(weakref.ref, command)))
     return command
+
+
+def uninstrument_click(command: CommandT) -> CommandT:
+    """Undo `instrument_click`, for the commands of the group too, and return the group.
+
+    A command that was instrumented by itself stays tracked. Raises TypeError if the object is not a click command.
+    """
+    if not is_command(command):
+        raise TypeError(f"uninstrument takes a click command or group, not {type(command).__name__}")
+    attempt(_given.discard, command)
+    attempt(_untrack, command)
+    return command
+
+
+instrument, uninstrument = instrument_click, uninstrument_click
 
 
 def is_command(value: object) -> bool:
     """Return whether this is a command of click, or of Typer's own copy of click."""
-    return not isinstance(value, type) and all(hasattr(value, name) for name in ("callback", "make_context", "invoke"))
+    return (
+        not issubclass(type(value), type) and attempt(_has_all, value, ("callback", "make_context", "invoke")) is True
+    )
 
 
-def track(command: Any) -> None:  # noqa: ANN401 - click's or Typer's
+def _has_all(value: object, names: tuple[str, ...]) -> bool:
+    return all(hasattr(value, name) for name in names)
+
+
+def track(command: Any) -> None:
     """Let a command track itself, and a group its commands when they are found."""
     kind: Any = type(command)
     command.__class__ = tracked_class(kind)
 
 
+def _untrack(command: Any) -> None:
+    """Restore the classes of a command and of the commands that were found in it."""
+    command.__class__ = getattr(type(command), _PLAIN, type(command))
+    for each in attempt(_found.pop, command, (), default=()):
+        if each not in _given:
+            _untrack(each)
+
+
+def _track_found(group: Any, found: tuple[Any, Any, Any]) -> None:
+    """Track a command that was found in a group, and remember that."""
+    command = found[1]
+    if command is not None and not hasattr(type(command), _TRACKED):
+        track(command)
+        _found.setdefault(group, weakref.WeakSet()).add(command)
+
+
 @cache
-def tracked_class(base: Any) -> Any:  # noqa: ANN401 - as above
-    """Return the subclass that tracks, which looks like the class itself; a class that tracks is returned as it is."""
+def tracked_class(base: Any) -> Any:
+    """Return the tracking subclass, which looks like the class itself. A tracking class is returned unchanged."""
     if hasattr(base, _TRACKED):
         return base
 
     class Tracked(base):  # type: ignore[misc]
-        def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:  # noqa: ANN401 - click's signature
-            def parse() -> Any:  # noqa: ANN401 - as above
+        def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
+            def parse() -> Any:
                 return super(Tracked, self).make_context(info_name, args, parent, **extra)
 
             if extra.get("resilient_parsing"):  # for completion, which runs nothing
                 return parse()
             return _make_context(self, info_name, parent, parse)
 
-        def invoke(self, ctx: Any) -> Any:  # noqa: ANN401 - click's signature
+        def invoke(self, ctx: Any) -> Any:
             return _invoke(self, ctx, super().invoke)
 
     tracked: Any = Tracked
     if hasattr(base, "resolve_command"):
 
         class TrackedGroup(Tracked):
-            def resolve_command(self, ctx: Any, args: list[str]) -> Any:  # noqa: ANN401 - click's signature
-                name, command, rest = super().resolve_command(ctx, args)
-                if command is not None:
-                    with contextlib.suppress(TypeError):  # of a class that can't be extended
-                        track(command)
-                return name, command, rest
+            def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+                found = super().resolve_command(ctx, args)
+                attempt(_track_found, self, found)
+                return found
 
         tracked = TrackedGroup
     for name in ("__module__", "__name__", "__qualname__", "__doc__"):
         setattr(tracked, name, getattr(base, name))
     setattr(tracked, _TRACKED, True)
+    setattr(tracked, _PLAIN, base)
     return tracked
 
 
-def _make_context(command: Any, info_name: str | None, parent: Any, parse: Callable[[], Any]) -> Any:  # noqa: ANN401 - click's or Typer's
-    """Parse; what fails there is the command's failure."""
-    run, started = _run_of(parent), time.perf_counter()
-    if run is not None and not _is_chain(parent):
-        run.name = _name(command, info_name, parent)
+def _record(step: Callable[..., Any], *args: Any) -> Any:
+    """Return the result of a step, or None if nothing is on.
+
+    It does not close the allowlist, because a command such as `serve` may make an application with routes and agents.
+    """
+    return record(step, *args) if is_on() else None
+
+
+def _make_context(command: Any, info_name: str | None, parent: Any, parse: Callable[[], Any]) -> Any:
+    """Parse the arguments. A failure is recorded as the command's failure."""
+    started = time.perf_counter()
+    _record(_name_run, command, info_name, parent)
     try:
         return parse()
     except BaseException as error:
-        ran = exit_code(error) != 0  # unlike --help
-        if run is not None:
-            run.is_counted = ran
-            run.name = _name(command, info_name, parent)
-        elif ran and (run := command_run.begin(lambda: _name(command, info_name, parent))) is not None:
-            run.started = started
-            run.end(error)
+        _record(_log_failure, command, info_name, parent, started, error)
         raise
 
 
-def _invoke(command: Any, context: Any, invoke: Callable[[Any], Any]) -> Any:  # noqa: ANN401 - as above
-    """Run; a subcommand goes on with the run of its group."""
+def _name_run(command: Any, info_name: str | None, parent: Any) -> None:
+    """Set the name of a group's run to that of the selected subcommand."""
+    run = _run_of(parent)
+    if run is not None and not _is_chain(parent):
+        run.name = _name(command, info_name, parent)
+
+
+def _log_failure(command: Any, info_name: str | None, parent: Any, started: float, error: BaseException) -> None:
+    """Log a command that could not be parsed, unless it only printed its help, or leave it to its group's run."""
+    run, ran = _run_of(parent), attempt(exit_code, error, default=1) != 0
+    if run is not None:
+        run.is_counted = ran
+        run.name = _name(command, info_name, parent)
+    elif ran and (run := command_run.begin(lambda: _name(command, info_name, parent))) is not None:
+        run.started = started
+        run.end(error)
+
+
+def _invoke(command: Any, context: Any, invoke: Callable[[Any], Any]) -> Any:
+    """Run the command. A subcommand continues the run of its group."""
+    run = _record(_run_for, command, context)
+    return invoke(context) if run is None else wrap_call(run, lambda: invoke(context), follows_streams=False)
+
+
+def _run_for(command: Any, context: Any) -> command_run.CommandRun | None:
+    """Return a run that has begun; None for a command that continues the run of its group."""
     run = _run_of(context.parent)
     if run is not None and not _is_chain(context.parent):
         run.claim = _mark(command)
-        return invoke(context)
+        return None
     run = command_run.begin(lambda: _name(command, context.info_name, context.parent))
-    if run is None:
-        return invoke(context)
-    run.context = context
-    run.claim = _mark(command)
-    return run.wrap_call(lambda: invoke(context))
+    if run is not None:
+        run.context = context
+        run.claim = _mark(command)
+    return run
 
 
-def _mark(command: Any) -> object:  # noqa: ANN401 - as above
-    return getattr(command.callback, "__automagik_mark__", None)
+def _mark(command: Any) -> object:
+    return attempt(getattr, command.callback, "__automagik_mark__", None)
 
 
-def _is_chain(context: Any) -> bool:  # noqa: ANN401 - as above
-    """Return whether several subcommands run in turn, each of which then is a part of the whole."""
-    return bool(getattr(context.command, "chain", False))
+def _is_chain(context: Any) -> bool:
+    """Return whether several subcommands run in turn, as parts of one run."""
+    return attempt(lambda: bool(getattr(context.command, "chain", False))) is True
 
 
-def _run_of(context: Any) -> command_run.CommandRun | None:  # noqa: ANN401 - as above
-    """Return the current run if it is of the tree that the context stands in."""
+def _run_of(context: Any) -> command_run.CommandRun | None:
+    """Return the current run if it belongs to the context's tree."""
     run = command_run.current()
     if run is None or run.context is None:
         return None
@@ -134,7 +219,7 @@ def _run_of(context: Any) -> command_run.CommandRun | None:  # noqa: ANN401 - as
     return None if context is None else run
 
 
-def _name(command: Any, info_name: str | None, parent: Any) -> str:  # noqa: ANN401 - as above
+def _name(command: Any, info_name: str | None, parent: Any) -> str:
     """Return the command's name in the tree, declared if all of its words are listed there."""
     words: list[str] = []
     declared = True
@@ -143,20 +228,45 @@ def _name(command: Any, info_name: str | None, parent: Any) -> str:  # noqa: ANN
         words.insert(0, word)
         declared = declared and listed
         command, info_name, parent = parent.command, parent.info_name, parent.parent
-    name = " ".join(words) or str(command.name or _ROOT)
+    name = " ".join(words) or _own_name(command) or _ROOT
+    if not is_closed():
+        for each in islice(_registered_below(command, ()), MAX_NAMES):
+            declare_if_open(each)
     if declared:
-        with contextlib.suppress(ValueError):
-            declare(name)
+        declare_if_open(name)
     return name
 
 
-def _word(command: Any, info_name: str | None, parent: Any) -> tuple[str, bool]:  # noqa: ANN401 - as above
-    """Return what the group calls the command, and whether it lists that: what a user typed may be anything."""
-    try:
-        listed = parent.command.list_commands(parent)
-    except Exception:  # noqa: BLE001 - a group that loads its commands may fail to list them
-        listed = []
-    for name in (info_name, command.name):
-        if name in listed:
-            return str(name), True
-    return str(command.name or info_name), False
+def _names_below(root: weakref.ref[Any] | None) -> Iterator[str]:
+    """Yield the names of the commands that are registered in a tree, not those that a group lists dynamically."""
+    command = None if root is None else root()
+    if command is not None:
+        yield from _registered_below(command, ())
+        yield _own_name(command) or _ROOT
+
+
+def _registered_below(group: Any, words: tuple[str, ...]) -> Iterator[str]:
+    commands = attempt(getattr, group, "commands", None)
+    if len(words) >= MAX_DEPTH or not isinstance(commands, dict):
+        return
+    for name, command in list(commands.items()):
+        if type(name) is str:
+            yield " ".join((*words, name))
+            yield from _registered_below(command, (*words, name))
+
+
+def _word(command: Any, info_name: str | None, parent: Any) -> tuple[str, bool]:
+    """Return the group's name for the command, and whether it is listed, because a user may type anything."""
+    # A group that loads its commands may fail to list them, or list anything.
+    listed = attempt(lambda: list(islice(parent.command.list_commands(parent), _MAX_COMMANDS)), default=())
+    own = _own_name(command)
+    for word in (info_name, own):
+        if word and word in [each for each in listed if type(each) is str]:
+            return word, True
+    return own or info_name or _ROOT, False
+
+
+def _own_name(command: Any) -> str:
+    """Return the command's own name, if it is a text."""
+    name = attempt(getattr, command, "name", None)
+    return str.__str__(name) if issubclass(type(name), str) else ""

@@ -1,24 +1,37 @@
-"""Tracks a Typer application, which makes its tree of commands anew for each call."""
+"""Tracks a Typer application, which builds its command tree again for each call."""
 
 from __future__ import annotations
 
 import importlib
+import weakref
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from automagik_telemetry.integrations.click._tree import tracked_class
+from automagik_telemetry._failsafe import attempt
+from automagik_telemetry.events._names import declare_later
+from automagik_telemetry.integrations.click._tree import MAX_DEPTH, tracked_class
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
     from types import FrameType
 
 AppT = TypeVar("AppT")
 
 
 def instrument_typer(app: AppT) -> AppT:
-    """Track every command of a Typer app, as `instrument_click` does for a group, and return the app.
+    """Track every command of a Typer app, as `instrument_click` does for a group.
 
-    Commands and apps may still be added to it, but for the first. Raises TypeError for what is no Typer app, and
-    ValueError for one that has no commands yet.
+    More commands and apps may be added afterwards, but the first one must exist before.
+
+    Args:
+        app: A `typer.Typer` that has its commands.
+
+    Returns:
+        The same app.
+
+    Raises:
+        TypeError: The object is not a Typer app.
+        ValueError: The app has no commands yet.
     """
     typer: Any = app
     if not _is_app(typer):
@@ -28,26 +41,67 @@ def instrument_typer(app: AppT) -> AppT:
     core = importlib.import_module("typer.core")
     given = typer.registered_callback
     for info in (typer.info, *([given] if given is not None and isinstance(given.cls, type) else [])):
-        info.cls = tracked_class(info.cls if isinstance(info.cls, type) else core.TyperGroup)
+        _replace_class(typer, info, tracked_class(info.cls if isinstance(info.cls, type) else core.TyperGroup))
     for info in typer.registered_commands:
-        info.cls = tracked_class(info.cls or core.TyperCommand)
+        _replace_class(typer, info, tracked_class(info.cls or core.TyperCommand))
+    declare_later(partial(_names_of, weakref.ref(app)))
     return app
+
+
+def _names_of(reference: weakref.ref[Any]) -> Iterator[str]:
+    """Yield the names of an app's commands, as Typer makes them."""
+    app = reference()
+    if app is not None:
+        yield from _names_below(app, ())
+
+
+def _names_below(app: Any, words: tuple[str, ...]) -> Iterator[str]:
+    for info in app.registered_commands if len(words) < MAX_DEPTH else ():
+        name = info.name or info.callback.__name__.lower().replace("_", "-")
+        yield " ".join((*words, name))
+    for info in app.registered_groups if len(words) < MAX_DEPTH else ():
+        if type(info.name) is str:
+            yield " ".join((*words, info.name))
+        if info.typer_instance is not None:
+            name = info.name if type(info.name) is str else info.typer_instance.info.name
+            yield from _names_below(info.typer_instance, (*words, name) if type(name) is str else words)
+
+
+def uninstrument_typer(app: AppT) -> AppT:
+    """Undo `instrument_typer`, and return the app. Raises TypeError if the object is not a Typer app."""
+    if not _is_app(app):
+        raise TypeError(f"uninstrument takes a Typer app, not {type(app).__name__}")
+    for info, before in _replaced.pop(app, ()):
+        info.cls = before
+    return app
+
+
+instrument, uninstrument = instrument_typer, uninstrument_typer
+
+_replaced: weakref.WeakKeyDictionary[Any, list[tuple[Any, Any]]] = weakref.WeakKeyDictionary()
+"""For each Typer app, the objects whose class was replaced, and the original class."""
+
+
+def _replace_class(app: Any, info: Any, tracked: Any) -> None:
+    if info.cls is not tracked:
+        _replaced.setdefault(app, []).append((info, info.cls))
+        info.cls = tracked
 
 
 def replace_registered(function: Callable[..., Any], tracked: Callable[..., Any], frame: FrameType) -> None:
     """Let the Typer app that has just registered `function` call `tracked` instead.
 
-    Typer's decorators return the function itself, so that a decorator above them comes too late, unless it finds the
-    app: it is looked for among the names at the place of decoration, `frame`.
+    Typer's decorators return the function itself, so a decorator above them comes too late unless it finds the app.
+    The app is searched for among the names at the place of decoration, `frame`.
     """
     for value in (*frame.f_locals.values(), *frame.f_globals.values()):
-        if _is_app(value):
+        if attempt(_is_app, value):  # it may be anything
             for info in _last_registered(value):
                 if info.callback is function:
                     info.callback = tracked
 
 
-def _last_registered(app: Any) -> Iterable[Any]:  # noqa: ANN401 - Typer is no dependency
+def _last_registered(app: Any) -> Iterable[Any]:
     return (*app.registered_commands[-1:], *([app.registered_callback] if app.registered_callback else []))
 
 

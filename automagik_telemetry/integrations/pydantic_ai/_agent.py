@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import time
+import weakref
+from asyncio import CancelledError
 from contextvars import ContextVar
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 try:
@@ -13,23 +16,31 @@ try:
     from pydantic_ai.capabilities import AbstractCapability, CombinedCapability
     from pydantic_ai.messages import ToolReturn, is_multi_modal_content
 except ImportError as error:
-    raise ImportError(
-        "automagik_telemetry.integrations.pydantic_ai needs pydantic-ai: pip install 'automagik-telemetry[pydantic-ai]'"
-    ) from error
+    from automagik_telemetry.integrations._errors import unusable
 
+    distributions = "pydantic-ai-slim", "pydantic-ai"
+    raise unusable("automagik_telemetry.integrations.pydantic_ai", "pydantic-ai", distributions, error) from error
+
+from automagik_processors._mappings import plain_dict
+from automagik_processors._otlp_values import text_of
+from automagik_telemetry._failsafe import Block, attempt, class_name
+from automagik_telemetry._process import is_instance, kept
 from automagik_telemetry.events._allowlist import declare
+from automagik_telemetry.events._names import declare_later
 from automagik_telemetry.events.catalogue import ToolExecutionEvent
-from automagik_telemetry.integrations._agent_run import AgentRun, Step, allow_public_models
-from automagik_telemetry.integrations._runtime import observability, telemetry
+from automagik_telemetry.integrations._agent_run import AgentRun, Step
+from automagik_telemetry.integrations._content import first
+from automagik_telemetry.integrations._errors import described
+from automagik_telemetry.integrations._runtime import begin
 from automagik_telemetry.integrations._wrapping import wrap_coroutine
-from automagik_telemetry.integrations.pydantic_ai._messages import Conversation, prompt
+from automagik_telemetry.integrations.pydantic_ai._messages import chat, prompt, request
 from automagik_telemetry.tracing._propagation import join_application_trace
 
 try:
     from pydantic_ai._instrumentation import model_response_span_capture
 except ImportError:  # it is what their own instrumentation uses, and may move
 
-    def model_response_span_capture(_request: Any, _capture: Any, /) -> Any:  # type: ignore[misc]  # noqa: ANN401 - as theirs
+    def model_response_span_capture(_request: Any, _capture: Any, /) -> Any:  # type: ignore[misc]
         """Capture nothing."""
         return contextlib.nullcontext()
 
@@ -51,109 +62,157 @@ if TYPE_CHECKING:
 
 AnyAgent = TypeVar("AnyAgent", bound="Agent[Any, Any] | WrapperAgent[Any, Any]")
 
-# A tool that waits for an approval, or for somebody else to run it, has not been executed.
+# A tool that waits for an approval, or for external execution, has not been executed.
 _DEFERRALS = (exceptions.CallDeferred, exceptions.ApprovalRequired)
 
 _RETRIES = ("retry-prompt", "retry-feedback")
 _COUNTS = ("input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens")
 _CALL_ID = "gen_ai.tool.call.id"
 
-_run: ContextVar[_Run | None] = ContextVar("automagik_telemetry_pydantic_ai_run", default=None)
+_run: ContextVar[_Run | None] = kept(
+    "pydantic_ai_run", lambda: ContextVar("automagik_telemetry_pydantic_ai_run", default=None)
+)
 
 
 def instrument(agent: AnyAgent) -> AnyAgent:
-    """Track every run of this agent, however it is started, and every tool that it executes; return the agent.
+    """Track every run of this agent, however it is started, and every tool that it executes.
 
-    The agent gets one capability more, pydantic-ai's own way of looking on; doing it twice changes nothing. Its name
-    and its tools' names leave as hashes unless they are declared. Raises TypeError for what is no agent.
+    The agent gets one more capability, which is pydantic-ai's own way to observe it. A second call changes nothing.
+    The names of the agent and its tools are declared if this precedes the first event or request; later ones are sent
+    as hashes, unless they are declared otherwise.
+
+    Args:
+        agent: A `pydantic_ai.Agent`, or a `WrapperAgent` around one.
+
+    Returns:
+        The same agent.
+
+    Raises:
+        TypeError: The object is not an agent of pydantic-ai.
     """
     inner = _innermost(agent)
     if not _trackers(inner):
         declare(*_exception_names())
-        allow_public_models()
-        # As the agent itself adds the listeners of `on_event`: whatever the root holds stays as it is.
-        inner._root_capability = CombinedCapability([_Tracker(), inner._root_capability])  # noqa: SLF001 - there is no public way after construction
+        declare_later(partial(_names, weakref.ref(inner)))
+        # The agent itself adds the listeners of `on_event` in this way. The root's content stays as it is.
+        tracker = _Tracker(inner.root_capability)
+        tracker.after = CombinedCapability([tracker, tracker.before])
+        _set_root(inner, tracker.after)
     return agent
+
+
+def _names(agent: weakref.ref[Agent[Any, Any]]) -> list[Any]:
+    """Return the names of an agent and its tools, as far as the code gives them: not those of a server."""
+    made = agent()
+    if made is None:
+        return []
+    tools = [getattr(toolset, "tools", None) for toolset in made.toolsets]
+    return [made.name, *(name for each in tools if isinstance(each, dict) for name in each)]
 
 
 def uninstrument(agent: AnyAgent) -> AnyAgent:
-    """Undo `instrument`, if it was done; return the agent. Raises TypeError for what is no agent."""
+    """Undo `instrument`, if it was done.
+
+    Args:
+        agent: A `pydantic_ai.Agent`, or a `WrapperAgent` around one.
+
+    Returns:
+        The same agent.
+
+    Raises:
+        TypeError: The object is not an agent of pydantic-ai.
+    """
     inner = _innermost(agent)
-    if trackers := _trackers(inner):
+    trackers = _trackers(inner)
+    if len(trackers) == 1 and inner.root_capability is trackers[0].after:
+        _set_root(inner, trackers[0].before)
+    elif trackers:  # the application has added capabilities since
         rest = inner.root_capability.visit_and_replace(lambda one: None if one in trackers else one)
-        inner._root_capability = rest if isinstance(rest, CombinedCapability) else CombinedCapability([])  # noqa: SLF001 - see `instrument`
+        _set_root(inner, rest if isinstance(rest, CombinedCapability) else CombinedCapability([]))
     return agent
 
 
+def _set_root(agent: Agent[Any, Any], root: CombinedCapability[Any]) -> None:
+    agent._root_capability = root  # noqa: SLF001 - there is no public way after construction
+
+
 class _Run(AgentRun):
-    """A run, with the conversation that it leads."""
+    """A run, with its result."""
 
     def __init__(self, ctx: RunContext[Any]) -> None:
-        name = (ctx.agent.name if ctx.agent is not None else None) or "agent"
-        super().__init__(name, "pydantic_ai", has_multimodal=_is_multimodal(ctx.prompt))
-        self.conversation = Conversation()
+        name = attempt(lambda: ctx.agent.name if ctx.agent is not None else None)
+        super().__init__(
+            (name is not None and text_of(name)) or "agent",
+            "pydantic_ai",
+            has_multimodal=attempt(_is_multimodal, ctx.prompt, default=True),
+        )
+
+        self.partial: str | None = None
+        """The text that a reader has received of a stream; None if nothing is streamed."""
+
+    def end(self, error: BaseException | None = None) -> None:
+        """End the run. It did not fail if its reader has stopped reading the stream, which cancels it."""
+        if self.partial is not None and issubclass(type(error), CancelledError):
+            error = None
+            if self.traced is not None and self.traced.output is None:
+                self.traced.output = self.partial or None
+        super().end(error)
 
     def ask(self, ctx: RunContext[Any]) -> None:
-        """Take in what the run was asked, by whom, and in which conversation."""
-        with contextlib.suppress(Exception):
-            said = ctx.metadata or {}
-            self.record(
-                input=prompt(ctx.prompt),
-                thread_id=said.get("session_id") or said.get("thread_id") or ctx.conversation_id,
-                user_id=said.get("user_id"),
-            )
+        """Record the run's input, user and conversation."""
+        self.record(input=attempt(prompt, ctx.prompt))
+        said = plain_dict(ctx.metadata, text_of)
+        self.record(
+            thread_id=said.get("session_id") or said.get("thread_id") or ctx.conversation_id,
+            user_id=said.get("user_id"),
+        )
 
     def observe(self, value: object) -> bool:
-        """Take in the result."""
+        """Record the result."""
         if self.traced is not None:
             self.traced.output = getattr(value, "output", None)
         return False
 
 
 class _Tracker(AbstractCapability[Any]):
-    """Looks on at runs, tools and the models' answers, and hands everything on as it is."""
+    """Observes runs, tools and the models' answers, and passes everything on unchanged."""
+
+    def __init__(self, before: CombinedCapability[Any]) -> None:
+        self.before = before
+        """The agent's root capability without this one."""
+        self.after: AbstractCapability[Any] | None = None
+        """The agent's root capability with this one."""
 
     async def wrap_run(self, ctx: RunContext[Any], *, handler: WrapRunHandler) -> AgentRunResult[Any]:
-        """Track a run, with what is logged inside it as its part."""
-        if telemetry() is None and observability() is None:
+        """Track a run, including the events logged inside it."""
+        run: _Run | None = begin(_begin, ctx)
+        if run is None:
             return await handler()
-        run = _Run(ctx)
-        with join_application_trace():
-            run.begin()
-        if run.traced is not None:
-            run.ask(ctx)
         token = _run.set(run)
         try:
             return await wrap_coroutine(run, handler())
         finally:
-            _run.reset(token)
+            with contextlib.suppress(ValueError):  # left in another context than it was entered in
+                _run.reset(token)
 
     async def wrap_model_request(
         self, ctx: RunContext[Any], *, request_context: ModelRequestContext, handler: WrapModelRequestHandler
     ) -> ModelResponse:
         """Track a request to a model."""
         del ctx
-        run = _run.get()
-        if run is None:
+        request: _Request | None = attempt(_begin_request, request_context)
+        if request is None:
             return await handler(request_context)
-        with contextlib.suppress(Exception):  # a property of the application's own model
-            run.count_request(request_context.model.model_name)
-            run.count_retries(_retries(request_context.messages))
-        if run.traced is None:
-            return await handler(request_context)
-        request = _Request(run, request_context)
-        with model_response_span_capture(request_context, request.take_first_token):
+        with Block(partial(model_response_span_capture, request_context, request.take_stream)):
             response: ModelResponse = await wrap_coroutine(request, handler(request_context))
         return response
 
     async def after_model_request(
         self, ctx: RunContext[Any], *, request_context: ModelRequestContext, response: ModelResponse
     ) -> ModelResponse:
-        """Count the tokens of an answer: here, for `ctx.usage` may be shared with other agents' runs."""
+        """Count the tokens of an answer: here, because `ctx.usage` may be shared with other agents' runs."""
         del ctx, request_context
-        if (run := _run.get()) is not None:
-            run.event.token_count = (run.event.token_count or 0) + response.usage.total_tokens
-            run.count_tokens(response.usage.input_tokens, response.usage.output_tokens)
+        attempt(_count_tokens, response)
         return response
 
     async def wrap_tool_execute(
@@ -164,14 +223,45 @@ class _Tracker(AbstractCapability[Any]):
         tool_def: ToolDefinition,
         args: ValidatedToolArgs,
         handler: WrapToolExecuteHandler,
-    ) -> Any:  # noqa: ANN401 - the tool's own
-        """Track an execution; one that asks the model to try again is a failed one."""
+    ) -> Any:
+        """Track an execution. If it asks the model to try again, it failed."""
         del tool_def
-        run = _run.get()
-        if run is None:
-            return await handler(args)
-        tool = _Tool(run, call, ctx.retry, args)
-        return await wrap_coroutine(tool, handler(args))
+        tool: _Tool | None = attempt(_begin_tool, ctx, call, args)
+        return await (handler(args) if tool is None else wrap_coroutine(tool, handler(args)))
+
+
+def _begin(ctx: RunContext[Any]) -> _Run:
+    """Return a run that has begun."""
+    run = _Run(ctx)
+    with join_application_trace():
+        run.begin()
+    if run.traced is not None:
+        attempt(run.ask, ctx)
+    return run
+
+
+def _begin_request(context: ModelRequestContext) -> _Request | None:
+    """Count a request in its run, and return it, begun; None outside of a run that is traced."""
+    run = _run.get()
+    if run is None or run.ended:
+        return None
+    if getattr(context, "streaming", False):
+        run.partial = ""
+    attempt(lambda: run.count_request(context.model.model_name))
+    attempt(lambda: run.count_retries(_retries(context.messages)))
+    return _Request(run, context)
+
+
+def _begin_tool(ctx: RunContext[Any], call: ToolCallPart, arguments: ValidatedToolArgs) -> _Tool | None:
+    """Return an execution that has begun; None outside of a run."""
+    run = _run.get()
+    return None if run is None else _Tool(run, call, ctx.retry, arguments)
+
+
+def _count_tokens(response: ModelResponse) -> None:
+    if (run := _run.get()) is not None:
+        run.event.token_count = (run.event.token_count or 0) + response.usage.total_tokens
+        run.count_tokens(response.usage.input_tokens, response.usage.output_tokens)
 
 
 class _Request(Step):
@@ -179,31 +269,39 @@ class _Request(Step):
 
     def __init__(self, run: _Run, context: ModelRequestContext) -> None:
         model = context.model
-        self._conversation = run.conversation
+        self._of = run
+        self._streamed: ModelResponse | None = None
         self._started = time.time()
-        super().__init__(run, run.event.model or "model", "llm", lambda: {"input": run.conversation.request(context)})
+        super().__init__(run, run.event.model or "model", "llm", lambda: {"input": request(context)})
         self.record(lambda: {"model": model.model_name, "provider": model.system})
 
     def observe(self, value: object) -> bool:
-        """Take in the model's answer."""
+        """Record the model's answer."""
+        if self._of.partial is not None and self.traced is not None:
+            self._of.partial = attempt(lambda: cast("ModelResponse", value).text) or ""
         self.record(lambda: self._about(cast("ModelResponse", value)))
         return False
 
-    def take_first_token(self, _response: object, seconds: float | None) -> None:
-        """Take in how long a stream's first part took, in seconds from the request on."""
+    def take_stream(self, response: ModelResponse | None, seconds: float | None) -> None:
+        """Record the answer of a stream, as far as it was read, and the seconds to its first part."""
+        self._streamed = response
         if seconds is not None:
             self.record(lambda: {"first_token_at": self._started + seconds})
 
     def end(self, error: BaseException | None = None) -> None:
-        """End it; one that another capability has answered instead is no failed one."""
-        super().end(None if isinstance(error, exceptions.SkipModelRequest) else error)
+        """End the request. One that another capability has answered did not fail, nor one that is no longer read."""
+        is_left = self._of.partial is not None and issubclass(type(error), CancelledError)
+        if is_left and self._streamed is not None:
+            self.observe(self._streamed)
+            attempt(_count_tokens, self._streamed)
+        super().end(None if is_left or issubclass(type(error), exceptions.SkipModelRequest) else error)
 
     def _about(self, response: ModelResponse) -> dict[str, Any]:
         usage = response.usage
         counts = {name: getattr(usage, name, 0) for name in _COUNTS}
         counts["reasoning_tokens"] = usage.details.get("reasoning_tokens", 0)
         return {
-            "output": self._conversation.response(response),
+            "output": chat(response),
             "model": response.model_name,
             "provider": response.provider_name,
             "usage": {name: count for name, count in counts.items() if count},
@@ -222,63 +320,61 @@ class _Tool(Step):
         self._started = time.perf_counter()
 
     def observe(self, value: object) -> bool:
-        """Take in what the tool gave."""
+        """Record the tool's result."""
         self.record(lambda: {"output": value.return_value if isinstance(value, ToolReturn) else value})
         return False
 
     def end(self, error: BaseException | None = None) -> None:
-        """End it; one that was skipped was a success, and one that was put off was no execution."""
-        if isinstance(error, (*_DEFERRALS, exceptions.SkipToolExecution)):
+        """End the execution. A skipped one succeeded, and a deferred one is not an execution."""
+        kind = type(error)
+        if issubclass(kind, (*_DEFERRALS, exceptions.SkipToolExecution)):
             super().end()
         else:
             super().end(error)
-        if isinstance(error, _DEFERRALS):
+        if issubclass(kind, _DEFERRALS):
             return
-        failed = error is not None and not isinstance(error, exceptions.SkipToolExecution)
+        failed = error is not None and not issubclass(kind, exceptions.SkipToolExecution)
         self._event.success = not failed
-        self._event.error_type = type(error).__name__ if failed else None
+        self._event.error_type = class_name(kind) if failed else None
         self._event.duration_ms = (time.perf_counter() - self._started) * 1000
         self.run.log_tool(self._event)
 
 
 def _retries(messages: Sequence[ModelMessage]) -> int:
-    """Return how many things the last message says were not good, and have to be tried again."""
+    """Return the number of retries that the last message asks for."""
     parts = messages[-1].parts if messages else ()
     return sum(part.part_kind in _RETRIES or getattr(part, "retry", None) is not None for part in parts)
 
 
 def _cost(response: ModelResponse) -> dict[str, Any]:
-    """Return what an answer cost: what its provider reported, else pydantic-ai's estimate."""
+    """Return the cost of an answer, as reported by its provider, else as estimated by pydantic-ai."""
     cost = getattr(response.usage, "cost", None)
     if cost is None:
         return {}
-    try:
-        estimated = response.cost().total_price == cost
-    except Exception:  # noqa: BLE001 - the price is not known, so it can't be an estimate
-        estimated = False
+    # Where the price is not known, it can't be an estimate.
+    estimated = attempt(lambda: bool(response.cost().total_price == cost), default=False)
     return {"cost": float(cost), "cost_estimated": estimated}
 
 
 def _innermost(agent: object) -> Agent[Any, Any]:
-    """Return the agent that does the work, inside of those that wrap it."""
+    """Return the agent that does the work, inside of its wrappers."""
     inner = agent
     while isinstance(inner, WrapperAgent):
         inner = inner.wrapped
     if not isinstance(inner, Agent):
-        described = f"the class {agent.__name__}" if isinstance(agent, type) else f"a {type(agent).__name__}"
-        raise TypeError(f"instrument takes a pydantic_ai.Agent; this is {described}")
+        raise TypeError(f"instrument takes a pydantic_ai.Agent; this is {described(agent)}")
     return inner
 
 
-def _trackers(agent: Agent[Any, Any]) -> list[AbstractCapability[Any]]:
-    return [one for one in agent.root_capability.capabilities if isinstance(one, _Tracker)]
+def _trackers(agent: Agent[Any, Any]) -> list[_Tracker]:
+    return [one for one in agent.root_capability.capabilities if is_instance(one, _Tracker)]
 
 
 def _is_multimodal(prompt: object) -> bool:
     """Return whether a prompt holds more than text."""
-    return isinstance(prompt, list | tuple) and any(map(is_multi_modal_content, prompt))
+    return isinstance(prompt, list | tuple) and any(map(is_multi_modal_content, first(prompt)))
 
 
 def _exception_names() -> list[str]:
-    """Return the names of the framework's own exceptions, which are nobody's secret."""
+    """Return the names of the framework's own exceptions, which are public."""
     return [name for name, one in vars(exceptions).items() if isinstance(one, type) and issubclass(one, BaseException)]

@@ -6,35 +6,23 @@ import contextlib
 from typing import TYPE_CHECKING, Any
 
 from automagik_telemetry.integrations import _content as content
+from automagik_telemetry.tracing._conversation import Messages
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from pydantic_ai.messages import ModelMessage, ModelResponse
+    from pydantic_ai.messages import ModelMessage
     from pydantic_ai.models import ModelRequestContext
 
 
-class Conversation:
-    """The messages of one run as chat messages; each is made into one once, however many requests repeat it."""
+def request(context: ModelRequestContext) -> Messages:
+    """Return everything that a request sends: instructions, history and new messages."""
+    parts = getattr(context.model_request_parameters, "instruction_parts", None) or ()
+    return Messages([*(part.content for part in parts), *context.messages], _sent)
 
-    def __init__(self) -> None:
-        self._made: dict[int, tuple[ModelMessage, list[dict[str, Any]]]] = {}
 
-    def request(self, context: ModelRequestContext) -> list[dict[str, Any]]:
-        """Return all that a request sends: instructions, history and what is new."""
-        parts = getattr(context.model_request_parameters, "instruction_parts", None) or ()
-        instructions = [content.message("system", part.content) for part in parts]
-        return [*instructions, *(one for message in context.messages for one in self._chat(message))]
-
-    def response(self, response: ModelResponse) -> list[dict[str, Any]]:
-        """Return what a model answered."""
-        return self._chat(response)
-
-    def _chat(self, message: ModelMessage) -> list[dict[str, Any]]:
-        made = self._made.get(id(message))
-        if made is None:
-            made = self._made[id(message)] = (message, chat(message))
-        return made[1]
+def _sent(item: Any) -> list[dict[str, Any]]:
+    return [content.message("system", item)] if isinstance(item, str) else chat(item)
 
 
 def chat(message: ModelMessage) -> list[dict[str, Any]]:
@@ -44,14 +32,14 @@ def chat(message: ModelMessage) -> list[dict[str, Any]]:
     made = []
     for part in message.parts:
         make = _PARTS.get(part.part_kind)
-        with contextlib.suppress(Exception):  # a part of another version's shape
+        with contextlib.suppress(Exception):  # a part with another version's attributes
             if make is not None:
                 made.append(make(part))
     return made
 
 
-def prompt(value: Any) -> Any:  # noqa: ANN401 - a text, or messages
-    """Return what a run was asked."""
+def prompt(value: Any) -> Any:
+    """Return the run's input."""
     return value if value is None or isinstance(value, str) else [content.message("user", _user(value))]
 
 
@@ -72,14 +60,14 @@ def _assistant(parts: Iterable[Any]) -> dict[str, Any]:
     return content.message("assistant", said, tool_calls=calls, reasoning_content="\n".join(thoughts))
 
 
-def _user(value: Any) -> Any:  # noqa: ANN401 - a text, or pieces
+def _user(value: Any) -> Any:
     if isinstance(value, str):
         return value
-    return [piece for item in value if (piece := _piece(item)) is not None]
+    return [piece for item in content.first(value) if (piece := _piece(item)) is not None]
 
 
-def _piece(item: Any) -> dict[str, Any] | None:  # noqa: ANN401 - pydantic-ai's many kinds
-    """Return a piece of what a user said; None for what is no content."""
+def _piece(item: Any) -> dict[str, Any] | None:
+    """Return a part of a user's message; None if it is not content."""
     kind = getattr(item, "kind", None)
     if isinstance(item, str):
         return content.part(item)
@@ -94,24 +82,24 @@ def _piece(item: Any) -> dict[str, Any] | None:  # noqa: ANN401 - pydantic-ai's 
     return content.media(str(kind).removesuffix("-url"), reference=item.url) if hasattr(item, "url") else None
 
 
-def _returned(part: Any) -> dict[str, Any]:  # noqa: ANN401 - see above
+def _returned(part: Any) -> dict[str, Any]:
     return content.message("tool", _result(part.content), tool_call_id=part.tool_call_id, name=part.tool_name)
 
 
-def _result(value: Any) -> str:  # noqa: ANN401 - a tool's own
-    """Return what a tool gave, as a text; of files that it gave, what they are."""
-    items = value if isinstance(value, list | tuple) else [value]
+def _result(value: Any) -> str:
+    """Return the result of a tool as a text; files are described."""
+    items = list(content.first(value)) if isinstance(value, list | tuple) else [value]
     if any(getattr(item, "kind", None) == "binary" for item in items):
         return "\n".join(piece["text"] if (piece := _media(item)) else content.text(item) for item in items)
     return content.text(value)
 
 
-def _media(item: Any) -> dict[str, Any] | None:  # noqa: ANN401 - see above
+def _media(item: Any) -> dict[str, Any] | None:
     return _piece(item) if getattr(item, "kind", None) == "binary" else None
 
 
-def _retry(part: Any) -> dict[str, Any]:  # noqa: ANN401 - see above
-    """Return what the model was told to do better, in answer to a tool's call or to its text."""
+def _retry(part: Any) -> dict[str, Any]:
+    """Return the feedback to the model about a tool call or its text."""
     name = getattr(part, "tool_name", None)
     said = content.text(part.content)
     if name is None:

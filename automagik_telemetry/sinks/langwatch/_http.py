@@ -1,4 +1,4 @@
-"""How requests reach LangWatch: its headers for each kind of key, and its SDK's client where that is in use."""
+"""The HTTP requests to LangWatch: headers for each kind of key, and its SDK's client if the application uses it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _NAMES_NO_PROJECT = re.compile("sk-lw-[0-9A-Za-z]{16}_[0-9A-Za-z]{48}|ik-lw-.*")
 def auth_headers(key: str, project_id: str | None) -> dict[str, str]:
     """Return the headers for a key, as LangWatch's SDK has them.
 
-    A personal access token needs a project to be of use, and so does a key that is not of one project.
+    A personal access token needs a project, and so does a key that is not limited to one project.
     """
     if key.startswith("pat-lw-") and project_id:
         return {"Authorization": "Basic " + base64.b64encode(f"{project_id}:{key}".encode()).decode()}
@@ -55,8 +55,8 @@ class LangWatchExporter(OTLPHTTPExporter):
         if self._sdk or (self._sdk is None and "langwatch" in sys.modules):
             try:
                 return self._through_sdk(opened)
-            except Exception as error:  # noqa: BLE001 - not installed, of another version, or not fit for this Python
-                logger.debug("LangWatch's SDK is of no use (%s); sending without it", type(error).__name__)
+            except Exception as error:  # not installed, of another version, or not fit for this Python
+                logger.debug("LangWatch's SDK can't be used (%s); sending without it", type(error).__name__)
         return opened
 
     def _through_sdk(self, opened: DeadlineTransport) -> DeadlineTransport:
@@ -69,7 +69,7 @@ class LangWatchExporter(OTLPHTTPExporter):
 
 
 class _Through:
-    """A client in the shape of the transport that it sends through."""
+    """A client with the interface of the transport that sends its requests."""
 
     def __init__(self, client: httpx.Client, inner: DeadlineTransport) -> None:
         self._client = client

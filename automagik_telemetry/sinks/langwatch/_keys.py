@@ -1,17 +1,17 @@
-"""Every attribute key, span type and form of value that LangWatch is told, and where each of them is defined."""
+"""Every attribute key, span type and value type that is sent to LangWatch, with its definition."""
 
 from __future__ import annotations
 
 from typing import Final, NamedTuple
 
 LANGWATCH: Final = "langwatch 1.4.0"
-"""The SDK: `langwatch.attributes.AttributeKey`, and `langwatch.domain` for what the JSON in them looks like."""
+"""The SDK: `langwatch.attributes.AttributeKey`, and `langwatch.domain` for the JSON inside of them."""
 
 GEN_AI: Final = "semantic conventions 1.44.0"
 """OpenTelemetry's attributes of generative AI, in development there."""
 
 RECEIVER: Final = "LangWatch's receiver"
-"""What its server reads, and the SDK writes by hand or not at all: `langwatch/src/server/tracer/otel.traces.ts`."""
+"""The keys that its server reads, and the SDK lacks or spells out: `langwatch/src/server/tracer/otel.traces.ts`."""
 
 OURS: Final = "this project"
 
@@ -37,7 +37,9 @@ COST_ESTIMATED: Final = "automagik.cost_estimated"
 SAMPLE_RATE: Final = "automagik.sample_rate"
 SAMPLE_REASON: Final = "automagik.sample_reason"
 TRUNCATED: Final = "automagik.truncated"
+TRUNCATED_CHARACTERS: Final = "automagik.truncated_characters"
 TRUNCATED_SPANS: Final = "automagik.truncated_spans"
+MESSAGES_BEFORE: Final = "automagik.messages_before"
 
 
 class Row(NamedTuple):
@@ -49,9 +51,9 @@ class Row(NamedTuple):
 
 
 KEYS: Final = (
-    Row(SPAN_TYPE, LANGWATCH, "what kind of work it was, one of the types below"),
+    Row(SPAN_TYPE, LANGWATCH, "the kind of work, one of the types below"),
     Row(INPUT, LANGWATCH, 'JSON: `{"type": ..., "value": ...}`, the type one of the forms below'),
-    Row(OUTPUT, LANGWATCH, "the same of what came out"),
+    Row(OUTPUT, LANGWATCH, "the output, in the same form"),
     Row(
         METRICS,
         LANGWATCH,
@@ -59,22 +61,28 @@ KEYS: Final = (
     ),
     Row(TIMESTAMPS, LANGWATCH, "JSON: `started_at`, `first_token_at`, `finished_at` in milliseconds since 1970"),
     Row(THREAD, LANGWATCH, "the conversation that it was part of"),
-    Row(USER, RECEIVER, "whom it was done for"),
-    Row(METADATA, RECEIVER, "JSON: what the application says of it; of a trace, also how it was sampled"),
+    Row(USER, RECEIVER, "the user that it was done for"),
+    Row(METADATA, RECEIVER, "JSON: the application's metadata; for a trace, also how it was sampled"),
     Row(MODEL, LANGWATCH, "the model"),
-    Row(SYSTEM, LANGWATCH, "who serves the model"),
+    Row(SYSTEM, LANGWATCH, "the provider of the model"),
     Row(PROVIDER, GEN_AI, "the same, by its newer name"),
     Row(INPUT_TOKENS, LANGWATCH, "tokens read"),
     Row(OUTPUT_TOKENS, LANGWATCH, "tokens written"),
     Row(REASONING_TOKENS, GEN_AI, "of those, the ones for reasoning"),
     Row(CACHE_READ_TOKENS, GEN_AI, "of the tokens read, the ones from a cache"),
     Row(CACHE_CREATION_TOKENS, GEN_AI, "of the tokens read, the ones put into a cache"),
-    Row(ERROR_TYPE, LANGWATCH, "the class of the exception, which stands as an event of the span too"),
-    Row(COST_ESTIMATED, OURS, "true if the cost is an estimate from a price list, and not what the framework told"),
+    Row(ERROR_TYPE, LANGWATCH, "the class of the exception, which is also an event of the span"),
+    Row(COST_ESTIMATED, OURS, "true if the cost is an estimate from a price list, not reported by the framework"),
     Row(SAMPLE_RATE, OURS, "the share of such traces that is kept: count this one as its inverse"),
-    Row(SAMPLE_REASON, OURS, "why it was kept"),
-    Row(TRUNCATED, OURS, "true if the span's content was left out, for the trace was too large"),
-    Row(TRUNCATED_SPANS, OURS, "how many spans of the trace were left out"),
+    Row(SAMPLE_REASON, OURS, "the reason why it was kept"),
+    Row(MESSAGES_BEFORE, OURS, "the number of messages of the last request that this one repeats; they are omitted"),
+    Row(TRUNCATED, OURS, "true if some of the span's content was omitted because it, or the trace, was too large"),
+    Row(TRUNCATED_CHARACTERS, OURS, "the approximate number of omitted characters of the span"),
+    Row(
+        TRUNCATED_SPANS,
+        OURS,
+        "the number of omitted spans: on the root, of the trace; on a span `2 more requests`, of those that it adds up",
+    ),
 )
 
 SPAN_TYPES: Final = frozenset(
@@ -89,7 +97,7 @@ ROLES: Final = frozenset({"system", "user", "assistant", "function", "tool", "gu
 """`langwatch.domain.ChatRole`."""
 
 FORMS: Final = frozenset({"text", "chat_messages", "json", "raw", "list"})
-"""The values of `type` in inputs and outputs that we write, of those of `langwatch.domain.SpanInputOutput`."""
+"""The values of `type` in inputs and outputs that we write, a subset of `langwatch.domain.SpanInputOutput`."""
 
 TOKENS: Final = (
     ("input_tokens", INPUT_TOKENS, "prompt_tokens"),

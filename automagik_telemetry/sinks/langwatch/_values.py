@@ -1,4 +1,4 @@
-"""What a span took in or gave out, in one of the typed forms that LangWatch shows."""
+"""A span's input and output, in one of the typed forms that LangWatch displays."""
 
 from __future__ import annotations
 
@@ -7,27 +7,28 @@ from typing import Any, Final
 
 import orjson
 
-from automagik_processors._bounded_json import MAX_TEXT, dumps
+from automagik_processors._bounded_json import MAX_TEXT, MAX_VALUE, dumps_bounded
 from automagik_telemetry.sinks.langwatch._keys import FORMS, ROLES
 
 _MAX_LIST_DEPTH: Final = 4
-"""Levels of lists of typed values; what lies deeper is plain JSON."""
+"""Maximum levels of lists of typed values. Deeper values are plain JSON."""
 
 
-def typed_value(value: object) -> str:
-    """Return the JSON of `{"type": ..., "value": ...}` for any value; never raises.
+def typed_value(value: object, max_value: int = MAX_VALUE) -> tuple[str, int]:
+    """Return the JSON of `{"type": ..., "value": ...}` for any value, and the number of omitted characters.
 
-    What has that shape already keeps its type where the value fits it. A str is a text, a list of messages in OpenAI's
-    shape chat_messages, anything else json; and what can't be read at all is what it says of itself, raw.
+    A value that has this form already keeps its type if the value fits it. A str is a text, a list of messages in
+    OpenAI's format is chat_messages, anything else json. An unreadable object is replaced by its text, as raw. Nothing
+    is raised.
     """
-    if type(value) is str and len(value) <= MAX_TEXT:
+    if type(value) is str and len(value) <= MAX_TEXT and len(value) <= max_value:
         with contextlib.suppress(orjson.JSONEncodeError):  # a lone surrogate
-            return f'{{"type":"text","value":{orjson.dumps(value).decode()}}}'
-    return dumps(typed(value))
+            return f'{{"type":"text","value":{orjson.dumps(value).decode()}}}', 0
+    return dumps_bounded(typed(value), max_value)
 
 
-def typed(value: Any, depth: int = 0) -> dict[str, Any]:  # noqa: ANN401  # whatever an application puts there
-    """Return `{"type": ..., "value": ...}` for any value, of which nothing is copied or looked into."""
+def typed(value: Any, depth: int = 0) -> dict[str, Any]:
+    """Return `{"type": ..., "value": ...}` for any value, without copying or inspecting its content."""
     if type(value) is dict and value.keys() == {"type", "value"} and _fits(value["type"], value["value"]):
         if value["type"] != "list":
             return value
@@ -41,7 +42,7 @@ def typed(value: Any, depth: int = 0) -> dict[str, Any]:  # noqa: ANN401  # what
 
 
 def _fits(form: object, value: object) -> bool:
-    """Return whether LangWatch takes this value under that type."""
+    """Return whether LangWatch accepts this value under that type."""
     if type(form) is not str or form not in FORMS:
         return False
     if form == "chat_messages":

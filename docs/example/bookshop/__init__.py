@@ -1,4 +1,4 @@
-"""A bookshop whose staff are agents: a worked example, tracked in one line at each place where something happens."""
+"""A bookshop with agents as staff: a worked example with one line of tracking per component."""
 
 from __future__ import annotations
 
@@ -10,5 +10,5 @@ STAFF = ("clerk", "poet", "concierge")
 
 
 def start() -> None:
-    """Set logging up as the shop's own logging.yaml says: what the command line and the server begin with."""
+    """Configure logging by the shop's own logging.yaml, for the command line and the server."""
     configure(Path(__file__).with_name("logging.yaml"))

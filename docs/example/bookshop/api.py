@@ -13,7 +13,7 @@ from bookshop.agents import AgentFailedError, ask
 
 
 class Message(BaseModel):
-    """What to ask."""
+    """A request to an agent."""
 
     text: str
 

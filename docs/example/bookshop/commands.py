@@ -29,10 +29,10 @@ def list_agents() -> list[str]:
 
 @main.command("run")
 @click.argument("name", type=click.Choice(STAFF))
-@click.option("--message", "-m", required=True, help="What to ask.")
+@click.option("--message", "-m", required=True, help="The question.")
 @track_cli_command("agent run")
 def run_agent(name: str, message: str) -> None:
-    """Ask somebody."""
+    """Ask an agent a question."""
     try:
         click.echo(asyncio.run(ask(name, message)))
     except AgentFailedError as error:

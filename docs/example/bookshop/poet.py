@@ -1,4 +1,4 @@
-"""The poet, an agent of agno, has a verse for everything. Its model counts words, so it needs no network either."""
+"""The poet, an agent of agno. Its model formats a verse, so it needs no network."""
 
 from __future__ import annotations
 
@@ -13,38 +13,38 @@ from agno.metrics import MessageMetrics
 from agno.models.base import Model
 from agno.models.response import ModelResponse
 
-from automagik_telemetry.integrations.agno import instrument
+from automagik_telemetry import instrument
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
     from agno.models.message import Message
 
-MOST_WORDS = 8
+MAX_WORDS = 8
 
 
 @dataclass
 class Verses(Model):
-    """Stands in for a model: takes its time with each word, and gives up where there are too many."""
+    """Replaces a model: it sleeps for each word, and raises TimeoutError for too many."""
 
     id: str = "offline"
 
     def invoke(self, messages: list[Message], *_: object, **__: object) -> ModelResponse:
-        """Answer."""
+        """Return a verse."""
         time.sleep(self._seconds(messages))
         return self._verse(messages)
 
     async def ainvoke(self, messages: list[Message], *_: object, **__: object) -> ModelResponse:
-        """Answer, and let others run in the meantime."""
+        """Return a verse, without blocking the event loop."""
         await asyncio.sleep(self._seconds(messages))
         return self._verse(messages)
 
     def invoke_stream(self, messages: list[Message], *_: object, **__: object) -> Iterator[ModelResponse]:
-        """Answer in one piece."""
+        """Yield a verse in one piece."""
         yield self.invoke(messages)
 
     async def ainvoke_stream(self, messages: list[Message], *_: object, **__: object) -> AsyncIterator[ModelResponse]:
-        """Answer in one piece."""
+        """Yield a verse in one piece."""
         yield await self.ainvoke(messages)
 
     def _seconds(self, messages: list[Message]) -> float:
@@ -52,7 +52,7 @@ class Verses(Model):
 
     def _verse(self, messages: list[Message]) -> ModelResponse:
         words = str(messages[-1].content).split()
-        if len(words) > MOST_WORDS:
+        if len(words) > MAX_WORDS:
             raise TimeoutError("that is no verse any more")
         usage = MessageMetrics(input_tokens=len(words), output_tokens=5, total_tokens=len(words) + 5)
         return ModelResponse(content=f"O {' '.join(words)}: on which shelf do you dream?", response_usage=usage)
@@ -64,6 +64,6 @@ class Verses(Model):
         return response
 
 
-logging.getLogger("agno").addFilter(lambda _record: False)  # whoever asks the poet is told of failures
-# The last word is of agno's own telemetry, which the shop does without.
+logging.getLogger("agno").addFilter(lambda _record: False)  # failures are reported to the caller
+# `telemetry` is agno's own, which the shop turns off.
 poet = instrument(Agent(model=Verses(), name="poet", telemetry=False))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import time
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -14,7 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-START = 1_700_000_000_123_456_789
+START = int(time.time()) * 1_000_000_000 - 3_600_000_000_000 + 123_456_789
+"""An hour ago, in nanoseconds."""
 _ids = itertools.count(1)
 
 
@@ -129,7 +131,7 @@ def stored(collector: Collector) -> Callable[[str], list[dict[str, Any]]]:
         times = ("Timestamp",) if table == "otel_traces" else ("Timestamp", "TimestampTime")
         replaced = ", ".join(f'epoch_ns("{name}") AS "{name}"' for name in times)
         with collector.store._database.cursor() as cursor:
-            result = cursor.execute(f"SELECT * REPLACE ({replaced}) FROM {table} ORDER BY rowid")  # noqa: S608
+            result = cursor.execute(f"SELECT * REPLACE ({replaced}) FROM {table} ORDER BY rowid")  # noqa: S608 - names of our own tables
             names = [column[0] for column in result.description or ()]
             return [dict(zip(names, row, strict=True)) for row in result.fetchall()]
 

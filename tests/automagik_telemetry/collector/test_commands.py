@@ -33,7 +33,7 @@ COMMAND = (sys.executable, "-c", "from automagik_telemetry.cli import main; main
 
 @contextmanager
 def _process(store: Path, *options: str) -> Iterator[tuple[subprocess.Popen[str], str, str]]:
-    """A collector as a process of its own, its URL, and the line it began with."""
+    """Run a collector as a process; yield it, its URL and its first line."""
     process = subprocess.Popen(
         [*COMMAND, "collector", "--port", "0", "--store", str(store), *options],
         stdout=subprocess.PIPE,
@@ -43,7 +43,7 @@ def _process(store: Path, *options: str) -> Iterator[tuple[subprocess.Popen[str]
     try:
         assert process.stderr is not None
         line = process.stderr.readline()
-        assert line.startswith("Collecting OTLP at http://"), line + process.stderr.read()
+        assert line.startswith("Receiving OTLP at http://"), line + process.stderr.read()
         yield process, line.split()[3].rstrip(","), line
     finally:
         process.kill()
@@ -55,8 +55,8 @@ def _run(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.fixture
-def nobody() -> Iterator[str]:
-    """A URL where nobody listens: its port is taken, but not served."""
+def unused_url() -> Iterator[str]:
+    """A URL without a server: its port is bound, but does not listen."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         yield f"http://127.0.0.1:{taken.getsockname()[1]}"
@@ -74,10 +74,10 @@ def filled(tmp_path: Path, span: Make, traces: Make) -> Path:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_the_collector_runs_until_a_signal(tmp_path: Path, span: Make, traces: Make, number: signal.Signals) -> None:
-    """One line says where it is; SIGTERM or Ctrl-C end it with exit code 0, and the report then finds the events."""
+    """One line has the URL. SIGTERM and Ctrl-C end it with exit code 0, and the report then has the events."""
     store = tmp_path / "new" / "collector.duckdb"
     with _process(store) as (process, url, line):
-        assert line == f"Collecting OTLP at {url}, storing in {store}; Ctrl-C ends it.\n"
+        assert line == f"Receiving OTLP at {url}, storing it in {store}. Press Ctrl-C to stop.\n"
         feature = span("feature.used", feature_name="search")
         httpx.post(f"{url}/v1/traces", json=traces(feature), trust_env=False).raise_for_status()
         process.send_signal(number)
@@ -88,17 +88,38 @@ def test_the_collector_runs_until_a_signal(tmp_path: Path, span: Make, traces: M
     assert "feature   search" in found.stdout
 
 
+def test_an_open_address_needs_tokens(tmp_path: Path) -> None:
+    """Without tokens, an address that other machines reach is one line. With them, clear text is warned of."""
+    everyone = ("--host", "0.0.0.0")  # noqa: S104 - what is warned of
+    failed = _run("collector", *everyone, "--port", "0", "--store", str(tmp_path / "c.duckdb"))
+    assert (failed.returncode, failed.stderr.count("\n")) == (2, 1)
+    assert failed.stderr.startswith("Error: Other machines can reach 0.0.0.0")
+    tokens = tmp_path / "tokens.toml"
+    tokens.touch(mode=0o600)
+    tokens.write_text('[[token]]\ntoken = "0123456789abcdef"\nread = true\n')
+    with _process(tmp_path / "c.duckdb", *everyone, "--tokens", str(tokens)) as (_, _url, line):
+        assert "unencrypted" in line
+    with _process(tmp_path / "c.duckdb", "--host", "127.0.0.2") as (_, _url, line):
+        assert "unencrypted" not in line
+
+
 @pytest.mark.parametrize(
-    ("host", "open_to_all"),
-    [("0.0.0.0", True), ("localhost", False), ("127.0.0.2", False)],  # noqa: S104 - what is warned of
+    ("options", "message"),
+    [
+        (["--raw", "7"], "is not an age. Use a number and d, h, m or s, such as 7d, or 0."),
+        (["--tls-cert", __file__], "--tls-cert and --tls-key belong together. Give both or neither."),
+        (["--events", "missing.json"], "The catalogue missing.json can't be read: No such file or directory."),
+    ],
 )
-def test_an_open_address_is_warned_of(tmp_path: Path, host: str, *, open_to_all: bool) -> None:
-    """The first line says so when not only this machine can reach the collector."""
-    with _process(tmp_path / "c.duckdb", "--host", host) as (_, _url, line):
-        assert ("Whoever reaches this address may send to it and read its report." in line) is open_to_all
+def test_a_wrong_option_is_one_sentence(tmp_path: Path, options: list[str], message: str) -> None:
+    """Options are checked before the collector listens."""
+    failed = _run("collector", "--port", "0", "--store", str(tmp_path / "c.duckdb"), *options)
+    assert failed.returncode == 2
+    assert message in " ".join(failed.stderr.split())
+    assert not (tmp_path / "c.duckdb").exists()
 
 
-def test_what_was_answered_survives_a_kill(tmp_path: Path, span: Make, traces: Make) -> None:
+def test_accepted_rows_survive_a_kill(tmp_path: Path, span: Make, traces: Make) -> None:
     """A 200 means that the rows are on the disk: SIGKILL right after it loses nothing."""
     store = tmp_path / "collector.duckdb"
     with _process(store) as (process, url, _line):
@@ -110,8 +131,8 @@ def test_what_was_answered_survives_a_kill(tmp_path: Path, span: Make, traces: M
             assert [row["count"] for row in read_only.report()["feature_usage"]] == [500]
 
 
-def test_a_running_collector_is_asked_over_http(tmp_path: Path, span: Make, traces: Make) -> None:
-    """`report --url` shows what a running collector has, as text and as JSON."""
+def test_a_running_collector_reports_over_http(tmp_path: Path, span: Make, traces: Make) -> None:
+    """`report --url` shows the report of a running collector, as text and as JSON."""
     with _process(tmp_path / "collector.duckdb") as (_, url, _line):
         feature = span("feature.used", feature_name="search")
         httpx.post(f"{url}/v1/traces", json=traces(feature), trust_env=False).raise_for_status()
@@ -123,17 +144,34 @@ def test_a_running_collector_is_asked_over_http(tmp_path: Path, span: Make, trac
     ]
 
 
-def test_a_port_in_use_is_one_line(tmp_path: Path, nobody: str) -> None:
-    """A taken port is told in one line, with exit code 2, before a store is made."""
-    port = nobody.rpartition(":")[2]
+def test_a_report_may_need_a_token(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the token the way out is named; with it, as an option or a variable, the report is shown."""
+    tokens = tmp_path / "tokens.toml"
+    tokens.touch(mode=0o600)
+    tokens.write_text('[[token]]\ntoken = "0123456789abcdef"\nread = true\n')
+    with Collector(tmp_path / "c.duckdb", tokens=tokens) as collector:
+        arguments = ["report", "--url", collector.url]
+        refused = CliRunner().invoke(main, arguments)
+        assert (refused.exit_code, refused.output) == (
+            2,
+            f"Error: The collector at {collector.url} requires a token that may read. Give it with --token.\n",
+        )
+        assert CliRunner().invoke(main, [*arguments, "--token", "0123456789abcdef"]).exit_code == 0
+        monkeypatch.setenv("AUTOMAGIK_COLLECTOR_TOKEN", "0123456789abcdef")
+        assert CliRunner().invoke(main, arguments).exit_code == 0
+
+
+def test_a_port_in_use_is_one_line(tmp_path: Path, unused_url: str) -> None:
+    """A port in use is reported in one line, with exit code 2, before a store is created."""
+    port = unused_url.rpartition(":")[2]
     failed = _run("collector", "--port", port, "--store", str(tmp_path / "c.duckdb"))
     assert (failed.returncode, failed.stdout) == (2, "")
-    assert failed.stderr == f"Error: Port {port} on 127.0.0.1 is in use; choose another with --port.\n"
+    assert failed.stderr == f"Error: Port {port} on 127.0.0.1 is in use. Choose another with --port.\n"
     assert not (tmp_path / "c.duckdb").exists()
 
 
 def test_a_store_in_use_is_one_line(tmp_path: Path) -> None:
-    """A second collector on the same file says so and ends; the first goes on."""
+    """A second collector on the same file reports this and ends; the first continues."""
     store = tmp_path / "collector.duckdb"
     with _process(store) as (_, url, _line):
         failed = _run("collector", "--port", "0", "--store", str(store))
@@ -143,7 +181,11 @@ def test_a_store_in_use_is_one_line(tmp_path: Path) -> None:
 
 def test_a_foreign_address_is_one_line(tmp_path: Path) -> None:
     """An address that is not this machine's cannot be listened on."""
-    result = CliRunner().invoke(main, ["collector", "--host", "192.0.2.1", "--store", str(tmp_path / "c.duckdb")])
+    tokens = tmp_path / "tokens.toml"
+    tokens.touch(mode=0o600)
+    tokens.write_text('[[token]]\ntoken = "0123456789abcdef"\n')
+    options = ["--host", "192.0.2.1", "--tokens", str(tokens), "--store", str(tmp_path / "c.duckdb")]
+    result = CliRunner().invoke(main, ["collector", *options])
     assert result.exit_code == 2
     assert result.output.startswith("Error: Cannot listen on 192.0.2.1 port 4318: ")
     assert result.output.count("\n") == 1
@@ -157,57 +199,59 @@ def test_the_report_reads_a_store_that_is_free(filled: Path) -> None:
     assert filled.read_bytes() == before
 
 
-def test_a_locked_store_is_asked_of_its_collector(filled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """When a collector has the file, the one at the default address is asked, if the file is its own."""
+def test_a_locked_store_is_read_over_http(filled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If a collector has the file open, the one at the default URL is queried, if the file is its own."""
     with Collector(filled) as collector:
         monkeypatch.setattr(report, "_DEFAULT_URL", collector.url)
         result = CliRunner().invoke(main, ["report", "--store", str(filled)])
     assert (result.exit_code, "feature   search" in result.output) == (0, True)
 
 
-def test_another_collectors_answers_are_not_shown(
-    filled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """When the collector at the default address keeps another file, its answers would be the wrong ones."""
+def test_another_collectors_report_is_not_shown(filled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The report of a collector with another file is not shown."""
     with Collector(filled), Collector(tmp_path / "other.duckdb") as other:
         monkeypatch.setattr(report, "_DEFAULT_URL", other.url)
         result = CliRunner().invoke(main, ["report", "--store", str(filled)])
     assert result.exit_code == 2
     assert result.output == (
-        f"Error: The store {filled} is in use by another process. The collector at {other.url} has another; "
-        "name the right one with --url.\n"
+        f"Error: The store {filled} is in use by another process. The collector at {other.url} has another store. "
+        "Give the right URL with --url.\n"
     )
 
 
 def test_a_locked_store_without_a_collector_is_one_line(
-    filled: Path, nobody: str, monkeypatch: pytest.MonkeyPatch
+    filled: Path, unused_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """When the file is in use and nobody answers at the default address, the report asks for the URL."""
-    monkeypatch.setattr(report, "_DEFAULT_URL", nobody)
+    """If the file is in use and no collector responds at the default URL, the message asks for the URL."""
+    monkeypatch.setattr(report, "_DEFAULT_URL", unused_url)
     with Collector(filled):
         result = CliRunner().invoke(main, ["report", "--store", str(filled)])
     assert result.exit_code == 2
     assert result.output == (
-        f"Error: The store {filled} is in use by another process. No collector answers at {nobody} either; "
-        "name one with --url.\n"
+        f"Error: The store {filled} is in use by another process. No collector responds at {unused_url} either. "
+        "Give the URL of one with --url.\n"
     )
 
 
-def test_neither_store_nor_collector_is_one_line(tmp_path: Path, nobody: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_neither_store_nor_collector_is_one_line(
+    tmp_path: Path, unused_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Without a store and a collector there is nothing to report, and no file is made."""
-    monkeypatch.setattr(report, "_DEFAULT_URL", nobody)
+    monkeypatch.setattr(report, "_DEFAULT_URL", unused_url)
     result = CliRunner().invoke(main, ["report"])
     assert result.exit_code == 2
     assert result.output.startswith("Error: There is no store at ")
-    assert result.output.endswith(f"collector.duckdb. No collector answers at {nobody} either; name one with --url.\n")
+    assert result.output.endswith(
+        f"collector.duckdb. No collector responds at {unused_url} either. Give the URL of one with --url.\n"
+    )
     missing = tmp_path / "missing.duckdb"
     result = CliRunner().invoke(main, ["report", "--store", str(missing)])
-    assert (result.exit_code, result.output) == (2, f"Error: There is no store at {missing}.\n")
+    assert (result.exit_code, result.output) == (2, f"Error: There is no store at {missing}. Check the path.\n")
     assert not missing.exists()
 
 
-def test_the_default_collector_is_asked_when_there_is_no_store(filled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A collector at the default address answers even if its store is not the default one."""
+def test_the_default_collector_is_used_when_there_is_no_store(filled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A collector at the default URL is queried even if its store is not the default one."""
     with Collector(filled) as collector:
         monkeypatch.setattr(report, "_DEFAULT_URL", collector.url)
         result = CliRunner().invoke(main, ["report"])
@@ -215,7 +259,7 @@ def test_the_default_collector_is_asked_when_there_is_no_store(filled: Path, mon
 
 
 def test_a_file_that_is_no_store_is_one_line(tmp_path: Path) -> None:
-    """A file of another kind is told in one line and left alone, by both commands."""
+    """A file of another kind is reported in one line and not changed, by both commands."""
     other = tmp_path / "notes.txt"
     other.write_text("not a database " * 1000)
     for arguments in (["report"], ["collector", "--port", "0"]):
@@ -237,12 +281,12 @@ class _Page(http.server.BaseHTTPRequestHandler):
         self.wfile.write(self.body)
 
     def log_message(self, *_arguments: object, **_named: object) -> None:
-        """Say nothing."""
+        """Print nothing."""
 
 
-@pytest.mark.parametrize("body", [b"<html>hello</html>", b"[]", b"{}", b'{"store": "x", "answers": 5}'])
+@pytest.mark.parametrize("body", [b"<html>hello</html>", b"[]", b"{}", b'{"store": "x", "report": 5}'])
 def test_a_url_that_is_no_collector_is_one_line(body: bytes) -> None:
-    """Whatever else answers at the URL is told in one line."""
+    """Another server at the URL is reported in one line."""
     handler = type("Page", (_Page,), {"body": body})
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -257,10 +301,10 @@ def test_a_url_that_is_no_collector_is_one_line(body: bytes) -> None:
 
 @pytest.mark.parametrize("url", ["http://[", "nonsense", "http://127.0.0.1:1/"])
 def test_a_bad_url_is_one_line(url: str) -> None:
-    """A URL that is none, or where nobody is, is told in one line."""
+    """An invalid URL, or one without a server, is reported in one line."""
     result = CliRunner().invoke(main, ["report", "--url", url])
     assert result.exit_code == 2
-    assert result.output.startswith(f"Error: No collector answers at {url} (")
+    assert result.output.startswith(f"Error: No collector responds at {url}: ")
     assert result.output.count("\n") == 1
 
 
@@ -280,15 +324,15 @@ print(sorted({"duckdb", "starlette", "uvicorn", "google", "httpx"} & set(sys.mod
 
 @pytest.mark.parametrize("command", ["collector", "report"])
 def test_a_missing_extra_is_one_line(command: str) -> None:
-    """Without the extra's packages a command says how to get them."""
+    """Without the extra's packages a command shows how to install them."""
     code = f"import sys; sys.modules['duckdb'] = None; from automagik_telemetry.cli import main; main(['{command}'])"
     failed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60)
-    message = "Error: This command needs duckdb, which comes with: pip install 'automagik-telemetry[collector]'\n"
+    message = "Error: This command needs the package duckdb. Install it: pip install 'automagik-telemetry[collector]'\n"
     assert (failed.returncode, failed.stderr) == (2, message)
 
 
 def test_the_store_is_for_its_owner_only(tmp_path: Path) -> None:
-    """What was collected can be read by the user alone."""
+    """The collected data can be read by the user alone."""
     path = tmp_path / "folder" / "collector.duckdb"
     with Store(path):
         assert path.stat().st_mode & 0o777 == 0o600

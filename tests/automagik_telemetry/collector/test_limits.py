@@ -1,4 +1,4 @@
-"""What the collector takes from strangers: so much, so deep, so long, so many, from this machine; never a crash."""
+"""The collector's limits of size, depth, time and connections. It never crashes."""
 
 from __future__ import annotations
 
@@ -44,14 +44,14 @@ def damaged(draw: st.DrawFn, whole: Any) -> Any:
 
 
 def test_only_this_machine_reaches_it(collector: Collector) -> None:
-    """Unless told otherwise."""
+    """By default the collector listens on this machine alone."""
     assert ipaddress.ip_address(urlsplit(collector.url).hostname or "").is_loopback
 
 
 def test_damaged_requests_are_refused_and_whole_ones_taken(
     client: httpx.Client, span: Make, record: Make, traces: Make, logs: Make
 ) -> None:
-    """Whatever stands in a request, it is stored or refused in a sentence, and the next one is taken as ever."""
+    """Any request is stored or rejected with a sentence, and the next one is accepted."""
     wholes = {"/v1/traces": traces(span("agent.run", success=True)), "/v1/logs": logs(record("agent.run"))}
 
     @settings(suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much])
@@ -84,17 +84,18 @@ def test_noise_is_refused(client: httpx.Client) -> None:
 
 
 def test_a_body_that_never_ends_is_given_up(tmp_path: Path) -> None:
-    """It comes a byte at a time, or not at all; the answer says so, and nothing is held for it."""
-    with Collector(tmp_path / "store.duckdb", patience=0.2) as running:
+    """A body that is sent too slowly, or not at all, gets 408, and nothing is kept of it."""
+    with Collector(tmp_path / "store.duckdb", body_timeout=0.2) as running:
         address = urlsplit(running.url)
-        head = b"POST /v1/traces HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\r\n{"
+        headers = b"Host: localhost\r\nContent-Type: application/json\r\nContent-Length: 1000"
+        head = b"POST /v1/traces HTTP/1.1\r\n" + headers + b"\r\n\r\n{"
         with socket.create_connection((address.hostname, address.port), timeout=30) as connection:
             connection.sendall(head)
             assert connection.recv(100).startswith(b"HTTP/1.1 408 ")
 
 
 def test_connections_are_bounded(tmp_path: Path) -> None:
-    """Who comes beyond the limit is asked to come again, and is taken when others have gone."""
+    """A connection beyond the limit gets 503, and is accepted after others have closed."""
     with Collector(tmp_path / "store.duckdb", connections=8) as running, contextlib.ExitStack() as stack:
         address = urlsplit(running.url)
         for _ in range(8):
@@ -108,7 +109,7 @@ def test_connections_are_bounded(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("depth", [100, 2_000, 30_000])
 def test_depth_is_bounded(client: httpx.Client, depth: int) -> None:
-    """However deep it is nested, JSON or not."""
+    """A deeply nested body is rejected, valid JSON or not."""
     for content in (b"[" * depth, b"[" * depth + b"]" * depth, b'{"resourceSpans":' * depth):
         answer = client.post("/v1/traces", content=content, headers={"content-type": "application/json"})
         assert answer.status_code in {400, 413}

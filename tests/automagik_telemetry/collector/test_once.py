@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 
+from tests.automagik_telemetry.collector.conftest import START
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -33,7 +35,7 @@ def test_a_span_twice_in_a_request_is_stored_once(
     assert [row["SpanName"] for row in stored("otel_traces")] == ["first"]
 
 
-def test_both_ids_tell_a_span(client: httpx.Client, span: Make, traces: Make, stored: Stored) -> None:
+def test_both_ids_identify_a_span(client: httpx.Client, span: Make, traces: Make, stored: Stored) -> None:
     """Spans that share only their span id, or only their trace, are different."""
     first = span("agent.run")
     client.post("/v1/traces", json=traces(first)).raise_for_status()
@@ -46,7 +48,7 @@ def test_a_resent_event_record_is_stored_once(client: httpx.Client, record: Make
     """A record with the same ids, event name and time is the same event; another name or time makes another."""
     first = record("agent.run")
     same = [first, first]
-    other = [first | {"eventName": "tool.executed"}, first | {"timeUnixNano": "5"}]
+    other = [first | {"eventName": "tool.executed"}, first | {"timeUnixNano": str(START + 5)}]
     client.post("/v1/logs", json=logs(*same)).raise_for_status()
     client.post("/v1/logs", json=logs(*same, *other)).raise_for_status()
     assert len(stored("otel_logs")) == 3
@@ -70,9 +72,9 @@ def test_a_resent_record_outside_of_a_trace_is_stored_once(
         attributes = [{"key": "log.record.uid", "value": {"stringValue": uid}}]
         return record("agent.run") | {"traceId": "", "spanId": "", "attributes": attributes, **fields}
 
-    first = loose("a", timeUnixNano="5", eventName="")
+    first = loose("a", timeUnixNano=str(START + 5), eventName="")
     client.post("/v1/logs", json=logs(first, first)).raise_for_status()
-    client.post("/v1/logs", json=logs(first, loose("b", timeUnixNano="5", eventName=""))).raise_for_status()
+    client.post("/v1/logs", json=logs(first, loose("b", timeUnixNano=str(START + 5), eventName=""))).raise_for_status()
     assert sorted(row["LogAttributes"]["log.record.uid"] for row in stored("otel_logs")) == ["a", "b"]
 
 

@@ -12,6 +12,8 @@ import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
+from automagik_telemetry.collector._body import zstd
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -28,6 +30,7 @@ LIMIT = 65536
 JSON = {"content-type": "application/json"}
 PROTOBUF = {"content-type": "application/x-protobuf"}
 GZIP = JSON | {"content-encoding": "gzip"}
+ZSTD = JSON | {"content-encoding": "zstd"}
 AT = "resourceSpans[0].scopeSpans[0].spans[1]"
 
 
@@ -62,41 +65,56 @@ def _assert_refused(reply: httpx.Response, status: int, message: str) -> None:
 @pytest.mark.parametrize(
     ("headers", "body", "status", "message"),
     [
-        (JSON, b"", 400, "The body is not valid JSON, from character 0 on."),
-        (JSON, b"hello", 400, "The body is not valid JSON, from character 0 on."),
-        (JSON, b'{"resourceSpans"', 400, "The body is not valid JSON, from character 16 on."),
+        (JSON, b"", 400, "The body is not valid JSON: error at character 0."),
+        (JSON, b"hello", 400, "The body is not valid JSON: error at character 0."),
+        (JSON, b'{"resourceSpans"', 400, "The body is not valid JSON: error at character 16."),
         (JSON, b"[]", 400, "The body must be a JSON object."),
         (JSON, b'"resourceSpans"', 400, "The body must be a JSON object."),
-        (JSON, b'{"a":' * 2000 + b"1" + b"}" * 2000, 400, "The JSON is nested too deep."),
-        (JSON, b"x" * (LIMIT + 1), 413, "The body is larger than 65536 bytes."),
+        (
+            JSON,
+            b'{"a":' * 2000 + b"1" + b"}" * 2000,
+            400,
+            "The JSON is nested too deep: at most 1,024 levels are allowed.",
+        ),
+        (JSON, b"x" * (LIMIT + 1), 413, "The body must have at most 65,536 bytes. Send smaller batches."),
         (
             {"content-type": "text/plain"},
             b"{}",
             415,
-            "Content-Type must be application/json or application/x-protobuf, but is 'text/plain'.",
+            "Content-Type must be application/json or application/x-protobuf, got 'text/plain'.",
         ),
         ({}, b"{}", 415, "Content-Type must be application/json or application/x-protobuf, but is missing."),
-        (JSON | {"content-encoding": "br"}, b"{}", 415, "Content-Encoding must be gzip or identity, but is 'br'."),
-        (GZIP, _gzip(b'{"resourceSpans": []}')[:-9], 400, "The gzip data is cut short."),
-        (GZIP, b"", 400, "The gzip data is cut short."),
+        (JSON | {"content-encoding": "br"}, b"{}", 415, "Content-Encoding must be gzip, zstd or identity, got 'br'."),
+        (ZSTD, zstd.compress(b'{"resourceSpans": []}')[:-1], 400, "The zstd data is truncated."),
+        (ZSTD, b"", 400, "The zstd data is truncated."),
+        (ZSTD, b"{}", 400, "The body is not valid zstd."),
+        (ZSTD, zstd.compress(b"{}") * 2, 400, "The zstd data must be one frame, but more data follows."),
+        (
+            ZSTD,
+            zstd.compress(b" " * 50_000_000),
+            413,
+            "The decompressed body must have at most 65,536 bytes. Send smaller batches.",
+        ),
+        (GZIP, _gzip(b'{"resourceSpans": []}')[:-9], 400, "The gzip data is truncated."),
+        (GZIP, b"", 400, "The gzip data is truncated."),
         (GZIP, b"{}", 400, "The body is not valid gzip."),
         (GZIP, _gzip(b"{}")[:-8] + b"\0" * 8, 400, "The body is not valid gzip."),
-        (GZIP, _gzip(b"{}") * 2, 400, "There is more data after the end of the gzip data."),
+        (GZIP, _gzip(b"{}") * 2, 400, "The gzip data must be one member, but more data follows."),
         (
             GZIP,
             _gzip(b" " * 50_000_000),
             413,
-            "The body is larger than 65536 bytes when decompressed.",
+            "The decompressed body must have at most 65,536 bytes. Send smaller batches.",
         ),
-        (JSON, b'{"resourceSpans": {}}', 400, "resourceSpans must be an array, but is an object."),
-        (JSON, b'{"resourceSpans": [7]}', 400, "resourceSpans[0] must be an object, but is 7."),
+        (JSON, b'{"resourceSpans": {}}', 400, "resourceSpans must be an array, got an object."),
+        (JSON, b'{"resourceSpans": [7]}', 400, "resourceSpans[0] must be an object, got 7."),
     ],
     ids=_name,
 )
 def test_a_bad_body_is_refused(
     client: httpx.Client, headers: dict[str, str], body: bytes, status: int, message: str
 ) -> None:
-    """Each body that cannot be read is refused with a sentence that says why."""
+    """Each invalid body is rejected with a sentence on the cause."""
     _assert_refused(client.post("/v1/traces", content=body, headers=headers), status, message)
 
 
@@ -104,42 +122,42 @@ def test_a_bad_body_is_refused(
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"traceId": "xyz"}, 'traceId must be 32 hexadecimal digits, but is "xyz".'),
-        ({"traceId": None}, "traceId must be 32 hexadecimal digits, but is missing."),
-        ({"traceId": "g" * 32}, f'traceId must be 32 hexadecimal digits, but is "{"g" * 32}".'),
+        ({"traceId": "xyz"}, 'traceId must be 32 hexadecimal digits, got "xyz".'),
+        ({"traceId": None}, "traceId must be 32 hexadecimal digits, got nothing."),
+        ({"traceId": "g" * 32}, f'traceId must be 32 hexadecimal digits, got "{"g" * 32}".'),
         ({"traceId": "0" * 32}, "traceId must not be all zero."),
-        ({"traceId": 5}, "traceId must be a string, but is 5."),
-        ({"spanId": "a" * 32}, f'spanId must be 16 hexadecimal digits, but is "{"a" * 32}".'),
-        ({"spanId": ""}, 'spanId must be 16 hexadecimal digits, but is "".'),
+        ({"traceId": 5}, "traceId must be a string, got 5."),
+        ({"spanId": "a" * 32}, f'spanId must be 16 hexadecimal digits, got "{"a" * 32}".'),
+        ({"spanId": ""}, 'spanId must be 16 hexadecimal digits, got "".'),
         ({"spanId": "0" * 16}, "spanId must not be all zero."),
-        ({"parentSpanId": "abc"}, 'parentSpanId must be 16 hexadecimal digits, but is "abc".'),
-        ({"name": ["agent.run"]}, "name must be a string, but is an array."),
-        ({"kind": "SERVER-ISH"}, 'kind must be an integer, but is "SERVER-ISH".'),
-        ({"kind": 6}, "kind must be from 0 to 5, but is 6."),
-        ({"kind": True}, "kind must be an integer, but is true."),
-        ({"startTimeUnixNano": "soon"}, 'startTimeUnixNano must be an integer, but is "soon".'),
-        ({"startTimeUnixNano": 1.5}, "startTimeUnixNano must be an integer, but is 1.5."),
-        ({"startTimeUnixNano": "-1"}, "startTimeUnixNano must be from 0 to 9223372036854775806, but is -1."),
+        ({"parentSpanId": "abc"}, 'parentSpanId must be 16 hexadecimal digits, got "abc".'),
+        ({"name": ["agent.run"]}, "name must be a string, got an array."),
+        ({"kind": "SERVER-ISH"}, 'kind must be an integer, got "SERVER-ISH".'),
+        ({"kind": 6}, "kind must be from 0 to 5, got 6."),
+        ({"kind": True}, "kind must be an integer, got true."),
+        ({"startTimeUnixNano": "soon"}, 'startTimeUnixNano must be an integer, got "soon".'),
+        ({"startTimeUnixNano": 1.5}, "startTimeUnixNano must be an integer, got 1.5."),
+        ({"startTimeUnixNano": "-1"}, "startTimeUnixNano must be from 0 to 9223372036854775806, got -1."),
         (
             {"endTimeUnixNano": 2**63},
-            "endTimeUnixNano must be from 0 to 9223372036854775806, but is 9223372036854775808.",
+            "endTimeUnixNano must be from 0 to 9223372036854775806, got 9223372036854775808.",
         ),
-        ({"status": "ok"}, 'status must be an object, but is "ok".'),
-        ({"status": {"code": 3}}, "status.code must be from 0 to 2, but is 3."),
-        ({"attributes": {"a": 1}}, "attributes must be an array, but is an object."),
-        ({"attributes": [{"key": 1}]}, "attributes[0].key must be a string, but is 1."),
-        ({"attributes": [{"key": "a", "value": "b"}]}, 'attributes[0].value must be an object, but is "b".'),
+        ({"status": "ok"}, 'status must be an object, got "ok".'),
+        ({"status": {"code": 3}}, "status.code must be from 0 to 2, got 3."),
+        ({"attributes": {"a": 1}}, "attributes must be an array, got an object."),
+        ({"attributes": [{"key": 1}]}, "attributes[0].key must be a string, got 1."),
+        ({"attributes": [{"key": "a", "value": "b"}]}, 'attributes[0].value must be an object, got "b".'),
         (
             {"attributes": [{"key": "a", "value": {"boolValue": "yes"}}]},
-            'attributes[0].value.boolValue must be true or false, but is "yes".',
+            'attributes[0].value.boolValue must be true or false, got "yes".',
         ),
         (
             {"attributes": [{"key": "a", "value": {"intValue": "1.5"}}]},
-            'attributes[0].value.intValue must be an integer, but is "1.5".',
+            'attributes[0].value.intValue must be an integer, got "1.5".',
         ),
         (
             {"attributes": [{"key": "a", "value": {"doubleValue": "much"}}]},
-            'attributes[0].value.doubleValue must be a number, but is "much".',
+            'attributes[0].value.doubleValue must be a number, got "much".',
         ),
         (
             {"attributes": [{"key": "a", "value": {"bytesValue": "?"}}]},
@@ -147,21 +165,21 @@ def test_a_bad_body_is_refused(
         ),
         (
             {"attributes": [{"key": "a", "value": {"arrayValue": {"values": [{}, {"stringValue": 1}]}}}]},
-            "attributes[0].value.arrayValue.values[1].stringValue must be a string, but is 1.",
+            "attributes[0].value.arrayValue.values[1].stringValue must be a string, got 1.",
         ),
         (
             {"attributes": [{"key": "a", "value": {"kvlistValue": {"values": [{"key": "k", "value": []}]}}}]},
-            "attributes[0].value.kvlistValue.values[0].value must be an object, but is an array.",
+            "attributes[0].value.kvlistValue.values[0].value must be an object, got an array.",
         ),
-        ({"events": [{"timeUnixNano": {}}]}, "events[0].timeUnixNano must be an integer, but is an object."),
-        ({"links": [{"traceId": "1"}]}, 'links[0].traceId must be 32 hexadecimal digits, but is "1".'),
+        ({"events": [{"timeUnixNano": {}}]}, "events[0].timeUnixNano must be an integer, got an object."),
+        ({"links": [{"traceId": "1"}]}, 'links[0].traceId must be 32 hexadecimal digits, got "1".'),
     ],
     ids=_name,
 )
 def test_a_bad_span_refuses_the_whole_request(
     client: httpx.Client, span: Make, traces: Make, wrong: dict[str, Any], message: str
 ) -> None:
-    """One wrong value among right spans: the sentence gives its path, and none of the spans is stored."""
+    """For one invalid value among valid spans, the sentence has its path, and no span is stored."""
     request = traces(span("first"), span("second") | wrong, span("third"))
     _assert_refused(client.post("/v1/traces", json=request), 400, f"{AT}.{message}")
 
@@ -170,19 +188,19 @@ def test_a_bad_span_refuses_the_whole_request(
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"traceId": "12"}, 'traceId must be 32 hexadecimal digits, but is "12".'),
-        ({"severityNumber": 25}, "severityNumber must be from 0 to 24, but is 25."),
-        ({"flags": -1}, "flags must be from 0 to 4294967295, but is -1."),
-        ({"body": "text"}, 'body must be an object, but is "text".'),
-        ({"body": {"stringValue": 5}}, "body.stringValue must be a string, but is 5."),
-        ({"eventName": 5}, "eventName must be a string, but is 5."),
+        ({"traceId": "12"}, 'traceId must be 32 hexadecimal digits, got "12".'),
+        ({"severityNumber": 25}, "severityNumber must be from 0 to 24, got 25."),
+        ({"flags": -1}, "flags must be from 0 to 4294967295, got -1."),
+        ({"body": "text"}, 'body must be an object, got "text".'),
+        ({"body": {"stringValue": 5}}, "body.stringValue must be a string, got 5."),
+        ({"eventName": 5}, "eventName must be a string, got 5."),
     ],
     ids=_name,
 )
 def test_a_bad_record_refuses_the_whole_request(
     client: httpx.Client, record: Make, logs: Make, wrong: dict[str, Any], message: str
 ) -> None:
-    """One wrong value among right records: the sentence gives its path, and none of them is stored."""
+    """For one invalid value among valid records, the sentence has its path, and no record is stored."""
     reply = client.post("/v1/logs", json=logs(record("agent.run"), record("agent.run") | wrong))
     _assert_refused(reply, 400, f"resourceLogs[0].scopeLogs[0].logRecords[1].{message}")
 
@@ -191,15 +209,15 @@ def test_a_bad_record_refuses_the_whole_request(
 @pytest.mark.parametrize(
     ("group", "message"),
     [
-        ({"resource": 5}, "resource must be an object, but is 5."),
-        ({"resource": {"attributes": 5}}, "resource.attributes must be an array, but is 5."),
-        ({"scopeSpans": [{"scope": "x"}]}, 'scopeSpans[0].scope must be an object, but is "x".'),
-        ({"scopeSpans": [{"scope": {"name": 1}}]}, "scopeSpans[0].scope.name must be a string, but is 1."),
+        ({"resource": 5}, "resource must be an object, got 5."),
+        ({"resource": {"attributes": 5}}, "resource.attributes must be an array, got 5."),
+        ({"scopeSpans": [{"scope": "x"}]}, 'scopeSpans[0].scope must be an object, got "x".'),
+        ({"scopeSpans": [{"scope": {"name": 1}}]}, "scopeSpans[0].scope.name must be a string, got 1."),
     ],
     ids=_name,
 )
 def test_a_bad_resource_or_scope_is_refused(client: httpx.Client, group: dict[str, Any], message: str) -> None:
-    """What surrounds the spans is checked as well."""
+    """The values around the spans are checked as well."""
     _assert_refused(client.post("/v1/traces", json={"resourceSpans": [group]}), 400, f"resourceSpans[0].{message}")
 
 
@@ -215,14 +233,14 @@ def test_a_value_nested_too_deep_is_refused(client: httpx.Client, span: Make, tr
 
     reply = client.post("/v1/traces", json=traces(span("x") | {"attributes": [{"key": "a", "value": nested(65)}]}))
     assert reply.status_code == 400
-    assert reply.json()["message"].endswith("is nested deeper than 64 levels.")
+    assert reply.json()["message"].endswith("must be nested at most 64 levels deep.")
 
 
 @pytest.mark.usefixtures("unharmed")
 def test_a_body_of_unknown_length_is_bounded_too(client: httpx.Client) -> None:
     """A body sent in chunks is refused once it has passed the limit, without its length being announced."""
     reply = client.post("/v1/traces", content=(b"x" * 1000 for _ in range(100)), headers=JSON)
-    _assert_refused(reply, 413, "The body is larger than 65536 bytes.")
+    _assert_refused(reply, 413, "The body must have at most 65,536 bytes. Send smaller batches.")
 
 
 def test_a_body_of_just_the_limit_is_taken(client: httpx.Client) -> None:
@@ -244,7 +262,7 @@ def test_a_body_of_just_the_limit_is_taken(client: httpx.Client) -> None:
         ),
         (
             (b"\x01" * 16, b"\x01" * 4),
-            'resourceSpans[0].scopeSpans[0].spans[0].spanId must be 16 hexadecimal digits, but is "01010101".',
+            'resourceSpans[0].scopeSpans[0].spans[0].spanId must be 16 hexadecimal digits, got "01010101".',
         ),
     ],
     ids=_name,
@@ -280,9 +298,9 @@ def _status(data: bytes) -> tuple[int, str]:
 
 @pytest.mark.usefixtures("unharmed")
 def test_a_wrong_method_is_refused(client: httpx.Client) -> None:
-    """The OTLP paths take POST, and say so."""
+    """The OTLP paths accept POST alone, and the message has this."""
     reply = client.get("/v1/traces")
-    _assert_refused(reply, 405, "/v1/traces takes POST, not GET.")
+    _assert_refused(reply, 405, "/v1/traces accepts POST, not GET.")
     assert reply.headers["allow"] == "POST"
     assert client.put("/v1/logs", json={}).status_code == 405
 
@@ -290,7 +308,7 @@ def test_a_wrong_method_is_refused(client: httpx.Client) -> None:
 @pytest.mark.usefixtures("unharmed")
 def test_an_unknown_path_is_refused(client: httpx.Client) -> None:
     """An address that does not exist names those that do; a stray slash is not redirected."""
-    message = "There is nothing at {}; there is POST /v1/traces, POST /v1/logs, GET /api/report and GET /health."
+    message = "{} does not exist. Use POST /v1/traces, POST /v1/logs, GET /api/report, GET /health or GET /metrics."
     _assert_refused(client.post("/v1/metrics", json={}), 404, message.format("/v1/metrics"))
     _assert_refused(client.post("/v1/traces/", json={}), 404, message.format("/v1/traces/"))
 
@@ -300,6 +318,7 @@ def test_a_sender_that_goes_away_stores_nothing(collector: Collector, span: Make
     """A body that ends before its announced length is not a request."""
     address = urlsplit(collector.url)
     body = orjson.dumps(traces(span("lost")))
-    head = f"POST /v1/traces HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(body) + 1}"
+    headers = f"Host: localhost\r\nContent-Type: application/json\r\nContent-Length: {len(body) + 1}"
+    head = f"POST /v1/traces HTTP/1.1\r\n{headers}"
     with socket.create_connection((address.hostname, address.port)) as sender:
         sender.sendall(f"{head}\r\n\r\n".encode() + body)

@@ -1,4 +1,4 @@
-"""The store when the disk gives trouble: what was answered with 200 is there, what was not can be sent again."""
+"""The store on a failing disk: accepted rows are stored, and others can be sent again."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from automagik_telemetry.collector._catalogue import Catalogue
 from automagik_telemetry.collector._errors import StoreError, StoreLocked
-from automagik_telemetry.collector._rows import trace_rows
+from automagik_telemetry.collector._gate import Gate
+from automagik_telemetry.collector._items import trace_items
 from automagik_telemetry.collector._store import Store
 from automagik_telemetry.collector._values import MAX_NANOSECONDS
 
@@ -30,13 +32,16 @@ pytestmark = pytest.mark.slow
 
 FULL_DISK = """
 import resource, sys
-import httpx
+import httpx, time
 from automagik_telemetry.collector.server import Collector
+
+START = time.time_ns()
 
 def request(number):
     spans = [
-        {"traceId": f"{number:032x}", "spanId": f"{number * 1000 + i:016x}", "name": "feature.used", "attributes":
-            [{"key": "event.feature_name", "value": {"stringValue": "x" * 500 + str(i)}}]}
+        {"traceId": f"{number:032x}", "spanId": f"{number * 1000 + i:016x}", "name": "feature.used",
+            "startTimeUnixNano": START, "attributes":
+            [{"key": "event.feature_name", "value": {"stringValue": "x" * 100 + str(i)}}]}
         for i in range(1, 101)
     ]
     return {"resourceSpans": [{"scopeSpans": [{"spans": spans}]}]}
@@ -60,6 +65,7 @@ print(len(refused) > 0)
 """
 
 
+@pytest.mark.fault(127)
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no limit on file sizes to fill the disk with")
 @pytest.mark.parametrize("checkpoint", ["1GB", "100KB"])
 def test_a_full_disk_loses_nothing(tmp_path: Path, checkpoint: str) -> None:
@@ -103,7 +109,7 @@ def any_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
     )
 )
 def test_any_text_and_time_is_kept(any_store: Store, values: list[dict[str, Any]]) -> None:
-    """Whatever text and time a span may have, it comes out of the store as it went in."""
+    """Any text and time of a span is stored unchanged."""
     trace = uuid.uuid4().hex
     spans = [
         {
@@ -114,9 +120,9 @@ def test_any_text_and_time_is_kept(any_store: Store, values: list[dict[str, Any]
         }
         for number, value in enumerate(values, 1)
     ]
-    rows = trace_rows({"resourceSpans": [{"scopeSpans": [{"spans": spans}]}]})
-    assert any_store.add_spans(rows) == len(values)
-    assert any_store.add_spans(rows) == 0
+    items = trace_items({"resourceSpans": [{"scopeSpans": [{"spans": spans}]}]}, Gate(Catalogue())).items
+    assert any_store.add(items) == len(values)
+    assert any_store.add(items) == 0
     with any_store._database.cursor() as cursor:
         query = "SELECT SpanName, SpanAttributes, epoch_ns(Timestamp), Duration FROM otel_traces WHERE TraceId = ?"
         found = cursor.execute(f"{query} ORDER BY SpanId", [trace]).fetchall()
@@ -131,10 +137,8 @@ def test_any_text_and_time_is_kept(any_store: Store, values: list[dict[str, Any]
     ]
 
 
-def test_trouble_with_the_store_asks_to_try_again(
-    client: httpx.Client, collector: Collector, span: Make, traces: Make
-) -> None:
-    """When the store cannot be used, a sender gets 503 with a sentence, which OTLP says to retry."""
+def test_a_store_error_is_retryable(client: httpx.Client, collector: Collector, span: Make, traces: Make) -> None:
+    """If the store fails, a sender gets 503 with a sentence, which OTLP retries."""
     collector.store.close()
     for reply in (client.post("/v1/traces", json=traces(span("agent.run"))), client.get("/api/report")):
         assert reply.status_code == 503
@@ -143,20 +147,20 @@ def test_trouble_with_the_store_asks_to_try_again(
     assert client.get("/health").status_code == 200
 
 
-def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_made_is_reported(tmp_path: Path) -> None:
     """A path below a file cannot be a store."""
     (tmp_path / "file").touch()
     with pytest.raises(StoreError, match="cannot be opened"):
         Store(tmp_path / "file" / "collector.duckdb")
 
 
-def test_a_store_in_use_is_told(collector: Collector) -> None:
+def test_a_store_in_use_is_reported(collector: Collector) -> None:
     """A store that is open for writing cannot be opened to read."""
     with pytest.raises(StoreLocked, match="in use"):
         Store(collector.store.path, read_only=True)
 
 
-def test_other_tables_are_left_alone(tmp_path: Path) -> None:
+def test_other_tables_are_not_changed(tmp_path: Path) -> None:
     """A database whose tables of these names have other columns is refused, not changed."""
     import duckdb
 

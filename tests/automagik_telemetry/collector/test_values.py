@@ -1,4 +1,4 @@
-"""How values are written as plain strings."""
+"""The conversion of values to plain strings."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
         (3, "3"),
     ],
 )
-def test_doubles_are_written_as_go_writes_them(number: object, expected: str) -> None:
+def test_doubles_are_formatted_as_in_go(number: object, expected: str) -> None:
     """The shortest digits that read back the same, with an exponent only for the very small and very large."""
     assert any_text({"value": {"doubleValue": number}}, "value") == expected
 
@@ -104,7 +104,7 @@ any_json = st.recursive(
 
 @given(st.sampled_from(sorted(_places(REQUEST), key=str)), any_json)
 def test_any_json_anywhere_is_read_or_refused(place: tuple[str | int, ...], content: object) -> None:
-    """Whatever JSON stands anywhere in a request, there come rows or one sentence, never another error."""
+    """Any JSON anywhere in a request gives rows or one sentence, never another error."""
     request: Any = copy.deepcopy(REQUEST)
     parent: Any = request
     for key in place[:-1]:
@@ -112,10 +112,10 @@ def test_any_json_anywhere_is_read_or_refused(place: tuple[str | int, ...], cont
     parent[place[-1]] = content
     for read in (trace_rows, log_rows):
         try:
-            rows = read(request)
+            rows = list(read(request))
         except BadRequest as refused:
             sentence = (refused.status, str(refused)[-1])
         else:
-            assert isinstance(rows, list)
+            assert all(isinstance(row, dict) for row in rows)
             continue
         assert sentence == (400, ".")

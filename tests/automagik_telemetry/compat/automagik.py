@@ -167,7 +167,7 @@ if __name__ == "__main__":
 
 
 def lay_out(folder: Path, tracing: str = STAND_IN) -> None:
-    """Write the application's package; `tracing` is the file that stands where its own tracing was."""
+    """Write the application's package; `tracing` is the file that replaces its own tracing."""
     package = folder / "automagik"
     package.mkdir()
     files = {"__init__": "", "tracing": tracing, "agents": AGENT, "main": MAIN, "commands": COMMANDS}

@@ -57,7 +57,8 @@ if tracing.telemetry is not None:
     tracing.telemetry.track_event(AgentExecutionEvent("simple", "agno", True, 1.0))
 tracing.flush(8)  # long enough for a slow machine to come as far as the network
 tracing.shutdown()
-sys.stdout.write(json.dumps({"telemetry": tracing.telemetry is not None, "rule": tracing.consent.rule, "seen": seen}))
+is_on, reason = tracing.telemetry is not None, tracing.consent.reason
+sys.stdout.write(json.dumps({"telemetry": is_on, "reason": reason, "seen": seen}))
 """
 OPTED_IN = {"AUTOMAGIK_TELEMETRY_ENABLED": "true", "AUTOMAGIK_TELEMETRY_ENDPOINT": "http://127.0.0.1:9"}
 OFF: dict[str, dict[str, str]] = {
@@ -75,7 +76,7 @@ OFF: dict[str, dict[str, str]] = {
 
 
 def watch(home: Path, variables: dict[str, str], *arguments: str) -> dict[str, Any]:
-    """Run the watched program with these variables alone; return what it saw."""
+    """Run the watched program with these variables alone; return the calls that it recorded."""
     environment = {"PATH": os.environ["PATH"], "HOME": str(home), "PYTHONPATH": os.pathsep.join(sys.path), **variables}
     done = subprocess.run(
         [sys.executable, "-c", WATCHED, *arguments],
@@ -93,7 +94,7 @@ def watch(home: Path, variables: dict[str, str], *arguments: str) -> dict[str, A
 @pytest.mark.parametrize("configured", [False, True])
 @pytest.mark.parametrize("switch", OFF)
 def test_off_touches_nothing(tmp_path: Path, switch: str, configured: bool) -> None:
-    """No socket, thread, file or directory, whichever switch it is, and also when the application calls configure()."""
+    """No socket, thread, file or directory is opened for any opt-out, also with configure()."""
     home = tmp_path / "somebody"
     home.mkdir()
     if switch == "file":
@@ -105,7 +106,7 @@ def test_off_touches_nothing(tmp_path: Path, switch: str, configured: bool) -> N
     assert sorted(home.rglob("*")) == before
 
 
-def test_the_watcher_sees(tmp_path: Path) -> None:
+def test_the_audit_hook_records(tmp_path: Path) -> None:
     """The same program, opted in, is seen to make files, a thread and a socket: the other tests can fail."""
     home = tmp_path / "somebody"
     home.mkdir()
@@ -113,4 +114,4 @@ def test_the_watcher_sees(tmp_path: Path) -> None:
     assert result["telemetry"] is True
     seen = {event for event, _ in result["seen"]}
     assert seen >= {"os.mkdir", "open", "thread", "socket.connect"}
-    assert list(home.rglob("anonymous_id"))
+    assert list(home.rglob("secret"))

@@ -1,4 +1,4 @@
-"""The delay between attempts grows, is random within bounds, and is never less than the server asks for."""
+"""The delay between attempts grows, is random within bounds, and is at least the server's Retry-After."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_the_delay_doubles_between_bounds(failures: int, chance: float) -> None:
 
 
 @pytest.mark.fault(4)
-def test_clients_that_failed_together_do_not_come_back_together() -> None:
+def test_clients_that_failed_together_retry_apart() -> None:
     """The delay is random."""
     assert len({Backoff(Clock()).record_failure() for _ in range(20)}) > 1
 
@@ -68,7 +68,7 @@ def test_retry_after_is_a_minimum(retry_after: float) -> None:
 
 
 def test_a_pause_is_no_failure() -> None:
-    """It holds requests back and leaves the state alone; a shorter one does not end a longer one."""
+    """`hold` delays requests without changing the state; a shorter one does not end a longer one."""
     backoff = Backoff(Clock())
     backoff.hold(50.0)
     backoff.hold(5.0)

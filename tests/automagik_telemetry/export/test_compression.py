@@ -1,4 +1,4 @@
-"""How a request body is compressed."""
+"""The compression of request bodies."""
 
 from __future__ import annotations
 
@@ -26,7 +26,11 @@ def _by(request: pytest.FixtureRequest) -> Iterator[None]:
         if request.param == "zlib":
             patch.setitem(sys.modules, "isal", None)
         compression._compress.cache_clear()
-        if request.param == "zlib" or platform.machine() == "x86_64":  # where there is a wheel for certain
+        is_required = platform.machine() == "x86_64" and sys.version_info < (
+            3,
+            15,
+        )  # where it has a wheel
+        if request.param == "zlib" or is_required:
             assert (compression._compress() is zlib.compress) == (request.param == "zlib")
         yield
     compression._compress.cache_clear()
@@ -35,7 +39,7 @@ def _by(request: pytest.FixtureRequest) -> Iterator[None]:
 @pytest.mark.usefixtures("_by")
 @given(st.binary(max_size=5_000))
 def test_it_is_one_member(body: bytes) -> None:
-    """Of whatever body, and whatever it lies in."""
+    """Any body of any type decompresses to itself."""
     assert standard.decompress(gzip(body)) == body
     assert gzip(bytearray(body)) == gzip(body)
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from automagik_telemetry.export._contract import Permission
 from tests.faults.bench import SUCCESS, Bench, Sink
 from tests.faults.sending import ids, line
 
@@ -42,18 +43,18 @@ def test_the_disk_is_bounded(tmp_path: Path) -> None:
     for _ in range(20):
         made.now += 5.0
         made.tick()
-    assert set(made.account()["dropped_by_reason"]) == {"queue_full"}
+    assert set(made.metrics()["dropped_by_reason"]) == {"queue_full"}
     assert 32768 < most <= 65536
 
 
 @pytest.mark.fault(35)
-def test_consent_is_asked_for_once_a_second_at_most(tmp_path: Path) -> None:
-    """But before a flush anew."""
+def test_consent_is_checked_once_a_second_at_most(tmp_path: Path) -> None:
+    """Consent is checked at most once a second, and before each flush."""
     asked = []
 
-    def allowed() -> bool:
+    def allowed() -> Permission:
         asked.append(True)
-        return True
+        return Permission.GRANTED
 
     made = Bench(tmp_path / "state", Sink(), max_export_batch_size=1, allowed=allowed)
     for number in range(5):
@@ -62,7 +63,7 @@ def test_consent_is_asked_for_once_a_second_at_most(tmp_path: Path) -> None:
     assert len(asked) == 1
     made.pass_time(1.0)
     assert len(asked) == 2
-    asking = threading.Thread(target=made.pipeline.worker.flush, args=(10.0,))
+    asking = threading.Thread(target=lambda: made.pipeline.worker.ask(10.0).wait())
     asking.start()
     while len(asked) < 3 and asking.is_alive():
         made.tick()
@@ -71,7 +72,7 @@ def test_consent_is_asked_for_once_a_second_at_most(tmp_path: Path) -> None:
 
 
 def test_threads_share_a_queue(tmp_path: Path) -> None:
-    """Each event of four threads is delivered once, while another closes what they write to; the account adds up."""
+    """Each event of four threads is delivered once, while another closes their segments; the metrics balance."""
     made = Bench(tmp_path / "state", Sink(), max_export_batch_size=50)
     events = [[line(1_000_000 * thread + number) for number in range(5_000)] for thread in range(4)]
     threads = [
@@ -86,7 +87,7 @@ def test_threads_share_a_queue(tmp_path: Path) -> None:
     assert sorted(made.sink.accepted) == sorted(
         ids(*(1_000_000 * thread + n for thread in range(4) for n in range(5_000)))
     )
-    assert made.account()["queued"] == 20_000
+    assert made.metrics()["queued"] == 20_000
 
 
 def test_threads_never_miscount(tmp_path: Path) -> None:
@@ -111,7 +112,7 @@ def test_threads_never_miscount(tmp_path: Path) -> None:
     finally:
         sys.setswitchinterval(interval)
     made.pass_time(5.0)
-    assert made.account()["queued"] == made.account()["processed"] == len(made.sink.accepted) == 20_000
+    assert made.metrics()["queued"] == made.metrics()["processed"] == len(made.sink.accepted) == 20_000
 
 
 class Interrupted:
@@ -143,7 +144,7 @@ def stop() -> None:
 
 @pytest.mark.fault(43, 68)
 def test_an_append_that_never_ended_is_counted(tmp_path: Path) -> None:
-    """A signal handler that raises right after the bytes were written leaves an event, which counts as one."""
+    """If a signal handler raises right after the bytes were written, the event counts as queued."""
     made = Bench(tmp_path / "state", Sink())
     made.log(0)
     interrupt(made, stop)
@@ -154,24 +155,24 @@ def test_an_append_that_never_ended_is_counted(tmp_path: Path) -> None:
     made.log(3)
     made.pass_time(5.0)
     assert made.sink.accepted == ids(*range(4))
-    assert made.account()["processed"] == 4
+    assert made.metrics()["processed"] == 4
 
 
 @pytest.mark.fault(43)
 @pytest.mark.parametrize("first", [0, 1, 2])
 def test_a_signal_handler_that_logs_in_an_append(tmp_path: Path, first: int) -> None:
-    """Its events are queued, whatever segments they close and begin, and each counts once."""
+    """Events of a signal handler are queued and count once, whichever segments they close and begin."""
     made = Bench(tmp_path / "state", Sink(), max_export_batch_size=4)
     made.log(*range(first + 1))
     interrupt(made, lambda: made.log(*range(100, 107)))
     made.log(50, 51)
     made.pass_time(5.0)
     assert sorted(made.sink.accepted) == ids(*range(first + 1), 50, 51, *range(100, 107))
-    assert made.account()["processed"] == len(made.sink.accepted)
+    assert made.metrics()["processed"] == len(made.sink.accepted)
 
 
 def test_a_caller_yields_to_a_worker_that_is_far_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """When it begins a segment while a batch is on its way and the queue is more than half full; at no other time."""
+    """A caller sleeps only if it begins a segment during a request while the queue is more than half full."""
     pauses: list[int] = []
     monkeypatch.setattr(time, "sleep", lambda _seconds: pauses.append(made.pipeline.queue.pending().own))
 

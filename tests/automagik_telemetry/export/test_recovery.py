@@ -1,4 +1,4 @@
-"""Whatever a crash or a bad disk does to a segment, its whole events are sent and the others counted."""
+"""After any damage by a crash or disk, whole events of a segment are sent and others counted."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_a_log_record_may_have_no_ids(read: Callable[..., RecoveredSegment], ids
 def test_a_closed_segment_is_read_back_unchanged(
     read: Callable[..., RecoveredSegment], envelope: Envelope, fragments: list[bytes]
 ) -> None:
-    """With its own head: who logged the events, not who sends them."""
+    """A segment is sent with its own head: the resource that logged the events."""
     own = envelope.head.replace(b'"attributes":[]', b'"attributes":[{"key":"a"}]')
     body = join(Envelope(own, envelope.tail), fragments)
     segment = read(body, envelope)
@@ -167,7 +167,7 @@ REST = b"x" * len(ENVELOPE.tail)  # with the comma after it, one byte longer tha
     ],
 )
 def test_damage_is_counted_by_events(read: Read, lines: list[bytes], corrupt: int) -> None:
-    """What begins like an event is one; what does not is the rest of one, and counted if none before it was."""
+    """A part that begins like an event is one. Other parts count as damaged, unless they follow a damaged event."""
     whole = sum(line == fragment(0) for line in lines)
     segment = read(ENVELOPE.head + b",\n".join(lines) + b",\n")
     assert (segment.events, segment.corrupt) == (whole, corrupt)

@@ -1,4 +1,4 @@
-"""A segment's file is a request body, whatever stores it."""
+"""A segment is a request body, in any storage."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def test_a_closed_segment_is_the_request_body(segment: Segment, spool: Spool) ->
 
 
 def test_a_full_segment_takes_no_more(segment: Segment) -> None:
-    """What does not fit is refused, and the closed body stays within the capacity."""
+    """An event that does not fit is rejected, and the closed body stays within the capacity."""
     taken = 0
     while append(segment, fragment(taken)):
         taken += 1
@@ -114,8 +114,8 @@ def test_a_buffered_event_is_in_the_file_when_written_out(spool: Spool) -> None:
 
 
 @pytest.mark.parametrize("closed", [True, False])
-def test_a_released_segment_is_left_as_a_request(segment: Segment, spool: Spool, *, closed: bool) -> None:
-    """Its file can be locked by others and holds a whole body; a segment in memory stays what it is."""
+def test_a_released_segment_is_a_complete_request(segment: Segment, spool: Spool, *, closed: bool) -> None:
+    """A released file is unlocked and has a whole body; a segment in memory is unchanged."""
     append(segment, fragment(0))
     if closed:
         segment.close()
@@ -130,7 +130,7 @@ def test_a_released_segment_is_left_as_a_request(segment: Segment, spool: Spool,
 
 
 def test_an_abandoned_segment_is_untouched(segment: Segment, spool: Spool) -> None:
-    """The child of a fork lets go without closing the brackets, for the parent goes on."""
+    """The child of a fork discards the segment without closing the brackets, because the parent appends to it."""
     append(segment, fragment(0))
     segment.write_out()
     before = files(spool)
@@ -139,14 +139,14 @@ def test_an_abandoned_segment_is_untouched(segment: Segment, spool: Spool) -> No
 
 
 def test_a_removed_segment_leaves_nothing(segment: Segment, spool: Spool) -> None:
-    """No file, whatever it holds."""
+    """The file is deleted with any content."""
     append(segment, fragment(0))
     segment.remove()
     assert spool.names() == []
 
 
-def test_an_empty_segment_that_a_killed_process_left_holds_nothing(spool: Spool) -> None:
-    """Who finds it finds no event, and nothing corrupt."""
+def test_an_empty_segment_of_a_killed_process_has_no_events(spool: Spool) -> None:
+    """A recovered empty segment has no event, and none corrupt."""
     made("mapped", spool).abandon()
     (name,) = spool.names()
     file = Spool(spool.directory).adopt(name)
@@ -189,7 +189,7 @@ def test_an_event_that_comes_while_a_segment_is_closed_is_in_it_or_refused(segme
 
 
 def test_segments_that_share_a_request(spool: Spool) -> None:
-    """The body is one request, whatever stores its parts, full to the last byte, trimmed and empty ones too."""
+    """The body is one request for any storage of its parts: full, trimmed and empty ones."""
     segments = [made(storage, spool) for storage in ("mapped", "memory", "buffered", "mapped", "mapped")]
     for number, segment in enumerate(segments[:4]):
         append(segment, fragment(number))

@@ -28,7 +28,7 @@ def spool(tmp_path: Path) -> Spool:
 
 @pytest.mark.fault(34)
 def test_files_and_folders_are_private(tmp_path: Path) -> None:
-    """0700 and 0600, whatever the umask allows."""
+    """The modes are 0700 and 0600 with any umask."""
     before = os.umask(0)
     try:
         spool = open_spool(str(tmp_path / "state"), "sink", "url")
@@ -46,7 +46,7 @@ def test_files_and_folders_are_private(tmp_path: Path) -> None:
 @pytest.mark.parametrize("level", ["state", "state/queue"])
 @pytest.mark.parametrize("fault", ["loose", "link", "foreign", "file"])
 def test_a_directory_that_is_not_ours_alone_is_refused(tmp_path: Path, level: str, fault: str) -> None:
-    """Then there is no folder, and events stay in memory; nothing is mended, nothing is written elsewhere."""
+    """An unsafe directory is not used or repaired, and events are kept in memory."""
     (tmp_path / "state").mkdir(mode=0o700)
     (tmp_path / "elsewhere").mkdir(mode=0o700)
     place = tmp_path / level
@@ -114,7 +114,7 @@ def test_a_child_that_holds_the_descriptor_does_not_hold_the_lock(spool: Spool) 
 @pytest.mark.fault(34)
 @pytest.mark.parametrize("fault", ["hard link", "symbolic link", "loose", "directory", "fifo"])
 def test_a_file_that_is_not_a_segment_of_ours_is_refused(spool: Spool, tmp_path: Path, fault: str) -> None:
-    """Whatever it is called; and opening it does not block."""
+    """A special file of any name is ignored, and opening it does not block."""
     precious = tmp_path / "precious"
     precious.write_text("precious")
     precious.chmod(0o600)
@@ -137,7 +137,7 @@ def test_a_file_that_is_not_a_segment_of_ours_is_refused(spool: Spool, tmp_path:
 
 
 def test_a_draft_that_a_crash_left_is_deleted_when_it_is_old(spool: Spool) -> None:
-    """A fresh one may be another process's that is just about to give it its name."""
+    """A new draft is kept, because another process may be about to rename it."""
     drafts = [spool.path(f".{1:013d}-{number:016x}.json") for number in range(2)]
     for draft in drafts:
         with open(draft, "wb"):
@@ -148,7 +148,7 @@ def test_a_draft_that_a_crash_left_is_deleted_when_it_is_old(spool: Spool) -> No
 
 
 def test_a_deferred_segment_holds_all_back(spool: Spool) -> None:
-    """What a server said to one process is for all of them."""
+    """A delay that a server set for one process holds for all."""
     file = spool.create()
     other = Spool(spool.directory)
     assert other.not_before() <= time.time()

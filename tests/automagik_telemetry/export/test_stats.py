@@ -1,4 +1,4 @@
-"""Delivery stats are exact: whatever interrupts a process, whoever counts beside it, whatever stands in the folder."""
+"""Delivery stats are exact, through interrupts, beside other processes and with any files in the directory."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def count(stats: DeliveryStats, delivered: int, **dropped: int) -> None:
 
 
 def test_processes_that_run_at_once_count_on_pages_of_their_own(spool: Spool) -> None:
-    """The totals are the sum of all, and each knows its own."""
+    """The totals are the sum of all processes, and each process has its own counts."""
     one, other = attached(spool), attached(spool)
     count(one, 3, rejected=1)
     count(other, 4, rejected=1, expired=2)
@@ -58,8 +58,8 @@ def test_processes_that_run_at_once_count_on_pages_of_their_own(spool: Spool) ->
     assert modes == {0o600}
 
 
-def test_a_process_goes_on_on_the_page_of_one_that_has_ended(spool: Spool) -> None:
-    """Pages don't grow in number with the processes; what was there before is not this process's own."""
+def test_a_process_reuses_the_page_of_one_that_has_ended(spool: Spool) -> None:
+    """Pages are reused by later processes; earlier counts are not this process's own."""
     for _ in range(5):
         stats = attached(Spool(spool.directory))
         count(stats, 2)
@@ -69,7 +69,7 @@ def test_a_process_goes_on_on_the_page_of_one_that_has_ended(spool: Spool) -> No
     assert spool.totals().delivered == 10
 
 
-def test_what_was_counted_before_the_folder_was_known_is_kept(spool: Spool) -> None:
+def test_counts_from_before_the_folder_was_known_are_kept(spool: Spool) -> None:
     """The first event of a process makes the folder; a line that is not an event may come before."""
     stats = DeliveryStats()
     stats.drop("unknown_event", 3)
@@ -200,7 +200,7 @@ def test_counts_of_what_was_recorded_are_set(spool: Spool, *, mapped: bool) -> N
 
 @pytest.mark.fault(34)
 @pytest.mark.parametrize("fault", ["hard link", "symbolic link", "loose", "directory"])
-def test_a_page_that_is_not_ours_alone_is_left_alone(spool: Spool, tmp_path: Path, fault: str) -> None:
+def test_a_page_that_others_can_read_is_not_used(spool: Spool, tmp_path: Path, fault: str) -> None:
     """Neither written nor read; the process counts on a page of its own."""
     precious = tmp_path / "precious"
     precious.write_bytes(b"AMSTATS1".ljust(PAGE_BYTES, b"\1"))
@@ -227,7 +227,7 @@ def test_a_page_that_is_not_ours_alone_is_left_alone(spool: Spool, tmp_path: Pat
 @settings(suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much])
 @given(st.binary(max_size=300) | st.binary(min_size=50, max_size=50).map(lambda part: b"AMSTATS1" + part * 90))
 def test_whatever_stands_on_a_page(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
-    """A page that is truncated or malformed is no page, or begins anew; nothing is raised."""
+    """A truncated or malformed page is ignored or reset; nothing is raised."""
     spool = Spool(str(tmp_path_factory.mktemp("state") / "queue"))
     file = spool.create(".stats")
     file.write(content[:PAGE_BYTES], 0)
@@ -240,7 +240,7 @@ def test_whatever_stands_on_a_page(tmp_path_factory: pytest.TempPathFactory, con
 
 
 def test_a_page_in_memory_counts_as_one_on_disk() -> None:
-    """Where there is no folder, nothing but the place differs."""
+    """Without a directory, counts are the same, in memory."""
     stats = DeliveryStats()
     stats.attach(None)
     count(stats, 1, rejected=2)

@@ -1,4 +1,4 @@
-"""What is shipped when, and what becomes of every event: the worker on a clock of the test, without its thread."""
+"""The times of requests and the fate of every event: the worker on a test's clock, without its thread."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from automagik_telemetry.export._contract import ExportResult, Outcome
+from automagik_telemetry.export._contract import ExportResult, Outcome, Permission
 from tests.faults.bench import REJECTED, RETRY, SUCCESS, TOO_LARGE, Bench, Sink
 from tests.faults.sending import ids, line
 
@@ -23,7 +23,7 @@ def bench(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mo
 
     def make(answer: Any = SUCCESS, **options: Any) -> Bench:
         made = Bench(None if request.param == "memory" else tmp_path / "state", Sink(answer), **options)
-        assert made.account()["storage"] == request.param
+        assert made.metrics()["storage"] == request.param
         return made
 
     return make
@@ -40,7 +40,7 @@ def test_a_batch_that_is_not_full_waits_for_its_time(bench: Callable[..., Bench]
     assert made.sink.attempts == []
     made.pass_time(0.1)
     assert made.sink.attempts == [ids(0, 1)]
-    assert made.account()["processed"] == 2
+    assert made.metrics()["processed"] == 2
 
 
 def test_a_full_batch_is_sent_before_the_delay_is_over(bench: Callable[..., Bench]) -> None:
@@ -49,11 +49,11 @@ def test_a_full_batch_is_sent_before_the_delay_is_over(bench: Callable[..., Benc
     made.log(*range(3))
     made.pass_time(0.0)
     assert made.sink.attempts == [ids(0, 1)]
-    assert made.account()["pending"] == 1
+    assert made.metrics()["pending"] == 1
 
 
 def test_full_segments_share_a_batch(bench: Callable[..., Bench]) -> None:
-    """A full segment is sent soon, with the others that are full by then, as far as a batch has room."""
+    """A full segment is sent soon, with other full ones, up to the size of a batch."""
     made = bench(segment_bytes=1024, max_export_batch_bytes=4096, schedule_delay=5.0)
     made.log(*range(4))
     made.tick()
@@ -76,15 +76,15 @@ def test_what_could_not_be_sent_stays_whole(bench: Callable[..., Bench]) -> None
     made.pass_time(5.0)
     attempt = made.sink.attempts[0]
     assert attempt == ids(*range(len(attempt)))
-    assert made.account()["pending"] == 18
+    assert made.metrics()["pending"] == 18
     made.sink.answer = SUCCESS
     made.pass_time(300.0)
     assert made.sink.attempts[1] == attempt
-    assert made.account()["processed"] == 18
+    assert made.metrics()["processed"] == 18
 
 
 def test_a_queue_that_is_half_full_is_emptied(bench: Callable[..., Bench]) -> None:
-    """However large a batch may be: a full queue would drop what comes next."""
+    """A queue that is half full is sent at once, even if a batch could be larger."""
     made = bench(max_queue_size=4)
     made.log(*range(4))
     made.tick()
@@ -93,7 +93,7 @@ def test_a_queue_that_is_half_full_is_emptied(bench: Callable[..., Bench]) -> No
     for number in range(50):
         made.log(number)
         made.tick()
-    assert made.account()["dropped"] == 0
+    assert made.metrics()["dropped"] == 0
 
 
 def test_a_batch_is_full_by_bytes_too(bench: Callable[..., Bench]) -> None:
@@ -115,11 +115,11 @@ def test_a_batch_is_tried_again_with_the_same_bytes(bench: Callable[..., Bench])
         made.pass_time(300.0)
         assert made.sink.attempts == [ids(0, 1)] * attempt
         made.log(attempt + 1)
-    assert made.account()["pending"] == 9
+    assert made.metrics()["pending"] == 9
     made.sink.answer = SUCCESS
     made.pass_time(300.0)
     assert made.sink.accepted == ids(*range(9))
-    assert (made.account()["processed"], made.account()["pending_bytes"]) == (9, 0)
+    assert (made.metrics()["processed"], made.metrics()["pending_bytes"]) == (9, 0)
 
 
 @pytest.mark.fault(7)
@@ -144,17 +144,17 @@ def test_a_rejected_batch_is_dropped(bench: Callable[..., Bench]) -> None:
     made.sink.answer = ExportResult(Outcome.SUCCESS, rejected=1, detail="one")
     made.log(2, 3)
     made.tick()
-    counted = made.account()
+    counted = made.metrics()
     assert (counted["processed"], counted["dropped_by_reason"], counted["pending"]) == (1, {"rejected": 3}, 0)
     assert made.pipeline.metrics()["last_error"] == "one"
 
 
 def test_a_server_that_rejects_more_than_it_got_is_not_believed(bench: Callable[..., Bench]) -> None:
-    """The account still adds up."""
+    """The metrics balance."""
     made = bench(ExportResult(Outcome.SUCCESS, rejected=1000), max_export_batch_size=2)
     made.log(0, 1)
     made.tick()
-    assert made.account()["dropped_by_reason"] == {"rejected": 2}
+    assert made.metrics()["dropped_by_reason"] == {"rejected": 2}
 
 
 @pytest.mark.fault(10)
@@ -166,13 +166,13 @@ def test_a_batch_that_is_too_large_is_halved_down_to_the_offender(bench: Callabl
     made.log(*range(7))
     made.tick()
     assert made.sink.accepted == [each for each in ids(*range(7)) if each != bad]
-    assert made.account()["dropped_by_reason"] == {"rejected": 1}
-    assert made.account()["processed"] == 6
+    assert made.metrics()["dropped_by_reason"] == {"rejected": 1}
+    assert made.metrics()["processed"] == 6
 
 
 @pytest.mark.fault(19)
 def test_a_failure_between_the_parts_keeps_the_whole_batch(bench: Callable[..., Bench]) -> None:
-    """What was accepted before it comes again with the same ids, for the store to tell."""
+    """Accepted events are sent again with the same IDs, by which the store recognizes them."""
     outage = [True]
 
     def answer(found: list[str]) -> ExportResult:
@@ -183,15 +183,15 @@ def test_a_failure_between_the_parts_keeps_the_whole_batch(bench: Callable[..., 
     made = bench(answer, max_export_batch_size=4)
     made.log(*range(4))
     made.tick()
-    assert made.account()["pending"] == 4
+    assert made.metrics()["pending"] == 4
     outage.clear()
     made.pass_time(300.0)
     assert set(made.sink.accepted) == set(ids(*range(4)))
-    assert made.account()["processed"] == 4
+    assert made.metrics()["processed"] == 4
 
 
 def test_many_waiting_batches_share_few_files(bench: Callable[..., Bench]) -> None:
-    """In an outage the size of a batch gives way to that of a segment, and counts again when they are sent."""
+    """In an outage segments grow to their full size, which limits the number of open files."""
     made = bench(RETRY, max_export_batch_size=2)
     descriptors = len(list(Path("/proc/self/fd").iterdir()))
     made.log(*range(1000))
@@ -218,7 +218,7 @@ def test_the_queue_is_bounded_by_count(bench: Callable[..., Bench]) -> None:
     """One more than `max_queue_size` is dropped, and counted."""
     made = bench(RETRY, max_queue_size=5)
     made.log(*range(8))
-    assert made.account()["dropped_by_reason"] == {"queue_full": 3}
+    assert made.metrics()["dropped_by_reason"] == {"queue_full": 3}
     made.sink.answer = SUCCESS
     made.pass_time(5.0)
     assert made.sink.accepted == ids(*range(5))
@@ -226,13 +226,13 @@ def test_the_queue_is_bounded_by_count(bench: Callable[..., Bench]) -> None:
 
 @pytest.mark.fault(31)
 def test_the_queue_is_bounded_by_bytes(bench: Callable[..., Bench]) -> None:
-    """The oldest batches make room for new ones; a count is kept of them."""
+    """The oldest batches are dropped for new ones, and counted."""
     made = bench(RETRY, segment_bytes=2048, max_disk_bytes=8192, max_memory_bytes=8192)
     for number in range(200):
         made.log(number)
         made.tick()
-        assert made.account()["pending_bytes"] <= 8192
-    dropped = made.account()["dropped_by_reason"]
+        assert made.metrics()["pending_bytes"] <= 8192
+    dropped = made.metrics()["dropped_by_reason"]
     assert list(dropped) == ["queue_full"]
     made.sink.answer = SUCCESS
     for _ in range(20):
@@ -242,23 +242,23 @@ def test_the_queue_is_bounded_by_bytes(bench: Callable[..., Bench]) -> None:
 
 @pytest.mark.fault(24)
 def test_without_a_worker_the_newest_are_dropped(bench: Callable[..., Bench]) -> None:
-    """A queue that nobody empties stays within its bounds."""
+    """A queue that is never emptied stays within its limits."""
     made = bench(segment_bytes=2048, max_disk_bytes=8192, max_memory_bytes=8192)
     made.log(*range(200))
-    counted = made.account()
+    counted = made.metrics()
     assert counted["pending_bytes"] <= 8192
     assert counted["dropped_by_reason"] == {"queue_full": 200 - counted["pending"]}
 
 
 @pytest.mark.fault(11)
 def test_an_event_that_is_too_large_is_refused(bench: Callable[..., Bench]) -> None:
-    """Whether a segment has room for it or not."""
+    """An event above the limit is dropped, even if a segment has space for it."""
     made = bench(max_event_bytes=400)
     made.pipeline.queue.append(line(0, padding=400))
     made.log(1)
     made.pipeline.queue.append(line(2, padding=400))
     made.pass_time(5.0)
-    assert made.account()["dropped_by_reason"] == {"too_large": 2}
+    assert made.metrics()["dropped_by_reason"] == {"too_large": 2}
     assert made.sink.accepted == ids(1)
 
 
@@ -269,7 +269,7 @@ def test_an_event_that_no_segment_can_hold_is_refused(bench: Callable[..., Bench
     made.pipeline.queue.append(line(0, padding=1024))
     made.log(1)
     made.pass_time(5.0)
-    assert made.account()["dropped_by_reason"] == {"too_large": 1}
+    assert made.metrics()["dropped_by_reason"] == {"too_large": 1}
     assert made.sink.accepted == ids(1)
 
 
@@ -279,28 +279,28 @@ def test_a_batch_expires(bench: Callable[..., Bench]) -> None:
     made = bench(RETRY, max_age=3600.0)
     made.log(0, 1)
     made.pass_time(3599.0)
-    assert made.account()["pending"] == 2
+    assert made.metrics()["pending"] == 2
     made.log(2)
     made.pass_time(2.0)
-    assert made.account()["dropped_by_reason"] == {"expired": 2}
+    assert made.metrics()["dropped_by_reason"] == {"expired": 2}
 
 
 @pytest.mark.fault(35)
 def test_withdrawn_consent_purges(bench: Callable[..., Bench]) -> None:
     """Nothing more is sent, and nothing is left."""
     given = [True]
-    made = bench(RETRY, allowed=lambda: bool(given), max_export_batch_size=2)
+    made = bench(RETRY, allowed=lambda: Permission.GRANTED if given else Permission.WITHDRAWN, max_export_batch_size=2)
     made.log(0, 1, 2)
     made.tick()
     given.clear()
     made.pass_time(300.0)
     assert len(made.sink.attempts) == 1
-    counted = made.account()
+    counted = made.metrics()
     assert (counted["dropped_by_reason"], counted["pending_bytes"]) == ({"consent_withdrawn": 3}, 0)
 
 
-def test_a_failure_that_nobody_foresaw_keeps_the_batch(bench: Callable[..., Bench]) -> None:
-    """What the thread does with an exception: the batch goes back, and the account still adds up."""
+def test_an_unexpected_failure_keeps_the_batch(bench: Callable[..., Bench]) -> None:
+    """After an exception in the thread the batch is put back, and the metrics balance."""
     made = bench()
     made.log(0)
     made.now += 5.0
@@ -308,18 +308,18 @@ def test_a_failure_that_nobody_foresaw_keeps_the_batch(bench: Callable[..., Benc
     with pytest.raises(ZeroDivisionError):
         made.tick()
     made.pipeline.queue.put_back()
-    assert made.account()["pending"] == 1
+    assert made.metrics()["pending"] == 1
     made.sink.answer = SUCCESS
     made.tick()
     assert made.sink.accepted == ids(0)
 
 
 def test_memory_survives_a_close(tmp_path: Path) -> None:
-    """Closing lets go of files; what has none is still there for the next start."""
+    """Closing releases files; segments in memory are kept for the next start."""
     made = Bench(None, Sink())
     made.log(0)
     made.pipeline.close()
-    assert made.account()["pending"] == 1
+    assert made.metrics()["pending"] == 1
     made.pass_time(5.0)
     assert made.sink.accepted == ids(0)
     assert list(tmp_path.rglob("*.json")) == []

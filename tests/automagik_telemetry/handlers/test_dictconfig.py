@@ -1,4 +1,4 @@
-"""logging.yaml: a mistake is one clear error, with its place and what is allowed, before anything starts."""
+"""A mistake in logging.yaml is one clear error, with its place and the allowed values, before anything starts."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ from automagik_telemetry import ConfigurationError, configure, get_tracing_manag
 
 SHIPPED = Path(automagik_telemetry.__file__).parent.parent / "logging.yaml"
 
-# What replaces which line, and what the error must say.
+# The line to replace, its replacement, and the expected parts of the error.
 MISTAKES = [
-    ("    level: INFO\n    formatter: tel", "    level: LOUD\n    formatter: tel",
+    ("    level: DEBUG\n    formatter: tel", "    level: LOUD\n    formatter: tel",
      ["handlers.telemetry.level", "'LOUD'", "OFF, CRITICAL, ERROR, INFO, DEBUG"]),
     ("    formatter: telemetry", "    formatter: telemtry",
-     ["handlers.telemetry.formatter", "'telemtry'", "telemetry, langwatch, line, json"]),
-    ("    formatter: telemetry", "    formatter: line", ["handlers.telemetry.formatter", "ChainFormatter"]),
-    ("rate: 1.0", "rate: 2", ["formatters.telemetry.processors[2]", "sample", "2", "0 to 1"]),
+     ["handlers.telemetry.formatter", "'telemtry'", "telemetry, langwatch, json"]),
+    ("    formatter: telemetry", "    formatter: json", ["handlers.telemetry.formatter", "ChainFormatter"]),
+    ("rate: 1.0", "rate: 2", ["formatters.telemetry.processors[2]", "Sample", "2", "0 to 1"]),
     ("rate: 1.0", "rat: 1.0", ["formatters.telemetry.processors[2]", "rat"]),
-    ("automagik_telemetry.sample ", "automagik_telemetry.smple ", ["formatters.telemetry.processors[2]", "smple"]),
+    ("automagik_telemetry.Sample ", "automagik_telemetry.Smple ", ["formatters.telemetry.processors[2]", "Smple"]),
     ("ext://automagik_processors.merge_context", "5", ["formatters.telemetry.processors[0]", "5"]),
-    ("vocabulary: []", "vocabulary: simple", ["formatters.telemetry.processors[1]", "'simple'", "list"]),
-    ("vocabulary: []", "vocabulary: [3]", ["formatters.telemetry.processors[1]", "int"]),
-    ("      - (): automagik_telemetry.otlp ", "      - ext://automagik_processors.merge_context # ",
-     ["formatters.telemetry.processors[3]", "merge_context", "OTLPSpan or OTLPLogRecord"]),
+    ("allowlist: []", "allowlist: simple", ["formatters.telemetry.processors[1]", "'simple'", "list"]),
+    ("allowlist: []", "allowlist: [3]", ["formatters.telemetry.processors[1]", "int"]),
+    ("      - (): automagik_telemetry.OTLP ", "      - ext://automagik_processors.merge_context # ",
+     ["formatters.telemetry.processors[3]", "merge_context", "OTLPSpan, OTLPLogRecord or the encoder"]),
     ("(): automagik_telemetry.telemetry_handler", "(): automagik_telemetry.telemetry_handler\n    endpoint: nowhere",
      ["handlers.telemetry", "endpoint", "'nowhere'", "http"]),
-    ("handlers: [telemetry, console]", "handlers: [telemetry, konsole]",
-     ["loggers.automagik.handlers", "'konsole'"]),
+    ("handlers: [telemetry]", "handlers: [telemetree]",
+     ["loggers.automagik.handlers", "'telemetree'"]),
     ("version: 1", "version: 2", ["version", "2", "1"]),
     ("version: 1", "version: 1\nhandler: {}", ["handler", "handlers"]),
     ("disable_existing_loggers: false", "disable_existing_loggers: 7", ["disable_existing_loggers", "7"]),
@@ -64,7 +64,7 @@ def test_mistake_is_one_clear_error(opted_in: Any, tmp_path: Path, old: str, new
 
 @pytest.mark.parametrize("content", ["", "[]", "just text"])
 def test_file_that_is_no_mapping(tmp_path: Path, content: str) -> None:
-    """A file with something else in it says so."""
+    """The error names the other content of a file that is not a mapping."""
     path = tmp_path / "mine.yaml"
     path.write_text(content, encoding="utf-8")
     with pytest.raises(ConfigurationError, match="mapping"):
@@ -72,7 +72,7 @@ def test_file_that_is_no_mapping(tmp_path: Path, content: str) -> None:
 
 
 def test_file_that_is_missing(tmp_path: Path) -> None:
-    """A file that is not there is named."""
+    """A missing file is named."""
     with pytest.raises(ConfigurationError, match=r"none\.yaml: can't be read"):
         configure(tmp_path / "none.yaml")
 
@@ -80,7 +80,7 @@ def test_file_that_is_missing(tmp_path: Path) -> None:
 def test_users_own_file_by_variable(opted_in: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """AUTOMAGIK_LOGGING_CONFIG names the file, for the facade too, and a mistake in it is raised at start-up."""
     path = tmp_path / "mine.yaml"
-    path.write_text(SHIPPED.read_text(encoding="utf-8").replace("level: INFO", "level: ERROR", 1), encoding="utf-8")
+    path.write_text(SHIPPED.read_text(encoding="utf-8").replace("level: DEBUG", "level: ERROR", 1), encoding="utf-8")
     monkeypatch.setenv("AUTOMAGIK_LOGGING_CONFIG", str(path))
     telemetry = get_tracing_manager().telemetry
     assert telemetry is not None
@@ -95,7 +95,9 @@ def test_bare_off_means_off(opted_in: Any, tmp_path: Path, level: str) -> None:
     """A bare OFF, which YAML reads as false, and a quoted one both close the sink."""
     path = tmp_path / "mine.yaml"
     quoted = level if level.strip("'\"") == "OFF" else "OFF"
-    path.write_text(SHIPPED.read_text(encoding="utf-8").replace("level: INFO", f"level: {quoted}", 1), encoding="utf-8")
+    path.write_text(
+        SHIPPED.read_text(encoding="utf-8").replace("level: DEBUG", f"level: {quoted}", 1), encoding="utf-8"
+    )
     telemetry = configure(path).telemetry
     assert telemetry is not None
     telemetry.track_error("ValueError", "api")
@@ -104,10 +106,10 @@ def test_bare_off_means_off(opted_in: Any, tmp_path: Path, level: str) -> None:
 
 
 def test_bare_off_with_the_standard_library_alone(opted_in: Any) -> None:
-    """The same holds when only logging.config reads the file."""
+    """The same holds if only logging.config reads the file."""
     import logging.config
 
-    config = yaml.safe_load(SHIPPED.read_text(encoding="utf-8").replace("level: INFO", "level: OFF", 1))
+    config = yaml.safe_load(SHIPPED.read_text(encoding="utf-8").replace("level: DEBUG", "level: OFF", 1))
     assert config["handlers"]["telemetry"]["level"] is False
     logging.config.dictConfig(config)
     logging.getLogger("automagik.agents").critical("agent.run")
@@ -122,7 +124,7 @@ def test_local_file_is_off_until_listed(opted_in: Any, tmp_path: Path, monkeypat
     logging.getLogger("automagik.agents").info("agent.run", extra={"agent_name": "simple"})
     assert not (tmp_path / "automagik-events.jsonl").exists()
     path = tmp_path / "mine.yaml"
-    text = SHIPPED.read_text(encoding="utf-8").replace("[telemetry, console]", "[telemetry, file]", 1)
+    text = SHIPPED.read_text(encoding="utf-8").replace("[telemetry]", "[telemetry, file]", 1)
     path.write_text(text, encoding="utf-8")
     configure(path)
     logging.getLogger("automagik.agents").info("agent.run", extra={"agent_name": "simple"})
@@ -134,9 +136,9 @@ def test_local_file_is_off_until_listed(opted_in: Any, tmp_path: Path, monkeypat
 
 
 def test_words_of_the_file_leave_verbatim(opted_in: Any, fields: Any, tmp_path: Path) -> None:
-    """A name in the file's vocabulary leaves as it is; one that nobody declared leaves as a hash."""
+    """A name on the file's allowlist is sent as it is; an undeclared one is sent as a hash."""
     path = tmp_path / "mine.yaml"
-    text = SHIPPED.read_text(encoding="utf-8").replace("vocabulary: []", "vocabulary: [my-agent]", 1)
+    text = SHIPPED.read_text(encoding="utf-8").replace("allowlist: []", "allowlist: [my-agent]", 1)
     path.write_text(text, encoding="utf-8")
     manager = configure(path)
     for name in ("my-agent", "project-x"):
@@ -149,7 +151,7 @@ def test_words_of_the_file_leave_verbatim(opted_in: Any, fields: Any, tmp_path: 
 
 
 def test_off_is_as_cheap_as_a_disabled_logger() -> None:
-    """With telemetry off, no logger of the file makes a record that no handler of it takes."""
+    """With telemetry off, no logger of the file makes a record without a handler for it."""
     configure()
     assert not logging.getLogger("automagik.agents").isEnabledFor(logging.INFO)
     assert logging.getLogger("automagik.agents").isEnabledFor(logging.WARNING)
@@ -169,7 +171,7 @@ def test_configuring_again_moves_over(opted_in: Any) -> None:
     [("AUTOMAGIK_SAMPLING_RATE", "feature.used"), ("AUTOMAGIK_ERROR_SAMPLING_RATE", "agent.error")],
 )
 def test_sampling_by_variable(opted_in: Any, monkeypatch: pytest.MonkeyPatch, variable: str, name: str) -> None:
-    """The variables go before the file's rates, each for its kind of event, and what is not kept is counted."""
+    """The variables take precedence over the file's rates for their kinds of events, and dropped events are counted."""
     monkeypatch.setenv(variable, "0")
     telemetry = configure().telemetry
     assert telemetry is not None

@@ -1,4 +1,4 @@
-"""A handler's chain: the bytes that it sends of every event, whichever way an event takes through it."""
+"""A handler's chain: the bytes of every event are the same on every path."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ import structlog
 
 from automagik_processors import Anonymize, OTLPLogRecord, OTLPSpan, Sample, Word, merge_context
 from automagik_telemetry import ChainFormatter, configure, get_tracing_manager
-from automagik_telemetry.events._schema import field
-from automagik_telemetry.events.catalogue import CATALOGUE, TelemetryEvent
+from automagik_telemetry.events import word
+from automagik_telemetry.events._registry import CATALOGUE
+from automagik_telemetry.events.catalogue import TelemetryEvent
+from automagik_telemetry.handlers import _loggers as loggers
 from automagik_telemetry.telemetry.cli_events import AgentExecutionEvent
 
 if TYPE_CHECKING:
@@ -26,7 +28,7 @@ ODD = {"word": 7, "flag": 1, "count": -1, "duration": float("nan")}
 
 
 def records() -> list[logging.LogRecord]:
-    """Return records of every event with valid, unknown and odd values, and of what an event may hold beside them."""
+    """Return records of every event with valid, unknown and odd values, and with keys besides the fields."""
     cases: list[tuple[str, int, dict[str, Any]]] = [
         (name, level, {field: values[kind.name] for field, kind in kinds.items()})
         for name, kinds in CATALOGUE.items()
@@ -48,7 +50,7 @@ def records() -> list[logging.LogRecord]:
 
 
 def step(_logger: object, _method: str, event_dict: Any) -> Any:
-    """Change nothing, as a step of the application's own that only looks."""
+    """Change nothing, as an observing step of the application."""
     return event_dict
 
 
@@ -66,13 +68,13 @@ def encoded(*before: Callable[..., Any]) -> list[str]:
 
 @pytest.mark.parametrize("before", [[], [step]], ids=["in one pass", "step by step"])
 def test_events_are_sent_as_they_were_recorded(before: list[Any]) -> None:
-    """The bytes of every event are those of the recording; with a step of the application's own they are the same."""
+    """The bytes of every event match the recording, also with a step of the application's own."""
     assert encoded(*before) == RECORDED.read_text(encoding="utf-8").splitlines()
 
 
 @pytest.mark.parametrize("before", [[], [step]], ids=["in one pass", "step by step"])
 def test_what_is_bound_is_sent(before: list[Any]) -> None:
-    """Structlog's context counts on both ways, and the enclosing span becomes the parent."""
+    """Structlog's context counts on both paths, and the enclosing span becomes the parent."""
     record = logging.makeLogRecord({"msg": "agent.run", "levelno": logging.INFO, "created": 1.7e9})
     formatter = chain(OTLPSpan, *before)
     alone = formatter.encode(record)
@@ -94,7 +96,7 @@ def failed_record() -> logging.LogRecord:
 @pytest.mark.parametrize("encoder", [OTLPSpan, OTLPLogRecord])
 @pytest.mark.parametrize("before", [[], [step]], ids=["in one pass", "step by step"])
 def test_an_anonymous_chain_sends_nothing_of_an_exception(encoder: Any, before: list[Any]) -> None:
-    """It is not declared, so neither its message nor its stack is sent."""
+    """An exception is not declared, so neither its message nor its stack is sent."""
     sent = chain(encoder, *before).encode(failed_record())
     assert b"exception" not in sent
     assert b"hunter2" not in sent
@@ -110,16 +112,16 @@ def test_a_chain_that_does_not_anonymize_sends_the_exception(encoder: Any) -> No
 
 @pytest.mark.parametrize("name", ["module", "process", "name", "message", "exc_info"])
 def test_a_field_with_a_name_of_loggings_is_refused(name: str) -> None:
-    """The value of such a field would be the record's own, so it can't be declared."""
+    """Such a field can't be declared because its value would be the record's own."""
     with pytest.raises(ValueError, match=rf"processors\[0\]: field '{name}' of 'e'"):
         ChainFormatter([Anonymize({"e": {name: Word()}}), Sample(), OTLPSpan()])
     with pytest.raises(ValueError, match=rf"Mine\.{name}: logging uses this name"):
-        type("Mine", (TelemetryEvent,), {name: field(Word())})
+        type("Mine", (TelemetryEvent,), {name: word("A word.")})
 
 
 @pytest.mark.parametrize("first", [True, False], ids=["before ours", "after ours"])
 def test_a_second_handler_gets_tracked_events_as_well(opted_in: Any, first: bool) -> None:
-    """Wherever an application puts a handler on the event logger, it gets whole records, and ours sends them."""
+    """A handler of the application on the event logger gets whole records, wherever it is, and ours sends them."""
     seen: list[logging.LogRecord] = []
 
     class Keep(logging.Handler):
@@ -127,7 +129,7 @@ def test_a_second_handler_gets_tracked_events_as_well(opted_in: Any, first: bool
             seen.append(record)
 
     manager = configure()
-    events = logging.getLogger("automagik.telemetry")
+    events = logging.getLogger("automagik_telemetry.events")
     events.handlers.insert(0 if first else 1, Keep())
     telemetry = get_tracing_manager().telemetry
     assert telemetry is not None
@@ -140,7 +142,7 @@ def test_a_second_handler_gets_tracked_events_as_well(opted_in: Any, first: bool
 def test_a_tracked_event_below_the_handlers_level_is_not_sent(opted_in: Any) -> None:
     """The level of the handler counts where no record is made, too."""
     manager = configure()
-    (sink,) = logging.getLogger("automagik.telemetry").handlers
+    sink = loggers.sinks()["telemetry"]
     sink.setLevel(logging.ERROR)
     telemetry = manager.telemetry
     assert telemetry is not None

@@ -1,4 +1,4 @@
-"""Records that are made without asking where they were logged say all else that the standard library's say."""
+"""Records without a source location are otherwise the same as those of the standard library."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ from automagik_telemetry import (
     telemetry_handler,
 )
 from automagik_telemetry.handlers._log_event import log_event
+from automagik_telemetry.handlers._loggers import sinks
 from automagik_telemetry.handlers._record import event_record
 from automagik_telemetry.telemetry.cli_events import AgentExecutionEvent
 
@@ -35,15 +36,15 @@ TIMES = {"created", "msecs", "relativeCreated"}
 
 
 def both() -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return what a record of ours holds, and one of the standard library's, made one after the other."""
-    ours = event_record(LOGGER, logging.WARNING, "agent %s", {"tokens": 7}, ("emma",))
+    """Return the attributes of a record of ours, and of one of the standard library's, made one after the other."""
+    ours = event_record(LOGGER, logging.WARNING, "agent emma", {"tokens": 7})
     theirs = LOGGER.makeRecord(
         LOGGER.name,
         logging.WARNING,
         "(unknown file)",
         0,
-        "agent %s",
-        ("emma",),
+        "agent emma",
+        (),
         None,
         "(unknown function)",
         extra={"tokens": 7},
@@ -53,12 +54,12 @@ def both() -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def here() -> list[tuple[dict[str, Any], dict[str, Any]]]:
-    """Make them on this thread."""
+    """Make the records on this thread."""
     return [both()]
 
 
 def in_a_thread() -> list[tuple[dict[str, Any], dict[str, Any]]]:
-    """Make them on a thread with a name of its own."""
+    """Make the records on a thread with a name of its own."""
     made: list[tuple[dict[str, Any], dict[str, Any]]] = []
     thread = threading.Thread(target=lambda: made.append(both()), name="the other")
     thread.start()
@@ -67,7 +68,7 @@ def in_a_thread() -> list[tuple[dict[str, Any], dict[str, Any]]]:
 
 
 def in_a_task() -> list[tuple[dict[str, Any], dict[str, Any]]]:
-    """Make them in a task with a name of its own."""
+    """Make the records in a task with a name of its own."""
 
     async def task() -> tuple[dict[str, Any], dict[str, Any]]:
         return both()
@@ -83,7 +84,7 @@ def in_a_task() -> list[tuple[dict[str, Any], dict[str, Any]]]:
 def test_a_record_is_as_logging_would_have_made_it(
     make: Callable[[], list[tuple[dict[str, Any], dict[str, Any]]]], off: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Key by key, in its order, whatever of it the host has switched off; times follow each other."""
+    """The keys and their order are the same, whatever the application has switched off; times follow each other."""
     if off is not None:
         monkeypatch.setattr(logging, off, False, raising=False)
     monkeypatch.setattr(multiprocessing.current_process(), "name", "the process")
@@ -106,7 +107,7 @@ def track() -> None:
 
 @pytest.mark.parametrize("place", ["handler", "logger"])
 def test_whoever_has_a_look_at_tracked_events_sees_a_whole_record(opted_in: Any, place: str) -> None:
-    """A handler of the host's, and a filter of its own on the logger."""
+    """A handler of the application, and a filter of its own on the logger."""
     seen: list[logging.LogRecord] = []
 
     class Seeing(logging.Handler):
@@ -118,7 +119,7 @@ def test_whoever_has_a_look_at_tracked_events_sees_a_whole_record(opted_in: Any,
         return True
 
     manager = configure()
-    logger, handler = logging.getLogger("automagik.telemetry"), Seeing()
+    logger, handler = logging.getLogger("automagik_telemetry.events"), Seeing()
     logger.addHandler(handler) if place == "handler" else logger.addFilter(see)
     try:
         track()
@@ -133,9 +134,9 @@ def test_whoever_has_a_look_at_tracked_events_sees_a_whole_record(opted_in: Any,
 
 
 def test_a_filter_on_the_sink_decides_on_tracked_events(opted_in: Any) -> None:
-    """A filter that the host has put on our own handler sees a whole record too, and may refuse it."""
+    """A filter of the application on our own handler sees a whole record too, and may refuse it."""
     manager = configure()
-    (sink,) = logging.getLogger("automagik.telemetry").handlers
+    sink = sinks()["telemetry"]
     sink.addFilter(lambda record: record.threadName != "MainThread")
     try:
         track()
@@ -148,7 +149,7 @@ def test_a_filter_on_the_sink_decides_on_tracked_events(opted_in: Any) -> None:
 
 @pytest.mark.parametrize("way", ["facade", "structlog"])
 def test_a_factory_of_the_hosts_makes_every_record(opted_in: Any, monkeypatch: pytest.MonkeyPatch, way: str) -> None:
-    """Whatever it puts there, a field of the same name included; nothing is raised."""
+    """A factory may set any attribute, even one with the name of a field; nothing is raised."""
     made: list[logging.LogRecord] = []
 
     def factory(*args: Any, **kwargs: Any) -> logging.LogRecord:
@@ -170,7 +171,7 @@ def test_a_factory_of_the_hosts_makes_every_record(opted_in: Any, monkeypatch: p
 
 
 def test_the_hosts_records_stay_as_they_are() -> None:
-    """An import makes none, so that their fields are stored as they would be without it."""
+    """Importing the package makes no record, so records of the application store their fields as without it."""
     code = """
         import logging, sys, structlog
         if sys.argv[1:]:
@@ -185,7 +186,7 @@ def test_the_hosts_records_stay_as_they_are() -> None:
 
 
 def test_a_subclass_of_the_chain_is_asked_for_every_event(opted_in: Any) -> None:
-    """And what it logs meanwhile goes no further."""
+    """Records that the subclass logs meanwhile are not sent."""
     asked = []
 
     class Chain(ChainFormatter):
@@ -195,7 +196,7 @@ def test_a_subclass_of_the_chain_is_asked_for_every_event(opted_in: Any) -> None
             return super().encode(record)
 
     manager = configure()
-    (sink,) = logging.getLogger("automagik.telemetry").handlers
+    sink = sinks()["telemetry"]
     assert isinstance(sink.formatter, ChainFormatter)
     sink.setFormatter(Chain(sink.formatter.processors))
     for _ in range(3):
@@ -212,7 +213,7 @@ def test_a_subclass_of_the_chain_is_asked_for_every_event(opted_in: Any) -> None
 def test_a_sink_takes_without_a_record_only_what_it_is_for(
     monkeypatch: pytest.MonkeyPatch, is_trace: bool, for_traces: bool
 ) -> None:
-    """Any other gets a record, which it treats as one that an application has logged."""
+    """Any other sink gets a record, which it treats as one logged by an application."""
     taken: list[str] = []
     handler = langwatch_handler() if for_traces else telemetry_handler()
     handler.setFormatter(ChainFormatter([LangWatchTrace() if for_traces else OTLPSpan()]))

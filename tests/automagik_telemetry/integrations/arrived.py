@@ -1,4 +1,4 @@
-"""What arrived at the receiver, after a flush."""
+"""The spans and fields that arrived at the receiver, after a flush."""
 
 from __future__ import annotations
 

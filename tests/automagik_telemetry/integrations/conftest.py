@@ -1,4 +1,4 @@
-"""What the tests of the integrations share: the level, and full traces towards the receiver."""
+"""Fixtures of the integrations' tests: the level, and full traces to the receiver."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def to_the_last_detail(opted_in: Any) -> None:
-    """Let events of level DEBUG leave too."""
+def to_the_last_detail(opted_in: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Allow events of level DEBUG."""
+    monkeypatch.setenv("AUTOMAGIK_TELEMETRY_LEVEL", "DEBUG")
     get_tracing_manager()
-    loggers.sinks()["telemetry"].setLevel(logging.DEBUG)
     logging.getLogger(loggers.LOGGER).setLevel(logging.DEBUG)
 
 
 @dataclass
 class Traced:
-    """A span that arrived: its input and output as their typed values, and what else it says, JSON read."""
+    """A span that arrived: its input and output as their typed values, and its other attributes, with parsed JSON."""
 
     name: str
     type: str
@@ -51,7 +51,7 @@ def traced(to_langwatch: Any, fields: Any) -> Callable[[], list[Traced]]:
         assert get_tracing_manager().flush(10)
         bodies = [body for path, _, body in to_langwatch.requests if path == "/api/otel/v1/traces"]
         found = [span for body in bodies for span in body["resourceSpans"][0]["scopeSpans"][0]["spans"]]
-        # In a stable order: of two that began in the same microsecond the trace's own order counts.
+        # In a stable order: spans that began in the same microsecond keep the order of the trace.
         return [_read(span, fields(span)) for span in sorted(found, key=lambda span: int(span["startTimeUnixNano"]))]
 
     return spans

@@ -1,4 +1,4 @@
-"""Agents: any kind of run is tracked, and is otherwise as if nothing decorated it."""
+"""Any kind of agent run is tracked, and otherwise behaves as undecorated."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from automagik_telemetry.integrations.agent import TrackedAgent, track_agent
 
 
 class Answer:
-    """A result that knows its tokens."""
+    """A result with its number of tokens."""
 
     total_tokens = 42
 
 
 class Framework(enum.Enum):
-    """As applications name their frameworks."""
+    """A framework name as applications define it."""
 
     AGNO = "agno"
 
@@ -40,7 +40,7 @@ KINDS = ["sync", "async", "generator", "async generator"]
 
 
 def make(kind: str, body: Any) -> Any:
-    """Return an agent class whose run is of that kind, and does `body`."""
+    """Return an agent class whose run is of that kind, and calls `body`."""
 
     def sync(self: Any, message: str, **_kwargs: Any) -> Any:
         return body(message)
@@ -93,7 +93,7 @@ def test_success(opted_in: Any, fields: Any, kind: str) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_failure_passes_through(opted_in: Any, fields: Any, kind: str) -> None:
-    """The very exception arrives, with its traceback, and is sent as the class of an error and a failed run."""
+    """The original exception arrives, with its traceback, and is sent as the class of an error and a failed run."""
     failure = ValueError("secret")
 
     def fail(_message: str) -> None:
@@ -144,7 +144,7 @@ def test_cancellation(opted_in: Any, fields: Any, how: str) -> None:
 
 
 def test_generators_pass_everything(opted_in: Any, fields: Any) -> None:
-    """What is sent and thrown into a generator, what it returns, and its end reach the generator as without us."""
+    """Sent values, thrown exceptions, return values and the end reach the generator as without us."""
     log: list[object] = []
 
     def steps() -> Any:
@@ -176,7 +176,7 @@ def test_generators_pass_everything(opted_in: Any, fields: Any) -> None:
 
 
 def test_async_generators_pass_everything(opted_in: Any, fields: Any) -> None:
-    """The same for asynchronous generators."""
+    """Asynchronous generators behave in the same way."""
     log: list[object] = []
 
     async def steps() -> Any:
@@ -207,7 +207,7 @@ def test_async_generators_pass_everything(opted_in: Any, fields: Any) -> None:
 
 
 def test_what_is_bound_does_not_leak_from_a_generator(opted_in: Any) -> None:
-    """Between two steps the caller's code is outside of the run."""
+    """The caller's code between two steps is outside of the run."""
 
     @track_agent("agent")
     def steps() -> Any:
@@ -305,15 +305,15 @@ class Base(TrackedAgent):
 
 
 class Overriding(Base, agent_name="overriding"):
-    """Calls the run of its base."""
+    """An agent that calls the run of its base."""
 
     async def run(self) -> str:
-        """Answer with what the base answers."""
+        """Answer with the base's answer."""
         return await super().run() + " and more"
 
 
 class OnClass(TrackedAgent, agent_name="on class", framework="agno"):
-    """Has a class method for its run."""
+    """An agent whose run is a class method."""
 
     @classmethod
     def run(cls, number: int) -> int:
@@ -322,7 +322,7 @@ class OnClass(TrackedAgent, agent_name="on class", framework="agno"):
 
 
 class OnNothing(TrackedAgent, agent_name="on nothing"):
-    """Has a static method for its run."""
+    """An agent whose run is a static method."""
 
     @staticmethod
     def run(number: int) -> int:
@@ -331,7 +331,7 @@ class OnNothing(TrackedAgent, agent_name="on nothing"):
 
 
 def test_base_class(opted_in: Any, fields: Any) -> None:
-    """Runs that override each other are one run; class and static methods work; names come from where they stand."""
+    """Runs that override each other are one run; class and static methods work; names come from the defining class."""
     assert asyncio.run(Base().run()) == "base"
     assert asyncio.run(Overriding().run()) == "base and more"
     assert OnClass.run(1) == OnClass().run(1) == 2
@@ -354,7 +354,7 @@ def test_another_agent_inside_is_a_run(opted_in: Any, fields: Any) -> None:
 
 
 def test_name_that_nobody_declared(opted_in: Any, fields: Any) -> None:
-    """A name that an agent has only at run time leaves as a hash; one in code leaves as it is."""
+    """An agent's name that exists only at run time is sent as a hash; one in code is sent as it is."""
 
     class Agent:
         def __init__(self, name: str) -> None:
@@ -379,10 +379,33 @@ def test_off_changes_nothing() -> None:
 
 @pytest.mark.parametrize("wrong", [None, "run", 5, int])
 def test_wrong_use_is_said_when_decorating(wrong: Any) -> None:
-    """What is no function is refused at once, with what it is."""
+    """An object that is not a function is refused at once, with a description of it."""
     with pytest.raises(TypeError, match="track_agent decorates"):
         track_agent()(wrong)
     with pytest.raises(TypeError, match="track_agent decorates"):
         type("Agent", (TrackedAgent,), {"run": wrong if wrong is not None else 7})
     with pytest.raises(TypeError, match="declared"):
         track_agent(5)  # type: ignore[arg-type]
+
+
+def test_a_decorator_without_parentheses_is_said_when_decorating() -> None:
+    """`@track_agent` above a function is an error with the correct form."""
+    with pytest.raises(TypeError) as caught:
+
+        @track_agent  # type: ignore[arg-type]
+        def run() -> None: ...
+
+    assert str(caught.value) == (
+        "track_agent needs parentheses: write @track_agent() or @track_agent('name') above "
+        "the function test_a_decorator_without_parentheses_is_said_when_decorating.<locals>.run"
+    )
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [(int, "the class int"), ("run", "an instance of str"), (object(), "an instance of object")],
+)
+def test_an_article_fits_what_it_stands_before(wrong: Any, words: str) -> None:
+    """An error describes the given object with the right article."""
+    with pytest.raises(TypeError, match=f"this is {words}$"):
+        track_agent()(wrong)

@@ -1,4 +1,4 @@
-"""Agents of any class: a run becomes a trace of what it was asked and gave, and of those inside it."""
+"""A run of any agent class becomes a trace of its input, its output and the runs inside it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Shouting(TrackedAgent, agent_name="simple"):
 
     @track_agent()
     async def ask(self, message: str) -> str:
-        """Ask another, and oneself, which is no run of its own."""
+        """Ask another agent and this one, which is not a run of its own."""
         await asyncio.sleep(0)
         return Shouting().run(message) + self.run(message)
 
@@ -37,7 +37,7 @@ class Shouting(TrackedAgent, agent_name="simple"):
 
     @track_agent()
     async def astream(self, message: str) -> AsyncIterator[dict[str, str]]:
-        """Answer in parts that are no texts."""
+        """Answer in parts that are not texts."""
         for part in message:
             yield {"part": part}
 
@@ -59,7 +59,7 @@ def test_what_was_asked_and_given(traced: Callable[[], list[Traced]]) -> None:
 
 
 def test_one_question_is_the_input(traced: Callable[[], list[Traced]]) -> None:
-    """A run that is asked one thing has that as its input: of a function, too, which has no `self`."""
+    """The only argument of a run is its input, also for a function, which has no `self`."""
 
     @track_agent("simple")
     def answer(message: str) -> str:
@@ -73,7 +73,7 @@ def test_one_question_is_the_input(traced: Callable[[], list[Traced]]) -> None:
 
 
 def test_stream_of_other_things(traced: Callable[[], list[Traced]]) -> None:
-    """What is streamed and is no text is sent as the list that it is."""
+    """A stream of items that are not texts is sent as a list."""
 
     async def consume() -> list[Any]:
         return [part async for part in Shouting().astream("ab")]
@@ -82,7 +82,7 @@ def test_stream_of_other_things(traced: Callable[[], list[Traced]]) -> None:
 
 
 def test_failure(traced: Callable[[], list[Traced]]) -> None:
-    """What a run fails of stands in its span, with the stack."""
+    """The exception of a failed run is in its span, with the stack."""
     with pytest.raises(LookupError):
         Shouting().fail("nothing there")
     (span,) = traced()
@@ -92,7 +92,7 @@ def test_failure(traced: Callable[[], list[Traced]]) -> None:
 
 
 def test_runs_within_runs(traced: Callable[[], list[Traced]]) -> None:
-    """Runs inside another are its children, whoever began them; a block is a run as well."""
+    """Runs inside another are its children, whatever began them; a block is a run as well."""
     with AgentRun("prompt_maker", "agno"):
         asyncio.run(Shouting().ask("hello"))
     block, ask, inner = traced()
@@ -102,7 +102,7 @@ def test_runs_within_runs(traced: Callable[[], list[Traced]]) -> None:
 
 
 def test_only_telemetry_keeps_nothing(opted_in: Any) -> None:
-    """Without observability neither question nor answer is kept."""
+    """Neither question nor answer is kept without observability."""
     with AgentRun("simple", "agno") as run:
         run.observe("an answer")
     assert run.traced is None

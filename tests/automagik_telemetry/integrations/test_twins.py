@@ -1,4 +1,4 @@
-"""Whatever an application does, and however it is driven, it does the same with an integration as without."""
+"""An application behaves the same with an integration as without, however it is run."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ RECEIVED = {
 
 @pytest.fixture(autouse=True)
 def tracking(opted_in: Any) -> None:
-    """Opt in: an integration that is off proves nothing."""
+    """Opt in, because an integration that is off proves nothing."""
     assert get_tracing_manager().telemetry is not None
 
 
@@ -42,7 +42,7 @@ def error() -> st.SearchStrategy[BaseException]:
 @many
 @given(data=st.data(), kind=st.sampled_from(["http", "websocket"]), gone_after=st.integers(0, 6))
 def test_requests(data: st.DataObject, kind: str, gone_after: int) -> None:
-    """An application may send and receive in any order, right or wrong: what passes and what is raised stays."""
+    """An application may send and receive in any order, right or wrong; messages and exceptions are the same."""
     step = st.one_of(st.sampled_from(SENT[kind]), st.none(), error())
     steps = data.draw(st.lists(step, max_size=6))
     incoming = data.draw(st.lists(st.sampled_from(RECEIVED[kind]), min_size=6, max_size=6))
@@ -53,14 +53,14 @@ def test_requests(data: st.DataObject, kind: str, gone_after: int) -> None:
     assert all(one is other or repr(one) == repr(other) for one, other in zip(got, expected, strict=True))
 
 
-# A body's step is a value to yield, and whether it goes on after what is thrown there; or an exception to raise.
+# A body's step is a value to yield, and whether it continues after a thrown exception; or an exception to raise.
 BODY = st.lists(st.one_of(st.tuples(st.integers(), st.booleans()), error()), max_size=5)
 # A driver's step: a value to send (None is next), an exception to throw, or the end.
 DRIVER = st.lists(st.one_of(st.none(), st.integers(), error(), st.just("close")), max_size=8)
 
 
 def drive(generator: Any, step: Any, log: list[str]) -> None:
-    """Take one step with a generator, and log what comes of it."""
+    """Take one step with a generator, and log its outcome."""
     try:
         if step == "close":
             generator.close()
@@ -68,12 +68,12 @@ def drive(generator: Any, step: Any, log: list[str]) -> None:
             log.append(f"gives {generator.throw(step)}")
         else:
             log.append(f"gives {generator.send(step)}")
-    except BaseException as raised:  # noqa: BLE001 - all of them are meant
+    except BaseException as raised:  # catches every exception
         log.append(f"raises {raised!r}")
 
 
 async def drive_asynchronous(generator: Any, step: Any, log: list[str]) -> None:
-    """Take one step with an asynchronous generator, and log what comes of it."""
+    """Take one step with an asynchronous generator, and log its outcome."""
     try:
         if step == "close":
             await generator.aclose()
@@ -81,14 +81,14 @@ async def drive_asynchronous(generator: Any, step: Any, log: list[str]) -> None:
             log.append(f"gives {await generator.athrow(step)}")
         else:
             log.append(f"gives {await generator.asend(step)}")
-    except BaseException as raised:  # noqa: BLE001 - all of them are meant
+    except BaseException as raised:  # catches every exception
         log.append(f"raises {raised!r}")
 
 
 @many
 @given(body=BODY, driver=DRIVER)
 def test_generators(body: list[Any], driver: list[Any]) -> None:
-    """A generator takes, yields, raises and returns the same, in the same order, whatever is sent and thrown."""
+    """A generator takes, yields, raises and returns the same, in the same order, for any sent values and exceptions."""
 
     def run(track: Any) -> list[str]:
         log: list[str] = []
@@ -121,7 +121,7 @@ def test_generators(body: list[Any], driver: list[Any]) -> None:
 @many
 @given(body=BODY, driver=DRIVER)
 def test_asynchronous_generators(body: list[Any], driver: list[Any]) -> None:
-    """So does an asynchronous one."""
+    """An asynchronous generator behaves in the same way."""
 
     async def run(track: Any) -> list[str]:
         log: list[str] = []
@@ -151,7 +151,7 @@ def test_asynchronous_generators(body: list[Any], driver: list[Any]) -> None:
     assert asyncio.run(run(track_agent("simple", "agno"))) == asyncio.run(run(lambda function: function))
 
 
-# A command calls commands, one for each list, and then returns or raises what the string or exception says.
+# A command calls commands, one for each list, and then returns or raises as the string or exception requests.
 COMMANDS = st.recursive(
     st.one_of(st.text(max_size=3), error()), lambda inner: st.lists(inner, max_size=3), max_leaves=6
 )
@@ -185,7 +185,7 @@ def test_commands(tree: Any, asynchronous: bool) -> None:
 
         try:
             log.append(invoke(tree))
-        except BaseException as raised:  # noqa: BLE001 - all of them are meant
+        except BaseException as raised:  # catches every exception
             log.append(raised)
         return log
 

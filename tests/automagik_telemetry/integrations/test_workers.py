@@ -1,4 +1,4 @@
-"""Applications that only log: what their worker processes log is delivered, however those are started and ended."""
+"""Events of worker processes of applications that only log are delivered, however these start and end."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ logging.config.dictConfig(
         "formatters": {
             "anonymous": {
                 "()": "automagik_telemetry.ChainFormatter",
-                "processors": [{"()": "automagik_telemetry.anonymize"}, {"()": "automagik_telemetry.otlp"}],
+                "processors": [{"()": "automagik_telemetry.Anonymize"}, {"()": "automagik_telemetry.OTLP"}],
             }
         },
         "handlers": {"usage": {"()": "automagik_telemetry.telemetry_handler", "formatter": "anonymous"}},
@@ -85,7 +85,7 @@ if __name__ == "__main__":
 
 
 def flush(variables: dict[str, str]) -> None:
-    """Let the command ship what is left."""
+    """Run the command that sends the remaining events."""
     command = [sys.executable, "-m", "automagik_telemetry", "flush"]
     done = subprocess.run(command, env=variables, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -94,7 +94,7 @@ def flush(variables: dict[str, str]) -> None:
 @pytest.mark.fault(38)
 @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
 def test_multiprocessing(method: str, tmp_path: Path) -> None:
-    """Of pools, whose workers are terminated, and of processes nothing is lost, and nothing comes twice."""
+    """No event of terminated pool workers or of processes is lost or sent twice."""
     (tmp_path / "application.py").write_text(LOGGING)
     (tmp_path / "main.py").write_text(MULTIPROCESSING)
     with Endpoint() as endpoint:
@@ -109,7 +109,7 @@ def test_multiprocessing(method: str, tmp_path: Path) -> None:
 
 @pytest.mark.fault(37)
 def test_celery(tmp_path: Path) -> None:
-    """Tasks in Celery's prefork workers, which set logging up for themselves, deliver while the worker runs."""
+    """Tasks in Celery's prefork workers, which set up logging themselves, deliver while the worker runs."""
     (tmp_path / "application.py").write_text(LOGGING)
     (tmp_path / "tasks.py").write_text(CELERY)
     command = [sys.executable, "-m", "celery", "-A", "tasks", "worker", "--pool", "prefork", "--concurrency", "2"]

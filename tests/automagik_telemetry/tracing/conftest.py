@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from automagik_telemetry.handlers._loggers import TRACE_LOGGER
+from automagik_telemetry.handlers._loggers import TRACE_LOGGER, own
 from automagik_telemetry.handlers.formatter import event_dict
 from automagik_telemetry.tracing import spans
 from automagik_telemetry.tracing.manager import ObservabilityManager
@@ -40,16 +40,15 @@ class Logged(logging.Handler):
 
 @pytest.fixture
 def logged() -> Iterator[Logged]:
-    """Whatever is logged as a trace."""
+    """The handler of logged traces."""
     handler = Logged()
-    logger = logging.getLogger(TRACE_LOGGER)
-    before = logger.level, logger.propagate
+    logger = own(TRACE_LOGGER)
+    before = logger.level
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)
-    logger.propagate = False
     yield handler
     logger.removeHandler(handler)
-    logger.level, logger.propagate = before
+    logger.level = before
 
 
 @pytest.fixture

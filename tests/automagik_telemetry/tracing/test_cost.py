@@ -1,4 +1,4 @@
-"""What an answer cost is estimated from the installed price list, or not at all."""
+"""The cost of a response is estimated by the installed price list, or is None."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ USAGE = {"input_tokens": 1_000_000, "output_tokens": 1_000_000}
 
 
 def test_estimates() -> None:
-    """A public model has a price, by whatever name its provider goes; what is read from a cache is cheaper."""
+    """A public model has a price under any name of its provider; cached tokens are cheaper."""
     prepare()
     price = estimate("gpt-4o", "openai", USAGE)
     assert price is not None

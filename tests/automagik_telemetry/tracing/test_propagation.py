@@ -1,4 +1,4 @@
-"""Spans: the ids of a piece of work, and the header by which a caller says what it is part of."""
+"""The IDs of spans, and the header of a remote caller."""
 
 from __future__ import annotations
 
@@ -45,24 +45,27 @@ def test_valid_traceparent(value: str) -> None:
 
 @pytest.mark.parametrize("value", INVALID)
 def test_invalid_traceparent(value: str) -> None:
-    """What is not exactly such a header is ignored."""
+    """An invalid header is ignored."""
     assert traceparent([(b"traceparent", value.encode())]) is None
 
 
 def test_two_headers_are_none() -> None:
-    """Which of two is right, nobody can say."""
+    """Two headers are ambiguous, so both are ignored."""
     assert traceparent([(b"traceparent", VALID[0].encode())] * 2) is None
     assert traceparent([]) is None
 
 
-def test_what_is_nearer_counts() -> None:
-    """A span in a span is its child; the remote caller is the parent where nothing is nearer."""
+def test_remote_caller_is_the_parent() -> None:
+    """A span in a span is its child; the remote caller is the parent of what names it."""
     with SpanContext((TRACE, PARENT)).within():
         outer = structlog.contextvars.get_contextvars()
         assert (outer["trace_id"], outer["parent_span_id"]) == (TRACE, PARENT)
-        with SpanContext(("f" * 32, "e" * 16)).within():
+        with SpanContext().within():
             inner = structlog.contextvars.get_contextvars()
             assert (inner["trace_id"], inner["parent_span_id"]) == (TRACE, outer["span_id"])
+        with SpanContext(("f" * 32, "e" * 16)).within():
+            served = structlog.contextvars.get_contextvars()
+            assert (served["trace_id"], served["parent_span_id"]) == ("f" * 32, "e" * 16)
         assert structlog.contextvars.get_contextvars() == outer
     assert structlog.contextvars.get_contextvars() == {}
 

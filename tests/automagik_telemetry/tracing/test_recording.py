@@ -1,4 +1,4 @@
-"""Recording: one run is one trace, whatever runs beside it, and whatever it holds."""
+"""Recording: one run is one trace, beside other runs and with any content."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import structlog
 
 from automagik_telemetry.tracing import spans
 from automagik_telemetry.tracing._propagation import SpanContext
-from automagik_telemetry.tracing._recorder import CUT, TraceLimits
+from automagik_telemetry.tracing._recorder import TraceLimits
 from automagik_telemetry.tracing.manager import ObservabilityManager
 from automagik_telemetry.tracing.sampler import AdaptiveSampler
 from automagik_telemetry.tracing.spans import open_span
@@ -117,8 +117,8 @@ def test_threads_of_their_own_are_traces_of_their_own(logged: Logged) -> None:
     assert len({event["trace_id"] for event in logged.events}) == 2
 
 
-def test_work_that_outlives_its_run_is_of_the_same_trace(logged: Logged) -> None:
-    """A span that begins after the root's end is a part of the trace; one that goes on at that time says so."""
+def test_work_that_outlives_its_run_is_linked_to_it(logged: Logged) -> None:
+    """A span that begins after the root's end is a trace of its own, linked to it; one that is still open is marked."""
     root = open_span("root")
     with root.within():
         going_on = open_span("going on")
@@ -127,13 +127,14 @@ def test_work_that_outlives_its_run_is_of_the_same_trace(logged: Logged) -> None
     late.end()
     going_on.end()
     first, second = logged.events
-    assert first["trace_id"] == second["trace_id"]
+    assert first["trace_id"] != second["trace_id"]
     assert logged.spans()["going on"]["metadata"] == {"unfinished": True}
-    assert logged.spans()["late"]["parent_span_id"] == root.span_id
+    assert logged.spans()["late"]["parent_span_id"] is None
+    assert logged.spans()["late"]["links"] == [{"trace_id": first["trace_id"], "span_id": root.span_id}]
 
 
-def test_host_that_clears_its_context_does_not_break_a_trace(logged: Logged) -> None:
-    """Structlog's contextvars are the host's, who may clear them at any time."""
+def test_application_that_clears_its_context_does_not_break_a_trace(logged: Logged) -> None:
+    """The application may clear structlog's contextvars at any time."""
     root = open_span("root")
     with root.within():
         structlog.contextvars.clear_contextvars()
@@ -144,7 +145,7 @@ def test_host_that_clears_its_context_does_not_break_a_trace(logged: Logged) -> 
 
 
 def test_ids_are_shared_with_telemetry_and_callers(logged: Logged) -> None:
-    """The event's span is the trace's; of spans that only telemetry knows none is a parent, the remote caller is."""
+    """The event's span is in the trace. The parent is the remote caller, not a span of telemetry alone."""
     remote = ("a" * 32, "b" * 16)
     with SpanContext(remote).within():
         span = SpanContext()
@@ -170,7 +171,7 @@ class Hostile:
 
 
 def test_bad_input_is_counted_and_not_raised(logged: Logged, keeping_all: ObservabilityManager) -> None:
-    """What can't be serialised, is too deep, too long or contains itself becomes a mark."""
+    """A value that can't be serialized, is too deep, too long or contains itself becomes a mark."""
     cycle: list[Any] = []
     cycle.append(cycle)
     bad = {"object": Hostile(), "cycle": cycle, "nan": float("nan"), "bytes": b"abc", "big": 10**400, 5: {1}}
@@ -188,7 +189,7 @@ def test_bad_input_is_counted_and_not_raised(logged: Logged, keeping_all: Observ
     assert (counts["not_serializable"], counts["too_deep_or_many"], counts["cut_text"]) == (1, 1, 1)
 
 
-def test_limits_cut_and_say_so(logged: Logged) -> None:
+def test_limits_cut_and_mark(logged: Logged) -> None:
     """Beyond its limits a trace loses spans and values, and more traces are not begun; all of it is counted."""
     limits = TraceLimits(max_spans=3, max_open_traces=1, max_trace_characters=1_000)
     manager = ObservabilityManager(sampler=AdaptiveSampler(base_rate=1.0), limits=limits)
@@ -208,7 +209,9 @@ def test_limits_cut_and_say_so(logged: Logged) -> None:
     event = logged.only()
     assert event["truncated_spans"] == 2
     assert sorted(logged.spans()) == ["long", "root", "short"]
-    assert (logged.spans()["short"]["input"], logged.spans()["long"]["input"]) == ("x" * 900, CUT)
+    assert "input" not in logged.spans()["short"]
+    assert logged.spans()["short"]["truncated_characters"] == 900
+    assert logged.spans()["long"]["input"] == "x" * 900
     counts = manager.get_metrics()["traces"]
     assert counts == {
         "open_traces": 0,
@@ -221,7 +224,7 @@ def test_limits_cut_and_say_so(logged: Logged) -> None:
 
 
 def test_a_trace_is_logged_once_and_each_is_counted(logged: Logged, keeping_all: ObservabilityManager) -> None:
-    """Of several threads that end one root, one completes it; what they count at the same time adds up."""
+    """Of several threads that end one root, one completes it; concurrent counts add up."""
     roots = [open_span("root") for _ in range(1_500)]
     barrier = threading.Barrier(4)
 
@@ -253,7 +256,7 @@ def test_what_was_logged_does_not_change(logged: Logged) -> None:
 
 
 def test_abandoned_traces_take_no_room(keeping_all: ObservabilityManager) -> None:
-    """A root that nobody ends is counted once it is forgotten, and makes room."""
+    """A root that is never ended is counted when it is collected, and its space is freed."""
     open_span("never ended", input="x" * 100)
     gc.collect()
     counts = keeping_all.get_metrics()["traces"]
@@ -286,7 +289,7 @@ def test_off_records_nothing(logged: Logged) -> None:
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_a_fork_continues_the_trace_and_leaves_the_parents_alone(logged: Logged) -> None:
+def test_a_fork_continues_the_trace_and_keeps_the_parents_intact(logged: Logged) -> None:
     """In the child of a fork a span is a new part of the trace, and the end of the parent's root logs nothing."""
     root = open_span("root")
 

@@ -54,8 +54,8 @@ def test_errors_slow_runs_and_firsts_are_kept() -> None:
     assert 850 < reasons["sampled"] < 1_150
 
 
-def test_head_decisions_of_the_guide() -> None:
-    """`should_sample` as the guide calls it: errors and slow runs are kept, the rest by its share."""
+def test_head_decisions() -> None:
+    """`should_sample` before a run: errors and slow runs are kept, the rest by its share."""
     sampler = AdaptiveSampler(base_rate=0.0)
     assert sampler.should_sample(trace_type="agent.a", is_error=True, attributes={"x": 1}) == (True, "error", 1.0)
     assert sampler.should_sample(trace_type="agent.a", duration_ms=60_000) == (True, "slow", 1.0)
@@ -63,7 +63,7 @@ def test_head_decisions_of_the_guide() -> None:
 
 
 def estimate(seed: int, limit: float) -> float:
-    """Return the number of runs that the kept ones stand for, of which a burst, then a trickle, has come."""
+    """Return the weighted number of kept runs, after a burst and then a low rate."""
     clock = Clock()
     sampler = AdaptiveSampler(0.5, max_per_minute=limit, clock=clock)
     total = 0.0
@@ -85,7 +85,7 @@ def test_reweighted_count_is_unbiased(limit: float) -> None:
 
 
 def test_a_type_that_comes_too_often_is_kept_less_often() -> None:
-    """In a burst of a thousand a second about as many are kept as the limit says, and other types lose nothing."""
+    """In a burst of a thousand a second about the limit is kept, and other types are unaffected."""
     clock = Clock()
     sampler = AdaptiveSampler(1.0, max_per_minute=60, clock=clock)
     kept = 0
@@ -109,7 +109,7 @@ def test_types_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_processes_that_share_a_trace_decide_alike() -> None:
-    """What a caller's traceparent joins is kept exactly if the caller's part is, once its first of a type is past."""
+    """A trace that joins a caller's is kept if the caller's is, after the first of its type."""
     caller, callee = AdaptiveSampler(0.3, max_per_minute=10**9), AdaptiveSampler(0.3, max_per_minute=10**9)
     caller.decide("agent", "f" * 32)
     decisions = []
@@ -153,7 +153,7 @@ def test_nested_runs_share_one_decision(logged: Logged) -> None:
 
 
 def test_settings_decide() -> None:
-    """The environment says the rates, what is slow, and how many of a type."""
+    """The environment sets the rates, the slow threshold and the limit of a type."""
     plain = sampler_of(Settings.from_environ({}))
     assert (plain.base_rate, plain.error_rate, plain.slow_threshold_ms, plain.max_per_minute) == (0.1, 1.0, 5_000, 60)
     environ = {
@@ -174,7 +174,7 @@ def test_defaults_are_those_of_the_settings() -> None:
 
 
 @pytest.mark.parametrize("options", [{"base_rate": 1.5}, {"error_rate": -1}, {"max_per_minute": 0}])
-def test_bad_option_is_said(options: dict[str, float]) -> None:
+def test_bad_option_is_reported(options: dict[str, float]) -> None:
     """A rate outside [0, 1] and a limit below 1 are errors of the caller's."""
     with pytest.raises(ValueError, match=next(iter(options))):
         AdaptiveSampler(**options)  # type: ignore[arg-type] # they are numbers all
@@ -225,7 +225,7 @@ def test_a_bound_trace_id_decides(*, kept: bool) -> None:
 
 @pytest.mark.parametrize("recorded", [True, False])
 def test_a_part_of_an_open_trace_shares_its_fate(logged: Logged, *, recorded: bool) -> None:
-    """What is asked inside a trace that is recorded is kept with it; where none is recorded, it decides by itself."""
+    """A run inside a recorded trace is kept with it; otherwise it is sampled by itself."""
     if recorded:
         ObservabilityManager(sampler=AdaptiveSampler(0.0))
     outer = open_span("outer", "agent")

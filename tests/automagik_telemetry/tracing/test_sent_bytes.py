@@ -20,8 +20,9 @@ import pytest
 from automagik_processors import Scrub
 from automagik_processors._ids import FreshIds
 from automagik_telemetry import ChainFormatter, LangWatchTrace
+from automagik_telemetry.consent.decision import Consent
 from automagik_telemetry.handlers._dictconfig import Builder, load
-from automagik_telemetry.handlers._loggers import TRACE_LOGGER
+from automagik_telemetry.handlers._loggers import TRACE_LOGGER, own
 from automagik_telemetry.sinks.langwatch.handler import TraceHandler
 from automagik_telemetry.tracing import _propagation as propagation
 from automagik_telemetry.tracing import _recorder as recorder
@@ -70,7 +71,7 @@ class Ticket:
 
 
 class Connection:
-    """An object that is no data."""
+    """An object that is not plain data."""
 
 
 class Hostile:
@@ -106,7 +107,7 @@ def nested() -> None:
 
 
 def failed() -> None:
-    """An error in a child, and one in the root that is no exception."""
+    """An error in a child, and one in the root without an exception."""
     root = open_span("agent.simple", "workflow")
     with root.within():
         child = open_span("call", "client")
@@ -138,7 +139,7 @@ def unicode() -> None:
 
 
 def odd() -> None:
-    """Objects that are no plain data."""
+    """Objects that are not plain data."""
     ring: list[Any] = []
     ring.append(ring)
     held = {"when": dt.datetime(2024, 1, 2, 3, tzinfo=dt.UTC), "price": Decimal("1.5"), "color": Color.RED, 3: b"abc"}
@@ -203,11 +204,14 @@ CASES: list[Callable[[], None]] = [
 
 
 def fragments(case: Callable[[], None], monkeypatch: pytest.MonkeyPatch, chain: ChainFormatter) -> list[str]:
-    """Return what is appended to the queue while a case runs, with fixed ids and times."""
+    """Return the bytes appended to the queue by a case, with fixed IDs and times."""
     appended: list[bytes] = []
     pipeline: Any = SimpleNamespace(append=appended.append, close=lambda: None, spool=None)
     handler = TraceHandler(
-        "langwatch", strictest=lambda: logging.NOTSET, verify=lambda _: None, pipeline=lambda *_: pipeline
+        "langwatch",
+        consent=lambda: Consent(logging.NOTSET, "a test"),
+        verify=lambda _: None,
+        pipeline=lambda *_: pipeline,
     )
     handler.setFormatter(chain)
     numbers = iter(range(1, 1_000))
@@ -218,16 +222,16 @@ def fragments(case: Callable[[], None], monkeypatch: pytest.MonkeyPatch, chain: 
     for module in (spans, propagation):
         monkeypatch.setattr(module, "new_span_id", ids.new_span)
         monkeypatch.setattr(module, "new_ids", ids.new)
-    logger = logging.getLogger(TRACE_LOGGER)
-    monkeypatch.setattr(logger, "handlers", [handler])
-    monkeypatch.setattr(logger, "propagate", False)
+    logger = own(TRACE_LOGGER)
     monkeypatch.setattr(logger, "level", logging.INFO)
+    logger.addHandler(handler)
     record_with(Recorder(AdaptiveSampler(base_rate=1.0), TraceLimits(max_spans=5)))
     try:
         case()
         case()  # nothing that is remembered of the first changes the second
     finally:
         record_with(None)
+        logger.removeHandler(handler)
     return [_shortened(line.decode().rstrip(",\n")) for line in appended]
 
 
@@ -236,8 +240,8 @@ def _shortened(line: str) -> str:
     return line if len(line) < 5_000 else f"{line[:500]} ... {len(line)} {sha256(line.encode()).hexdigest()}"
 
 
-def shipped_chain() -> ChainFormatter:
-    """Return the chain that stands in logging.yaml."""
+def default_chain() -> ChainFormatter:
+    """Return the chain in logging.yaml."""
     chain = Builder(load(LOGGING_YAML)).handler("langwatch").formatter
     assert isinstance(chain, ChainFormatter)
     return chain
@@ -254,7 +258,7 @@ def test_bytes_of_a_trace_are_those_that_were_reviewed(
     case: Callable[[], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A trace is encoded as the reviewed file has it, the first time and the second."""
-    sent = fragments(case, monkeypatch, shipped_chain())
+    sent = fragments(case, monkeypatch, default_chain())
     assert len(sent) == 2
     assert sent == expected(case)
 
@@ -274,9 +278,9 @@ def test_own_processor_in_between_changes_no_byte(case: Callable[[], None], monk
 
 
 def _write() -> None:
-    """Write the file anew."""
+    """Rewrite the file."""
     with pytest.MonkeyPatch.context() as patch:
-        lines = [f"{case.__name__} {line}\n" for case in CASES for line in fragments(case, patch, shipped_chain())]
+        lines = [f"{case.__name__} {line}\n" for case in CASES for line in fragments(case, patch, default_chain())]
     EXPECTED.write_text("".join(lines), encoding="utf-8")
 
 

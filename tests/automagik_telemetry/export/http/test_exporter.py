@@ -52,7 +52,7 @@ def export(url: str, timeout: float = PATIENCE) -> ExportResult:
         exporter.shutdown()
 
 
-def test_a_request_says_who_sends_and_nothing_else() -> None:
+def test_a_request_has_our_headers_and_no_others() -> None:
     """Exactly these headers, and the body unchanged."""
     with Endpoint() as endpoint:
         assert export(f"{endpoint.url}/v1/traces") == SUCCESS
@@ -87,7 +87,7 @@ def test_refused() -> None:
 
 
 @pytest.mark.fault(21)
-def test_an_unknown_host() -> None:
+def test_an_unknown_host_name() -> None:
     """The name is one that tests make unknown: DNS has no answer, so later."""
     result = export("http://telemetry.namastex.ai/v1/traces")
     assert (result.outcome, "ConnectError" in result.detail) == (Outcome.RETRY, True)
@@ -95,7 +95,7 @@ def test_an_unknown_host() -> None:
 
 @pytest.mark.fault(2)
 def test_no_address_takes_the_others_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A host with an address that never answers, and one that does, gets its events within the deadline."""
+    """An endpoint with one dead and one working address gets its events within the deadline."""
     look_up = socket.getaddrinfo
 
     def two(host: str, port: int, *args: Any, **options: Any) -> Any:
@@ -143,7 +143,7 @@ def test_one_deadline_for_the_whole_exchange(answer: Answer) -> None:
 
 
 @pytest.mark.fault(3)
-def test_an_answer_that_is_always_announced_and_never_given() -> None:
+def test_endless_interim_responses() -> None:
     """Interim answers (1xx) without end do not reset the deadline."""
 
     def announce(exchange: Exchange) -> None:
@@ -169,8 +169,8 @@ def test_a_server_that_does_not_read() -> None:
 
 
 @pytest.mark.fault(10)
-def test_an_answer_before_the_body_was_read_counts() -> None:
-    """Who refuses a body for its size need not wait for its end, and may close on us."""
+def test_a_response_before_the_body_was_read_counts() -> None:
+    """A server that rejects a body for its size may respond before its end, and close."""
     refusal = b"HTTP/1.1 413 Content Too Large\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
     with socket.create_server(("127.0.0.1", 0)) as server:
 
@@ -232,15 +232,26 @@ def test_a_reply_without_measure_is_not_read(*, bomb: bool) -> None:
 
 @pytest.mark.fault(13)
 def test_a_compressed_reply_is_understood() -> None:
-    """Although we do not ask for one."""
+    """A compressed response is read, although none was requested."""
     partial = gzip.compress(b'{"partialSuccess":{"rejectedSpans":"2","errorMessage":"no"}}')
     with Endpoint(reply(200, partial, content_encoding="gzip")) as endpoint:
         assert export(endpoint.url) == ExportResult(Outcome.SUCCESS, rejected=2, detail="partial success: no")
 
 
+@pytest.mark.fault(99)
+def test_a_text_of_the_endpoint_is_harmless() -> None:
+    """Characters that control a terminal, or begin another line of a log, are replaced."""
+    text = r"a\u001b[31m\r\nb\u202ec\u009b"
+    body = f'{{"partialSuccess":{{"rejectedSpans":1,"errorMessage":"{text}"}}}}'.encode()
+    with Endpoint(reply(200, body)) as endpoint:
+        detail = export(endpoint.url).detail
+    assert detail.isprintable()
+    assert detail.startswith("partial success: a\N{REPLACEMENT CHARACTER}[31m")
+
+
 @pytest.mark.fault(15)
 def test_a_redirect_is_not_followed() -> None:
-    """Neither with what we know nor without."""
+    """A redirect is not followed, to a known address or not."""
     with Endpoint() as elsewhere, Endpoint(reply(302, b"", location=elsewhere.url)) as endpoint:
         assert export(endpoint.url).outcome is Outcome.RETRY
     assert (len(endpoint.requests), elsewhere.requests) == (1, [])
@@ -248,7 +259,7 @@ def test_a_redirect_is_not_followed() -> None:
 
 @pytest.mark.fault(16)
 def test_a_web_page_is_no_success() -> None:
-    """A captive portal's 200."""
+    """The 200 of a captive portal is not a success."""
     with Endpoint(reply(200, b"<html>Log in</html>", content_type="text/html")) as endpoint:
         assert export(endpoint.url).outcome is Outcome.RETRY
 
@@ -280,8 +291,8 @@ def test_a_new_connection_that_dies_is_a_failure(end: Answer) -> None:
 
 
 @pytest.mark.fault(19)
-def test_a_lost_answer_is_a_failure() -> None:
-    """The server accepted and could not say so: the same ids come again, so that a store can tell."""
+def test_a_lost_response_is_a_failure() -> None:
+    """If the response of a server that accepted is lost, the same IDs are sent again, for the store to compare."""
     with Endpoint(accept_and(reset), reply()) as endpoint:
         exporter = OTLPHTTPExporter(endpoint.url)
         assert exporter.export(GZIPPED, PATIENCE).outcome is Outcome.RETRY
@@ -314,7 +325,7 @@ def test_a_proxy_is_taken_from_the_environment(variable: str, scheme: str, monke
     assert proxy.requests[0].path == "http://endpoint.test/v1/traces"
 
 
-def test_a_host_without_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_url_without_a_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
     """NO_PROXY names it."""
     monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{closed_port()}")
     monkeypatch.setenv("no_proxy", "127.0.0.1")
@@ -331,7 +342,7 @@ def test_a_proxy_that_makes_no_sense_is_a_failure(proxy: str, monkeypatch: pytes
     assert endpoint.requests == []
 
 
-def test_credentials_of_the_host_are_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_credentials_of_the_machine_are_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither its netrc nor its OTEL_EXPORTER_OTLP_HEADERS."""
     netrc = tmp_path / "netrc"
     netrc.write_text("default login host password secret\n")

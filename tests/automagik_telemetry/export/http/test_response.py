@@ -1,4 +1,4 @@
-"""What an answer means, by the rules of OTLP/HTTP and of the networks that stand before an endpoint."""
+"""The classification of responses, by OTLP/HTTP and for networks in front of an endpoint."""
 
 from __future__ import annotations
 
@@ -37,6 +37,42 @@ def test_status(status: int, outcome: Outcome) -> None:
     assert (str(status) in result.detail) == (outcome is not Outcome.SUCCESS)
 
 
+STATUS = b'{"code":3,"message":"no such field"}'
+
+
+@pytest.mark.fault(5, 6, 87)
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 408, 500, 501])
+@pytest.mark.parametrize(
+    ("content_type", "body", "by_endpoint"),
+    [
+        ("application/json", STATUS, True),
+        ("application/json; charset=utf-8", STATUS, True),
+        ("application/json", b"{}", True),
+        ("application/json", b'{"message":"without a code"}', True),
+        ("application/json", b'{"code":3,"message":"m","details":[{"@type":"t"}]}', True),
+        ("text/plain", STATUS, False),
+        ("application/x-protobuf", b"\x08\x03", False),
+        ("", STATUS, False),
+        ("text/html", b"<html>Bad Gateway</html>", False),
+        ("application/json", b"", False),
+        ("application/json", b"\xff", False),
+        ("application/json", b'"no"', False),
+        ("application/json", b"[]", False),
+        ("application/json", b"null", False),
+        ("application/json", b'{"error":"no route"}', False),
+        ("application/json", b'{"code":"ENOROUTE","message":"no route"}', False),
+        ("application/json", b'{"code":true}', False),
+        ("application/problem+json", b'{"title":"Bad Request"}', False),
+    ],
+)
+def test_only_an_otlp_status_is_the_endpoints_refusal(
+    status: int, content_type: str, body: bytes, *, by_endpoint: bool
+) -> None:
+    """In JSON, like the request; anything else may be a proxy's."""
+    result = classify(status, {"content-type": content_type}, body, NOW)
+    assert (result.outcome, result.by_endpoint) == (Outcome.REJECTED, by_endpoint)
+
+
 @pytest.mark.fault(16)
 @pytest.mark.parametrize(
     ("headers", "body"),
@@ -49,7 +85,7 @@ def test_status(status: int, outcome: Outcome) -> None:
     ],
 )
 def test_a_web_page_is_no_success(headers: dict[str, str], body: bytes) -> None:
-    """A captive portal says 200, too."""
+    """A captive portal may respond with 200."""
     assert classify(200, headers, body, NOW).outcome is Outcome.RETRY
 
 
@@ -57,7 +93,7 @@ def test_a_web_page_is_no_success(headers: dict[str, str], body: bytes) -> None:
 @pytest.mark.parametrize("headers", [{}, {"content-type": "text/plain"}, {"content-type": "application/x-protobuf"}])
 @pytest.mark.parametrize("body", [b"", b"{}", b"ok", b"null", b"[]", b"\xff", b'{"partialSuccess":{}}', b"[" * 10_000])
 def test_an_odd_success_is_a_success(headers: dict[str, str], body: bytes) -> None:
-    """Whatever the body and its type."""
+    """A 200 is a success with any body and content type that is not HTML."""
     assert classify(200, headers, body, NOW) == ExportResult(Outcome.SUCCESS)
 
 
@@ -74,7 +110,7 @@ def test_an_odd_success_is_a_success(headers: dict[str, str], body: bytes) -> No
     ],
 )
 def test_partial_success_is_never_tried_again(partial: str, rejected: int) -> None:
-    """What was rejected is counted, if the answer can be read."""
+    """Rejected events are counted, if the response is valid."""
     result = classify(200, JSON, f'{{"partialSuccess":{partial}}}'.encode(), NOW)
     assert (result.outcome, result.rejected) == (Outcome.SUCCESS, rejected)
 
@@ -117,7 +153,7 @@ def test_retry_after(value: str | None, seconds: float) -> None:
 @pytest.mark.fault(8)
 @given(st.text())
 def test_retry_after_never_fails(value: str) -> None:
-    """Whatever a server says."""
+    """Any Retry-After header gives a delay from 0 to a day."""
     assert 0.0 <= retry_after(value, NOW) <= DAY
 
 

@@ -1,4 +1,4 @@
-"""How a request goes to the kernel, and what becomes of a connection whose descriptor the application closes."""
+"""The system calls of a request, and connections whose descriptor the application closes."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def made() -> Iterator[Made]:
 
 
 def test_a_request_is_written_as_a_whole(made: Made) -> None:
-    """Headers and body together, once the answer is asked for, and each once."""
+    """Headers and body are sent together, once, when the response is read."""
     stream, _, other = made
     for request in (b"1", b"2"):
         stream.write(b"headers")
@@ -53,7 +53,7 @@ def test_a_request_is_written_as_a_whole(made: Made) -> None:
 
 
 def test_a_request_that_the_kernel_takes_in_pieces_is_sent_whole(made: Made) -> None:
-    """However slowly the other side reads."""
+    """A request is sent whole, however slowly the server reads."""
     stream, _, other = made
     body = os.urandom(8_000_000)
     stream.write(body)
@@ -72,7 +72,7 @@ def test_a_request_that_the_kernel_takes_in_pieces_is_sent_whole(made: Made) -> 
 
 
 @pytest.mark.parametrize(("unsent", "late"), [(b"request", httpcore.WriteTimeout), (b"", httpcore.ReadTimeout)])
-def test_nothing_goes_on_when_the_time_is_over(made: Made, unsent: bytes, late: type[Exception]) -> None:
+def test_no_operation_begins_after_the_deadline(made: Made, unsent: bytes, late: type[Exception]) -> None:
     """The deadline is that of the exchange, however long its parts wait."""
     stream, transport, _ = made
     if unsent:
@@ -84,8 +84,8 @@ def test_nothing_goes_on_when_the_time_is_over(made: Made, unsent: bytes, late: 
 
 @pytest.mark.fault(69)
 @pytest.mark.parametrize("moment", ["before", "while it waits"])
-def test_a_number_that_the_application_took_over_is_left_alone(made: Made, tmp_path: Path, moment: str) -> None:
-    """Neither read, written nor closed, whatever comes from the other side."""
+def test_a_descriptor_of_the_application_is_not_touched(made: Made, tmp_path: Path, moment: str) -> None:
+    """The descriptor is neither read, written nor closed, for any data from the server."""
     stream, _, other = made
     number = stream._socket.fileno()
     file = os.open(tmp_path / "file", os.O_RDWR | os.O_CREAT)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class Offline(Model):
-    """A model that first calls every tool that it is given, and then answers; or fails."""
+    """A model that first calls all of its tools, and then answers; or fails."""
 
     id: str = "offline"
     failure: BaseException | None = None
@@ -46,7 +46,7 @@ class Offline(Model):
         return self._answer(messages, tools)
 
     async def ainvoke(self, messages: Any, *_args: Any, tools: Any = None, **_kwargs: Any) -> ModelResponse:
-        """Answer, and let others run before."""
+        """Answer after yielding to other tasks."""
         await asyncio.sleep(0)
         return self._answer(messages, tools)
 
@@ -59,7 +59,7 @@ class Offline(Model):
     async def ainvoke_stream(
         self, messages: Any, *_args: Any, tools: Any = None, **_kwargs: Any
     ) -> AsyncIterator[ModelResponse]:
-        """Answer in parts, and let others run between them."""
+        """Answer in parts, yielding to other tasks between them."""
         for part in self.invoke_stream(messages, tools=tools):
             await asyncio.sleep(0)
             yield part
@@ -72,27 +72,27 @@ class Offline(Model):
 
 
 def look() -> str:
-    """Tell of the trace that the tool is in, by an event."""
+    """Log an event, which has the tool's trace."""
     if telemetry := get_tracing_manager().telemetry:
         telemetry.track_feature_usage("tools")
     return "secret"
 
 
 def make(*tools: Any, failure: BaseException | None = None, **options: Any) -> Agent:
-    """Return an agent that uses these tools, else `look`, and that does not call home."""
+    """Return an agent that uses these tools, else `look`, and sends no telemetry of its own."""
     options = {"name": "simple", "tools": list(tools or [look]), "telemetry": False, **options}
     return Agent(model=Offline(failure=failure), **options)
 
 
 def outcome(told: Any) -> tuple[Any, ...]:
-    """Return what does not differ between two runs that are alike: some texts tell how long a tool took."""
+    """Return the comparable part of a run, because some texts contain the duration of a tool."""
     what = getattr(told, "tool", None)
     content = re.sub(r"[0-9.]+s", "", str(getattr(told, "content", None)))
     return type(told), content, what and (what.tool_name, what.result)
 
 
 async def collect(events: Any) -> list[Any]:
-    """Return all that an asynchronous iterator yields."""
+    """Return the items of an asynchronous iterator."""
     return [outcome(event) async for event in events]
 
 

@@ -1,4 +1,4 @@
-"""agno: the runs of real agents, offline, are tracked, and end as if nobody looked on."""
+"""agno: the runs of real agents, offline, are tracked, and end as they do without us."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.usefixtures("to_the_last_detail")
 
 @pytest.mark.parametrize("way", WAYS)
 def test_success(opted_in: Any, fields: Any, way: str) -> None:
-    """However it is started, the result is the twin's, and the run is one event, with a tool in it."""
+    """The result is the twin's in every way to start, and the run is one event, with a tool in it."""
     assert WAYS[way](instrument(make())) == WAYS[way](make())
     (run,) = named(opted_in, fields, "agent.run")
     assert run["event.agent_name"] == "simple"
@@ -38,14 +38,14 @@ def test_success(opted_in: Any, fields: Any, way: str) -> None:
     assert run["event.model"].startswith("custom-")
     (executed,) = named(opted_in, fields, "tool.executed")
     assert (executed["event.agent_name"], executed["event.success"]) == ("simple", True)
-    assert executed["event.tool_name"].startswith("custom-")
+    assert executed["event.tool_name"] == "look"
     assert executed["event.duration_ms"] > 0
     assert "secret" not in str(opted_in.requests)
 
 
 @pytest.mark.parametrize("way", WAYS)
 def test_failing_tool(opted_in: Any, fields: Any, way: str) -> None:
-    """The framework goes on after a tool's exception; the tool is a failed one, and the run is not."""
+    """The framework continues after a tool's exception; the tool failed, and the run did not."""
 
     def fail() -> None:
         """Fail."""
@@ -58,7 +58,7 @@ def test_failing_tool(opted_in: Any, fields: Any, way: str) -> None:
 
 @pytest.mark.parametrize("way", WAYS)
 def test_failing_model(opted_in: Any, fields: Any, way: str) -> None:
-    """What agno makes of a model's exception is a failed run, and an error of the name that it tells, if any."""
+    """A model's exception in agno is a failed run, and an error with the reported name, if any."""
     failure = ValueError("secret")
     assert WAYS[way](instrument(make(failure=failure))) == WAYS[way](make(failure=failure))
     (run,) = named(opted_in, fields, "agent.run")
@@ -79,7 +79,7 @@ def test_agnos_own_errors(opted_in: Any, fields: Any) -> None:
 
 @pytest.mark.parametrize("options", [{}, {"stream": True}])
 def test_exception_passes_through(opted_in: Any, fields: Any, options: dict[str, Any]) -> None:
-    """An exception that agno does let out is the twin's, and is sent as its class."""
+    """An exception that agno raises is the twin's, and is sent as its class."""
 
     class Failing(Agent):
         def initialize_agent(self, debug_mode: bool | None = None) -> None:
@@ -96,7 +96,7 @@ def test_exception_passes_through(opted_in: Any, fields: Any, options: dict[str,
 
 
 def test_refused_input(opted_in: Any, fields: Any) -> None:
-    """A hook of the application's that refuses the input does it as without us, and the run is a failed one."""
+    """A hook of the application refuses the input as it does without us, and the run failed."""
 
     def refuse() -> None:
         raise InputCheckError("secret")
@@ -107,7 +107,7 @@ def test_refused_input(opted_in: Any, fields: Any) -> None:
 
 @pytest.mark.parametrize("way", WAYS)
 def test_retries(opted_in: Any, fields: Any, way: str) -> None:
-    """A run that agno tries again is one run, of which the last try counts."""
+    """A run that agno retries is one run with the values of its last try."""
 
     class Once(Offline):
         failed = False
@@ -128,7 +128,7 @@ def test_retries(opted_in: Any, fields: Any, way: str) -> None:
 
 
 def test_cancellation(opted_in: Any, fields: Any) -> None:
-    """A cancelled run is a failed one without an error; one that the caller leaves is what it was until then."""
+    """A cancelled run is a failed one without an error. One that the caller leaves keeps its state up to then."""
 
     class Hanging(Offline):
         async def ainvoke(self, *_args: Any, **_kwargs: Any) -> ModelResponse:
@@ -153,7 +153,7 @@ def test_cancellation(opted_in: Any, fields: Any) -> None:
 
 
 def test_continued_run(opted_in: Any, fields: Any) -> None:
-    """A run that waits for a confirmation and the one that continues it are two, with each its own tokens and tools."""
+    """A run that waits for a confirmation and its continuation are two runs, each with its own tokens and tools."""
 
     @tool(requires_confirmation=True)
     def delete() -> str:
@@ -173,7 +173,7 @@ def test_continued_run(opted_in: Any, fields: Any) -> None:
 
 
 def test_multimodal(opted_in: Any, fields: Any) -> None:
-    """Whether the input held more than text is sent, and the input is not."""
+    """The event records that the input held more than text, without the input."""
     instrument(make()).run("secret", images=[Image(content=b"secret")])
     assert [run["event.has_multimodal"] for run in named(opted_in, fields, "agent.run")] == [True]
     assert "secret" not in str(opted_in.requests)
@@ -201,7 +201,7 @@ def test_nested_agents_are_one_trace(opted_in: Any, fields: Any, way: str) -> No
 
 
 def test_tool_that_streams_another_agent(opted_in: Any) -> None:
-    """What another agent's run yields through a tool comes as the twin's does, and is not taken for the agent's own."""
+    """The output of another agent's run in a tool is the twin's, and is not counted as the agent's own."""
     options: dict[str, Any] = {"stream": True, "stream_events": True, "yield_run_output": True}
 
     def outer(look_on: Any) -> list[Any]:

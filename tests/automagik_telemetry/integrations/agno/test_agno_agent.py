@@ -1,4 +1,4 @@
-"""agno: an agent that is tracked is otherwise as it was, alone and among others."""
+"""agno: an agent that is tracked otherwise behaves as before, alone and among others."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.usefixtures("to_the_last_detail")
 
 
 def test_joins_the_hosts_trace(opted_in: Any) -> None:
-    """A run joins the trace of the host's OpenTelemetry span, in all of its parts."""
+    """A run joins the trace of the application's OpenTelemetry span, in all of its parts."""
     bound: list[str] = []
 
     def see() -> None:
@@ -38,7 +38,7 @@ def test_joins_the_hosts_trace(opted_in: Any) -> None:
 
 
 def test_runs_at_once_never_mix(opted_in: Any) -> None:
-    """Of runs over tasks and threads, each has its own trace, with its own tool and its own event from inside it."""
+    """Runs over tasks and threads each have their own trace, with their own tool and event."""
     agent = instrument(make())
 
     async def crowd() -> None:
@@ -46,8 +46,11 @@ def test_runs_at_once_never_mix(opted_in: Any) -> None:
         streams = (collect(agent.arun("secret", stream=True, session_id=f"stream {number}")) for number in range(12))
         await asyncio.gather(*runs, *streams)
 
+    # One event loop alone, because agno shares a lock of asyncio with all.
     with ThreadPoolExecutor(2) as pool:
-        list(pool.map(lambda _: asyncio.run(crowd()), range(2)))
+        threads = [pool.submit(agent.run, "secret", session_id=f"thread {number}") for number in range(25)]
+        asyncio.run(crowd())
+    assert all(thread.result() for thread in threads)
     traces: dict[str, list[str]] = {}
     for span in sent(opted_in):
         traces.setdefault(span["traceId"], []).append(span["name"])
@@ -56,7 +59,7 @@ def test_runs_at_once_never_mix(opted_in: Any) -> None:
 
 
 def test_instrumented_twice_is_instrumented_once(opted_in: Any, fields: Any) -> None:
-    """The agent itself comes back, a second time changes nothing, it can be undone, and others are not tracked."""
+    """The same agent is returned, a second call changes nothing, it can be undone, and others are not tracked."""
     agent = make()
     assert instrument(instrument(agent)) is agent
     agent.run("secret")
@@ -69,16 +72,16 @@ def test_instrumented_twice_is_instrumented_once(opted_in: Any, fields: Any) -> 
 
 
 def test_without_a_model() -> None:
-    """An agent that has no model yet can be tracked, and let go."""
+    """An agent that has no model yet can be tracked and untracked."""
     agent = Agent(telemetry=False)
     assert type(uninstrument(instrument(agent))) is Agent
 
 
 def test_looks_like_the_agent() -> None:
-    """Methods, signatures, attributes and the class's name stay, of an application's own class too."""
+    """Methods, signatures, attributes and the class's name stay, also for an application's own class."""
 
     class Mine(Agent):
-        """Mine."""
+        """An agent class of an application."""
 
         def run(self, input: Any, **kwargs: Any) -> Any:  # noqa: A002 - agno's name
             return super().run(input, **kwargs)
@@ -96,7 +99,7 @@ def test_looks_like_the_agent() -> None:
 
 
 def test_copies(opted_in: Any, fields: Any) -> None:
-    """A copy by agno is tracked, and one by Python is a plain agent; each runs itself, not what it is a copy of."""
+    """A copy by agno is tracked, and one by Python is a plain agent; each runs itself instead of its original."""
     agent = instrument(make())
     for duplicate in (copy.copy(agent), copy.deepcopy(agent)):
         assert type(duplicate) is Agent
@@ -108,7 +111,7 @@ def test_copies(opted_in: Any, fields: Any) -> None:
 
 
 def test_hooks_of_tools_stay(opted_in: Any) -> None:
-    """The hooks that a tool brings are called as without us."""
+    """The hooks of a tool are called as without us."""
     called: list[str] = []
 
     def hook(function_name: str, function_call: Any, arguments: dict[str, Any]) -> Any:
@@ -137,13 +140,13 @@ def test_off_changes_nothing(opted_in: Any) -> None:
 
 @pytest.mark.parametrize("wrong", [None, "agent", Agent, object()])
 def test_wrong_use(wrong: Any) -> None:
-    """What is no agent is refused at once, with what it is."""
+    """An object that is not an agent is refused at once, with a description of it."""
     with pytest.raises(TypeError, match=r"instrument takes an agno\.agent\.Agent; this is"):
         instrument(wrong)
 
 
 def test_model_that_cannot_be_looked_at(opted_in: Any, fields: Any) -> None:
-    """A model whose class can't be another's is used as it is, and the run is tracked all the same."""
+    """A model whose class can't be changed is used as it is, and the run is still tracked."""
 
     class Closed(Offline):
         def __setattr__(self, name: str, value: object) -> None:

@@ -1,4 +1,4 @@
-"""agno: a run becomes a trace of its messages, requests, tools, tokens and cost, where that is asked for."""
+"""agno: a run becomes a trace of its messages, requests, tools, tokens and cost, if enabled."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from agno.media import Image
 from agno.metrics import MessageMetrics
 from opentelemetry.sdk.trace import TracerProvider
 
+from automagik_telemetry import get_tracing_manager
+from automagik_telemetry.integrations.agent import track_agent
 from automagik_telemetry.integrations.agno import instrument
 from tests.automagik_telemetry.integrations.agno.agno_agents import WAYS, Offline, look, make, outcome
 
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
 
 @pytest.mark.parametrize("way", WAYS)
 def test_run_becomes_a_trace(traced: Callable[[], list[Traced]], way: str) -> None:
-    """However it is started: the agent's span, one for each request, and one for the tool, with what they held."""
+    """Every way to start gives the agent's span, one for each request, and one for the tool, with their content."""
     assert WAYS[way](instrument(make(description="be short"))) == WAYS[way](make(description="be short"))
     agent, first, tool, second = traced()
     final = "done indeed" if " " in way else "done"
@@ -40,8 +42,9 @@ def test_run_becomes_a_trace(traced: Callable[[], list[Traced]], way: str) -> No
     call = {"id": "0", "type": "function", "function": {"name": "look", "arguments": "{}"}}
     assert [message["role"] for message in first.input] == ["system", "user"]
     assert first.output == [{"role": "assistant", "content": None, "tool_calls": [call]}]
-    assert second.input[:2] == first.input
-    assert second.input[3] == {"role": "tool", "content": "secret", "tool_call_id": "0", "name": "look"}
+    assert second.said["automagik.messages_before"] == 2
+    assert second.input[0] == {"role": "assistant", "content": None, "tool_calls": [call]}
+    assert second.input[1] == {"role": "tool", "content": "secret", "tool_call_id": "0", "name": "look"}
     assert second.output == [{"role": "assistant", "content": final}]
     if " " in way:
         times = second.said["langwatch.timestamps"]
@@ -49,7 +52,7 @@ def test_run_becomes_a_trace(traced: Callable[[], list[Traced]], way: str) -> No
 
 
 def test_who_and_where(traced: Callable[[], list[Traced]]) -> None:
-    """The session and the user that the run is told of are the trace's."""
+    """The run's session and user are the trace's."""
     instrument(make()).run("hello", session_id="a session", user_id="a user")
     agent = traced()[0]
     assert (agent.said["langwatch.thread.id"], agent.said["langwatch.user.id"]) == ("a session", "a user")
@@ -57,7 +60,7 @@ def test_who_and_where(traced: Callable[[], list[Traced]]) -> None:
 
 @pytest.mark.parametrize("way", ["run", "arun"])
 def test_failing_tool(traced: Callable[[], list[Traced]], way: str) -> None:
-    """A tool's exception stands in its span; the run goes on, and its own span is no failed one."""
+    """A tool's exception is in its span; the run continues, and its own span did not fail."""
 
     def fail() -> None:
         """Fail."""
@@ -71,7 +74,7 @@ def test_failing_tool(traced: Callable[[], list[Traced]], way: str) -> None:
 
 @pytest.mark.parametrize("way", WAYS)
 def test_failing_model(traced: Callable[[], list[Traced]], way: str) -> None:
-    """An exception of the model stands in its request with its class, and the run has failed."""
+    """An exception of the model is in its request with its class, and the run has failed."""
     WAYS[way](instrument(make(failure=ValueError("no such model"))))
     agent, *others = traced()
     assert agent.raw["status"]["code"] == 2
@@ -80,7 +83,7 @@ def test_failing_model(traced: Callable[[], list[Traced]], way: str) -> None:
 
 
 def test_retries(traced: Callable[[], list[Traced]]) -> None:
-    """Each try of a request is a span of its own."""
+    """Each try of a request is a separate span."""
 
     class Once(Offline):
         tried = False
@@ -97,7 +100,7 @@ def test_retries(traced: Callable[[], list[Traced]]) -> None:
 
 
 def test_images_by_reference(traced: Callable[[], list[Traced]]) -> None:
-    """Of an image its address is sent, or its size, and never itself."""
+    """An image is sent by its address or its size, and never itself."""
     images = [Image(url="https://example.com/cat.png"), Image(content=b"hidden bytes", mime_type="image/png")]
     instrument(make()).run("what is this", images=images)
     agent, first, *_ = traced()
@@ -113,7 +116,7 @@ def test_images_by_reference(traced: Callable[[], list[Traced]]) -> None:
 
 @pytest.mark.parametrize(("told", "cost", "estimated"), [(None, 2.5001, True), (0.5, 0.5, False)])
 def test_cost(traced: Callable[[], list[Traced]], told: Any, cost: float, estimated: bool) -> None:
-    """A cost that the model tells is sent as it is; else it is estimated from the price list, and marked."""
+    """A cost that the model reports is sent as it is; otherwise it is estimated from the price list, and marked."""
 
     class Priced(Offline):
         def _answer(self, messages: list[Any], tools: list[Any] | None) -> ModelResponse:
@@ -150,7 +153,7 @@ def test_nested_agents_are_one_trace(traced: Callable[[], list[Traced]], way: st
 
 
 def test_model_shared_with_an_agent_that_nobody_tracks(traced: Callable[[], list[Traced]]) -> None:
-    """A model that another agent uses too is as it was there, and looks like itself everywhere."""
+    """A model that another agent uses too works as before there, and looks the same everywhere."""
     model = Offline()
     instrument(Agent(model=model, name="simple", telemetry=False)).run("hello")
     twin = Offline()
@@ -161,7 +164,7 @@ def test_model_shared_with_an_agent_that_nobody_tracks(traced: Callable[[], list
 
 
 def test_joins_the_hosts_trace(traced: Callable[[], list[Traced]]) -> None:
-    """A run is a child of the host's OpenTelemetry span."""
+    """A run is a child of the application's OpenTelemetry span."""
     with TracerProvider().get_tracer("host").start_as_current_span("request") as span:
         instrument(make()).run("hello")
     context = span.get_span_context()
@@ -170,7 +173,7 @@ def test_joins_the_hosts_trace(traced: Callable[[], list[Traced]]) -> None:
 
 
 def test_runs_at_once_never_mix(traced: Callable[[], list[Traced]]) -> None:
-    """Of interleaved runs each has its own trace, with its own question, requests and tool."""
+    """Interleaved runs each have their own trace, with their own question, requests and tool."""
     agent = instrument(make())
 
     async def crowd() -> None:
@@ -189,8 +192,8 @@ def test_runs_at_once_never_mix(traced: Callable[[], list[Traced]]) -> None:
 
 
 def test_only_telemetry_touches_no_content(opted_in: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without observability nothing is made of the messages: not one is even looked at."""
-    for name in ("chat", "answer", "prompt"):
+    """Without observability the messages are not even read."""
+    for name in ("request", "answer", "prompt"):
         monkeypatch.setattr(f"automagik_telemetry.integrations.agno._messages.{name}", pytest.fail)
     monkeypatch.setattr("automagik_telemetry.integrations.agno._agent.prompt", pytest.fail)
     monkeypatch.setattr("automagik_telemetry.integrations._agent_run.open_span", pytest.fail)
@@ -198,9 +201,76 @@ def test_only_telemetry_touches_no_content(opted_in: Any, monkeypatch: pytest.Mo
 
 
 def test_content_goes_nowhere_else(opted_in: Any, traced: Callable[[], list[Traced]]) -> None:
-    """With both on, the messages are in the trace, and telemetry gets what it got without it."""
+    """With both on, the messages are in the trace, and the telemetry is the same as without traces."""
     instrument(make()).run("secret question")
     assert traced()[0].input == "secret question"
     others = [body for path, _, body in opted_in.requests if path != "/api/otel/v1/traces"]
     assert "agent.run" in str(others)
     assert "secret" not in str(others)
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_reader_that_stops_reading(traced: Callable[[], list[Traced]], asynchronous: bool) -> None:
+    """A stream that is no longer read has not failed, and the run has the text up to then."""
+    agent = instrument(Agent(name="simple", model=Offline()))
+
+    async def read() -> None:
+        stream: Any = agent.arun("hello", stream=True)
+        async for _ in stream:
+            break
+        await stream.aclose()
+
+    if asynchronous:
+        asyncio.run(read())
+    else:
+        stream: Any = agent.run("hello", stream=True)
+        next(stream)
+        stream.close()
+    span = traced()[0]
+    assert (span.raw["status"], span.output) == ({"code": 1}, "done")
+
+
+@pytest.mark.fault(110)
+@pytest.mark.parametrize(
+    ("way", "asynchronous"),
+    [(way, False) for way in ("run", "arun", "run stream", "arun stream")] + [("arun", True), ("arun stream", True)],
+)
+def test_tools_that_are_generators(traced: Callable[[], list[Traced]], way: str, asynchronous: bool) -> None:
+    """The span of a generator tool lasts until it is read: it holds the runs inside, the text, and its failure."""
+
+    @track_agent("genie")
+    def inner() -> str:
+        return "ready"
+
+    def steps() -> Any:
+        """Answer in parts."""
+        yield "one "
+        yield inner()
+        raise ValueError("no more")
+
+    async def asteps() -> Any:
+        """Answer in parts, asynchronously."""
+        for step in steps():
+            await asyncio.sleep(0)
+            yield step
+
+    WAYS[way](instrument(make(asteps if asynchronous else steps)))
+    spans = traced()
+    (tool,) = [span for span in spans if span.type == "tool"]
+    (genie,) = [span for span in spans if span.name == "genie"]
+    assert (genie.parent, tool.raw["status"]["message"]) == (tool.id, "no more")
+    assert tool.output in ("one ready", "no more")
+    assert tool.raw["endTimeUnixNano"] >= genie.raw["endTimeUnixNano"]
+
+
+def test_tokens_of_a_stream_that_is_left(opted_in: Any, fields: Any, to_langwatch: Any) -> None:
+    """A run whose reader stops has the tokens of its requests so far, in the event too."""
+    stream: Any = instrument(make()).run("hello", stream=True)
+    for event in stream:
+        if event.event == "RunContent":
+            break
+    stream.close()
+    assert get_tracing_manager().flush(10)
+    (run,) = [fields(span) for span in opted_in.spans() if span["name"] == "agent.run"]
+    assert (run["event.success"], run["event.input_tokens"], run["event.output_tokens"]) == (True, 6, 4)
+    assert run["event.token_count"] == 10

@@ -33,7 +33,7 @@ HTTP_GONE = {"type": "http.disconnect"}
 
 
 def serve(app: Any, *incoming: Any, kind: str = "http", gone_after: int = 100, **scope: Any) -> list[Any]:
-    """Run a tracked application on messages, and return what it sends; or the exception that it ends with, at the end.
+    """Run a tracked application on messages; return the messages it sends, and the exception that ends it, if any.
 
     After `gone_after` messages the server's `send` raises, as those of newer servers do when the client has left.
     """
@@ -51,7 +51,7 @@ def serve(app: Any, *incoming: Any, kind: str = "http", gone_after: int = 100, *
     scope = {"type": kind, "path": "/", "headers": [], **({"method": "GET"} if kind == "http" else {}), **scope}
     try:
         asyncio.run(app(scope, receive, send))
-    except BaseException as error:  # noqa: BLE001 - all of them are meant
+    except BaseException as error:  # catches every exception
         sent.append(error)
     return sent
 
@@ -74,7 +74,7 @@ def scripted(*steps: Any) -> Any:
     return app
 
 
-# What the application does, what comes in, after how many messages the client is gone; status, success and crashes.
+# The application's steps, its input, the messages until the client is gone; status, success and crashes.
 CASES: dict[str, tuple[tuple[Any, ...], tuple[Any, ...], int, int, bool, int]] = {
     "complete": ((START, PART, LAST), (), 100, 200, True, 0),
     "client error": (({**START, "status": 404}, LAST), (), 100, 404, True, 0),
@@ -120,7 +120,7 @@ WEBSOCKETS: dict[str, tuple[tuple[Any, ...], tuple[Any, ...], int, int, bool, in
     ("kind", "case"), [*(("http", case) for case in CASES), *(("websocket", case) for case in WEBSOCKETS)]
 )
 def test_what_happens_is_what_is_recorded(opted_in: Any, fields: Any, kind: str, case: str) -> None:
-    """One event for each, with the status and outcome; the messages and exceptions are the twin's, the same objects."""
+    """Each exchange is one event with its status and outcome. Messages and exceptions are the twin's objects."""
     steps, incoming, gone_after, status, success, crashes = (CASES if kind == "http" else WEBSOCKETS)[case]
     app = scripted(*steps)
     expected = serve(app, *incoming, kind=kind, gone_after=gone_after)
@@ -136,7 +136,7 @@ def test_what_happens_is_what_is_recorded(opted_in: Any, fields: Any, kind: str,
 
 @pytest.mark.parametrize(("method", "expected"), [("POST", "POST"), ("SECRET", "other"), ("get", "other")])
 def test_methods_that_nobody_knows(opted_in: Any, fields: Any, method: str, expected: str) -> None:
-    """A method that a client made up is not sent."""
+    """A method made up by a client is not sent."""
     serve(TelemetryMiddleware(scripted(START, LAST)), method=method)
     assert [event["event.method"] for event in sent(opted_in, fields)] == [expected]
     assert method == expected or method not in str(opted_in.requests)
@@ -202,17 +202,17 @@ def test_everything_inside_is_part_of_the_request(opted_in: Any) -> None:
     runs = [span for span in opted_in.spans() if span["name"] == "agent.run" and "parentSpanId" in span]
     assert [by_id[span["parentSpanId"]]["traceId"] for span in runs] == [span["traceId"] for span in runs]
     assert len(runs) == 5
-    # On the wire there is a hash of the caller's ids, which are nobody else's business.
+    # The caller's ids are hashed before they are sent.
     assert TRACE[:-1] not in str(opted_in.requests)
     assert PARENT not in str(opted_in.requests)
 
 
 @pytest.mark.fault(53)
 def test_websocket(opted_in: Any, fields: Any) -> None:
-    """A websocket is one event, with its template, and what runs in it are its children."""
+    """A websocket is one event, with its template, and the runs in it are its children."""
     app = application()
     app.add_middleware(TelemetryMiddleware)
-    # The endpoint does not catch what tells it that the client has closed; that is no crash.
+    # The endpoint does not catch the exception for a disconnected client, which is not a crash.
     with (  # noqa: PT012 - it is raised at the end of the block
         pytest.raises(WebSocketDisconnect),
         TestClient(app) as client,
@@ -231,7 +231,7 @@ def test_websocket(opted_in: Any, fields: Any) -> None:
 
 @pytest.mark.fault(52)
 def test_concurrent_requests_do_not_mix(opted_in: Any, fields: Any) -> None:
-    """Hundreds of interleaved requests each keep their own trace, and leave nothing bound."""
+    """Interleaved requests each keep their own trace, and leave nothing bound."""
     app = FastAPI()
 
     @app.get("/features/{name}")
@@ -290,7 +290,7 @@ def test_context_of_the_host_passes(opted_in: Any) -> None:
 
 
 def test_lifespan_passes(opted_in: Any) -> None:
-    """Start-up and shutdown run as without us, and a failing start-up fails."""
+    """Start-up and shutdown work as without us, and a failing start-up fails."""
     log: list[str] = []
 
     async def lifespan(_app: object) -> AsyncIterator[None]:

@@ -1,4 +1,4 @@
-"""Requests: tracked by route template, and answered as if nothing stood between."""
+"""Requests are tracked by route template, and answered as without the middleware."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def application() -> FastAPI:
-    """Return an application with one route for each thing that can happen."""
+    """Return an application with one route for each case."""
     app = FastAPI()
     ran: list[str] = []
     app.state.ran = ran
@@ -127,7 +127,7 @@ def test_messages_pass_unchanged_and_in_order(opted_in: Any) -> None:
 
 @pytest.mark.parametrize("kind", ["lifespan", "some extension"])
 def test_other_connections_pass(opted_in: Any, kind: str) -> None:
-    """What is no request goes straight through, with the server's own callables."""
+    """A connection that is not a request passes unchanged, with the server's own callables."""
     got: list[object] = []
 
     async def app(*arguments: object) -> None:
@@ -168,13 +168,13 @@ WRONG: list[tuple[Any, Any, type[Exception], str]] = [
 
 @pytest.mark.parametrize(("app", "skip", "error", "words"), WRONG)
 def test_wrong_use_is_one_clear_error(app: Any, skip: Any, error: type[Exception], words: str) -> None:
-    """What is no application, or no template, is refused at start-up."""
+    """An object that is not an application, or not a template, is refused at start-up."""
     with pytest.raises(error, match=words):
         TelemetryMiddleware(app, skip=skip)
 
 
 def test_a_wrong_configuration_breaks_no_request(monkeypatch: pytest.MonkeyPatch, opted_in: Any) -> None:
-    """Requests are served, untracked, if our configuration file can't be read."""
+    """Requests are served untracked if our configuration file can't be read."""
     monkeypatch.setenv("AUTOMAGIK_LOGGING_CONFIG", "/no/such/file")
     app = application()
     app.add_middleware(TelemetryMiddleware)

@@ -1,4 +1,4 @@
-"""Templates: what the application's own table says, with everything that the route is mounted under."""
+"""Templates come from the application's own table, with the prefixes of all mounts."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from starlette.applications import Starlette
 from starlette.middleware.base import BaseHTTPMiddleware
 from starlette.routing import Host, Mount, Route
 
-from automagik_telemetry import get_tracing_manager
-from automagik_telemetry.integrations.asgi import TelemetryMiddleware
+from automagik_telemetry import declare, get_tracing_manager
+from automagik_telemetry.events._allowlist import allowlist
+from automagik_telemetry.integrations.asgi import TelemetryMiddleware, _routes
 
 
 async def answer(*_: object) -> PlainTextResponse:
@@ -104,7 +105,7 @@ def templates(app: Any, opted_in: Any, fields: Any, *paths: str) -> list[str]:
 @pytest.mark.parametrize("how", ["added", "below another", "around"])
 @pytest.mark.parametrize(("make", "expected"), [(starlette, STARLETTE), (fastapi, FASTAPI)])
 def test_templates(opted_in: Any, fields: Any, make: Any, expected: dict[str, str], how: str) -> None:
-    """Each is whole, and never the path, wherever the middleware stands."""
+    """Each template is complete, and never the path, wherever the middleware is added."""
     app = make()
     if how == "around":
         app = TelemetryMiddleware(app)
@@ -120,16 +121,57 @@ def test_templates(opted_in: Any, fields: Any, make: Any, expected: dict[str, st
 
 
 def test_routes_that_are_added_later(opted_in: Any, fields: Any) -> None:
-    """A route that an application adds while it runs is found."""
+    """The template of a route that an application adds while it serves is sent as a hash, unless it is declared."""
     app = FastAPI()
     app.add_middleware(TelemetryMiddleware)
     assert templates(app, opted_in, fields, "/docs") == ["/docs"]
     app.get("/later/{name}")(answer_user)
-    assert templates(app, opted_in, fields, "/later/secret") == ["/docs", "/later/{name}"]
+    app.get("/declared/{name}")(answer_user)
+    declare("/declared/{name}")
+    _, later, declared = templates(app, opted_in, fields, "/later/secret", "/declared/secret")
+    assert later.startswith("custom-")
+    assert declared == "/declared/{name}"
+
+
+@pytest.mark.fault(98)
+@pytest.mark.parametrize("endpoint", [None, answer])
+@pytest.mark.parametrize("kind", [FastAPI, Starlette])
+def test_many_routes_that_are_added_while_serving(opted_in: Any, fields: Any, kind: Any, endpoint: Any) -> None:
+    """Each is sent as a hash, the allowlist does not grow, and the table is not read at each request."""
+    app = kind()
+    app.add_middleware(TelemetryMiddleware)
+    app.add_route("/first", answer)
+    assert templates(app, opted_in, fields, "/first") == ["/first"]
+    size = len(allowlist)
+
+    def add(number: int) -> None:
+        async def answer_later(request: Any) -> Any:
+            return await answer(request)
+
+        app.add_route(f"/users/{number}-secret", endpoint or answer_later)
+
+    for number in range(2_000):
+        add(number)
+    reads = 0
+    before = _routes._table
+
+    def table(application: object) -> Any:
+        nonlocal reads
+        reads += 1
+        return before(application)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(_routes, "_table", table)
+        found = templates(app, opted_in, fields, *(f"/users/{number * 20}-secret" for number in range(100)))[1:]
+    hashed = {each for each in found if each.startswith("custom-")}
+    assert {*found} - hashed <= {"unmatched"}
+    assert endpoint or len(hashed) >= 60
+    assert reads <= 4
+    assert len(allowlist) == size
 
 
 def test_skipped_by_template(opted_in: Any, fields: Any) -> None:
-    """A skipped template is not counted, and the path of another route is not taken for it."""
+    """A skipped template is not counted, and the path of another route does not match it."""
     app = starlette()
     app.add_middleware(TelemetryMiddleware, skip=["/v1/items/{item}", "unmatched"])
     paths = ["/v1/items/secret", "/v1/more/items/secret", "/no/such"]
@@ -137,7 +179,7 @@ def test_skipped_by_template(opted_in: Any, fields: Any) -> None:
 
 
 def test_mounted_twice_is_counted_once(opted_in: Any, fields: Any) -> None:
-    """An application and the one that it is mounted in may both have the middleware."""
+    """An application and its parent may both have the middleware."""
     sub, app = FastAPI(), FastAPI()
     sub.get("/users/{name}")(answer_user)
     for each in (sub, app):
@@ -147,7 +189,7 @@ def test_mounted_twice_is_counted_once(opted_in: Any, fields: Any) -> None:
 
 
 def test_behind_a_prefix(opted_in: Any, fields: Any) -> None:
-    """The server's own root path is no part of the template."""
+    """The server's own root path is not part of the template."""
     app = starlette()
     app.add_middleware(TelemetryMiddleware)
 
@@ -162,7 +204,7 @@ def test_behind_a_prefix(opted_in: Any, fields: Any) -> None:
 
 @pytest.mark.parametrize("how", ["copies", "answers"])
 def test_middleware_between(opted_in: Any, fields: Any, how: str) -> None:
-    """A middleware of the host's may hand on a copy of the scope, or answer itself: the template is the route's."""
+    """A middleware of the application may copy the scope, or answer itself: the template is the route's."""
 
     class Between:
         def __init__(self, app: Any) -> None:
@@ -181,17 +223,18 @@ def test_middleware_between(opted_in: Any, fields: Any, how: str) -> None:
 
 
 def test_a_framework_with_a_route_of_its_own(opted_in: Any, fields: Any) -> None:
-    """Any application may say in the scope which route it chose."""
+    """Any application may set its route in the scope. It may be the path, so it is sent as a hash."""
 
     async def app(scope: Any, receive: object, send: Any) -> None:
         scope["route"] = Route("/own/{name}", answer)
         await plain(scope, receive, send)
 
-    assert templates(TelemetryMiddleware(app), opted_in, fields, "/own/secret") == ["/own/{name}"]
+    (template,) = templates(TelemetryMiddleware(app), opted_in, fields, "/own/secret")
+    assert template.startswith("custom-")
 
 
 def test_endpoints_without_end(opted_in: Any, fields: Any) -> None:
-    """An application that makes an endpoint for each request fills no memory."""
+    """An application that makes an endpoint for each request does not fill the memory."""
 
     async def app(scope: Any, receive: object, send: Any) -> None:
         scope["endpoint"] = object()
@@ -199,4 +242,4 @@ def test_endpoints_without_end(opted_in: Any, fields: Any) -> None:
 
     tracked: Any = TelemetryMiddleware(app)
     assert set(templates(tracked, opted_in, fields, *["/secret"] * 1_500)) == {"unmatched"}
-    assert len(tracked._routes._known) <= 1_002
+    assert len(tracked._routes._late) <= 1

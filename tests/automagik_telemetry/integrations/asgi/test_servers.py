@@ -45,14 +45,14 @@ SERVERS: dict[str, tuple[list[str], int]] = {
     "hypercorn with workers": ([*HYPERCORN, "--workers", "2"], 2),
 }
 AT_ONCE, AT_MOST = 20, 2_000
-"""Requests in one go, and how many may pass until every worker has got one."""
+"""Number of requests at a time, and the maximum until every worker has got one."""
 
 
 def ask_until_all_served(url: str, workers: int) -> tuple[int, set[int]]:
-    """Request until that many workers have answered; return the number of requests and the workers' process ids."""
+    """Send requests until that many workers have answered; return the number of requests and the workers' pids."""
 
     def ask(number: int) -> int:
-        # Each over a connection of its own, or one worker would get them all.
+        # Each over a connection of its own, because one worker would get them all otherwise.
         with httpx.Client(transport=httpx.HTTPTransport(retries=8)) as client:
             answer = client.get(f"{url}/items/secret-{number}", timeout=PATIENCE)
         assert answer.status_code == 200
@@ -71,11 +71,11 @@ def ask_until_all_served(url: str, workers: int) -> tuple[int, set[int]]:
 @pytest.mark.skipif(sys.platform == "win32", reason="gunicorn and signals are POSIX's")
 @pytest.mark.parametrize("server", SERVERS)
 def test_every_worker_delivers(server: str, tmp_path: Path) -> None:
-    """What a server's workers tracked until it was stopped arrives, at the latest by `automagik-telemetry flush`."""
+    """Events of a server's workers arrive until it is stopped, at the latest by `automagik-telemetry flush`."""
     (tmp_path / "application.py").write_text(APPLICATION)
     command, workers = SERVERS[server]
     with Endpoint() as endpoint:
-        # gunicorn is to import the application anew, whatever this process was told of warnings.
+        # gunicorn must import the application anew, whatever the warning filters of this process.
         variables = environ(endpoint.url, PYTHONWARNINGS="ignore", PYTHONPATH=str(tmp_path))
         port = str(closed_port())
         arguments = [sys.executable, "-m", *(part.replace("{port}", port) for part in command)]
@@ -94,8 +94,11 @@ def test_every_worker_delivers(server: str, tmp_path: Path) -> None:
         done = subprocess.run(flush, env=variables, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
     assert len(endpoint.accepted) == len(set(endpoint.accepted)) == asked
-    sessions = {json.dumps(json.loads(each.body)["resourceSpans"][0]["resource"]) for each in endpoint.requests}
+    resources = [
+        each["resource"] for request in endpoint.requests for each in json.loads(request.body)["resourceSpans"]
+    ]
+    sessions = {json.dumps(resource) for resource in resources}
     assert len(sessions) >= workers
-    bodies = b"".join(each.body for each in endpoint.requests)
-    assert b"secret" not in bodies
-    assert bodies.count(b"/items/{name}") == asked
+    sent = b"".join(each.body for each in endpoint.requests)
+    assert b"secret" not in sent
+    assert sent.count(b"/items/{name}") == asked

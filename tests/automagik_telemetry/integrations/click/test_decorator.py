@@ -1,4 +1,4 @@
-"""Commands: tracked by name and outcome, and otherwise as if nothing decorated them."""
+"""Commands are tracked by name and outcome, and otherwise behave as undecorated."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ ENDINGS: list[tuple[BaseException | None, int]] = [
 def test_ending_is_recorded_and_passed_on(
     opted_in: Any, fields: Any, ending: BaseException | None, code: int, asynchronous: bool
 ) -> None:
-    """A result is returned and an exception passes through, the same object; the event tells the exit code."""
+    """A result is returned and an exception passes through, the same object; the event has the exit code."""
 
     @track_cli_command("agent test")
     def sync(value: int) -> int:
@@ -59,7 +59,7 @@ def test_ending_is_recorded_and_passed_on(
     caught = None
     try:
         result = asyncio.run(concurrent(5)) if asynchronous else sync(5)
-    except BaseException as error:  # noqa: BLE001 - all of them are meant
+    except BaseException as error:  # catches every exception
         caught = error
     else:
         assert result == 5
@@ -75,7 +75,7 @@ def test_ending_is_recorded_and_passed_on(
 
 
 def test_below_clicks_decorators(opted_in: Any, fields: Any) -> None:
-    """A click command works as before, and is tracked with nothing of its arguments."""
+    """A click command works as before, and none of its arguments is sent."""
 
     @click.command()
     @click.argument("agent_name")
@@ -139,7 +139,7 @@ apps: dict[str, typer.Typer] = {}
 
 @pytest.mark.parametrize("make", [click_command, grouped_command, typer_command, typer_callback])
 def test_above_their_decorators(opted_in: Any, fields: Any, make: Any) -> None:
-    """Above click's and Typer's own decorators it tracks as well as below; the command is the same object."""
+    """The decorator tracks above click's and Typer's own decorators, too; the command is the same object."""
 
     def run(name: str) -> None:
         click.echo(f"hello {name}")
@@ -171,7 +171,7 @@ RESULTS: list[tuple[Any, int | None]] = [
 @pytest.mark.parametrize("asynchronous", [False, True])
 @pytest.mark.parametrize(("result", "count"), RESULTS)
 def test_item_count(opted_in: Any, fields: Any, result: Any, count: int | None, asynchronous: bool) -> None:
-    """A command that lists tells how many items it returned, and another does not."""
+    """A list command records the number of returned items, and another command does not."""
 
     def sync() -> Any:
         return result
@@ -227,7 +227,7 @@ def test_other_callables(opted_in: Any, fields: Any) -> None:
 
 
 def test_a_command_in_a_command_is_its_part(opted_in: Any, fields: Any) -> None:
-    """Both are events, in one trace; a crash that passes through both is one error."""
+    """Both commands are events in one trace; a crash that passes through both is one error."""
 
     @track_cli_command("inner")
     def inner() -> None:
@@ -259,7 +259,7 @@ WRONG = [(5, TypeError), (None, TypeError), ("", ValueError), ("x" * 200, ValueE
 
 @pytest.mark.parametrize(("name", "error"), WRONG)
 def test_wrong_name_is_said_when_decorating(name: Any, error: type[Exception]) -> None:
-    """A name that is none is an error at once."""
+    """An invalid name is an error at once."""
     with pytest.raises(error, match="declared"):
         track_cli_command(name)
 
@@ -274,6 +274,14 @@ TARGETS: list[tuple[Any, str]] = [
 
 @pytest.mark.parametrize(("target", "words"), TARGETS)
 def test_wrong_target_is_said_when_decorating(target: Any, words: str) -> None:
-    """So is what is no function, nor a command that has one."""
+    """An object that is not a function, or a command without one, is an error at once."""
     with pytest.raises(TypeError, match=f"'agent run'.*{words}"):
         track_cli_command("agent run")(target)
+
+
+def test_a_decorator_without_a_name_is_said_when_decorating() -> None:
+    """`@track_cli_command` above a function is an error with the correct form."""
+    with pytest.raises(TypeError, match=r"write @track_cli_command\('agent list'\) above the function .*run$"):
+
+        @track_cli_command  # type: ignore[arg-type]
+        def run() -> None: ...

@@ -1,4 +1,4 @@
-"""The end of a command: never held up by the network, and nothing that it tracked is lost."""
+"""The end of a command is never delayed by the network, and no event is lost."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ cli()
 """
 RUNS = 5
 BOUND = 5.0
-"""Seconds more than the twin: far beyond what it takes, and far below what a network takes to fail."""
+"""Allowed seconds beyond the twin: far more than tracking needs, and far less than a network needs to fail."""
 
 
 def seconds(script: Path, kind: str, url: str) -> float:
-    """Return how long the application runs on after its last output; it must succeed and print nothing else."""
+    """Return the time from the application's last output to its end; it must succeed and print nothing else."""
     arguments = [sys.executable, str(script), kind, "list"]
     with subprocess.Popen(
         arguments, env=environ(url), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -60,7 +60,7 @@ def seconds(script: Path, kind: str, url: str) -> float:
 @pytest.mark.fault(26)
 @pytest.mark.parametrize("network", ["accepting", "refusing", "black hole"])
 def test_exit_waits_for_nobody(network: str, tmp_path: Path) -> None:
-    """In any state of the network the command ends like its twin, and the next runs send what it left."""
+    """The command ends like its twin in any state of the network, and the next runs send its events."""
     script = tmp_path / "application.py"
     script.write_text(APPLICATION)
     port = closed_port()
@@ -85,6 +85,6 @@ def test_exit_waits_for_nobody(network: str, tmp_path: Path) -> None:
 
 
 def measure(script: Path, url: str) -> float:
-    """Return by how many seconds the tracked application takes longer than its twin, at the median."""
+    """Return the median of the tracked application's extra seconds, compared with its twin."""
     pairs = [(seconds(script, "tracked", url), seconds(script, "twin", url)) for _ in range(RUNS)]
     return statistics.median(tracked - twin for tracked, twin in pairs)

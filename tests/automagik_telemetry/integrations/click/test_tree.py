@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import subprocess
 import sys
-from typing import Any
+from typing import Any, ClassVar
 
 import click
 import pytest
@@ -15,11 +15,12 @@ import typer.testing
 from click.testing import CliRunner
 
 from automagik_telemetry import get_tracing_manager
+from automagik_telemetry.events._allowlist import allowlist
 from automagik_telemetry.integrations.click import instrument_click, instrument_typer, track_cli_command
 
 
 class Lazy(click.Group):
-    """Finds its commands by their names only; some names it answers to, but does not list."""
+    """Finds its commands by their names only; some names are valid, but not listed."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
         """Return the names."""
@@ -76,7 +77,7 @@ def click_tree() -> click.Group:  # noqa: C901 - many small functions
 
     @cli.group(invoke_without_command=True)
     def api() -> None:
-        """Run by itself too."""
+        """Run independently, too."""
 
     @cli.group(chain=True)
     def steps() -> None:
@@ -89,7 +90,7 @@ def click_tree() -> click.Group:  # noqa: C901 - many small functions
 
 
 def typer_app() -> typer.Typer:
-    """Return the same as a Typer app, as far as Typer has it."""
+    """Return the same as a Typer app, as far as Typer supports it."""
     app, agents, api = typer.Typer(add_completion=False), typer.Typer(), typer.Typer()
 
     @app.callback()
@@ -115,7 +116,7 @@ def typer_app() -> typer.Typer:
 
     @api.callback(invoke_without_command=True)
     def api_alone() -> None:
-        """Run by itself too."""
+        """Run independently, too."""
 
     app.add_typer(agents, name="agents")
     app.add_typer(api, name="api")
@@ -123,7 +124,7 @@ def typer_app() -> typer.Typer:
 
 
 Commands = list[tuple[str, int, int | None]]
-# What is typed, and what is sent: command, exit code and number of items.
+# The command line, and the sent values: command, exit code and number of items.
 BOTH: dict[str, Commands] = {
     "agents list": [("agents list", 0, 3)],
     "agents list --count 5": [("agents list", 0, 5)],
@@ -169,13 +170,13 @@ def sent(opted_in: Any, fields: Any) -> Commands:
 
 @pytest.mark.parametrize("line", CLICK)
 def test_click(opted_in: Any, fields: Any, line: str) -> None:
-    """Each command line has the twin's output, exit code and exception, and is counted as the command that it is."""
+    """Each command line has the twin's output, exit code and exception, and is counted as its command."""
     tracked = instrument_click(instrument_click(click_tree()))
     twin, result = CliRunner().invoke(click_tree(), line.split()), CliRunner().invoke(tracked, line.split())
     assert (result.exit_code, result.output, repr(result.exception)) == (
         twin.exit_code, twin.output, repr(twin.exception),
     )  # fmt: skip
-    # The twin's function that is tracked by itself is counted, too.
+    # The twin's function that is tracked independently is counted, too.
     assert sent(opted_in, fields)[1 if line in {"agents run secret", "agents both"} else 0 :] == CLICK[line]
     assert "secret" not in str(opted_in.requests)
     assert structlog.contextvars.get_contextvars() == {}
@@ -195,7 +196,7 @@ def test_typer(opted_in: Any, fields: Any, line: str) -> None:
 
 @pytest.mark.parametrize("line", ["agents end crash", "agents end abort"])
 def test_only_a_crash_is_an_error(opted_in: Any, fields: Any, line: str) -> None:
-    """An exception that nobody meant is an error of its class; Ctrl-D, Ctrl-C and exit codes are none."""
+    """An unexpected exception is an error of its class; Ctrl-D, Ctrl-C and exit codes are not."""
     CliRunner().invoke(instrument_click(click_tree()), line.split())
     assert get_tracing_manager().flush(10)
     errors = [fields(span)["event.error_type"] for span in opted_in.spans() if span["name"] == "agent.error"]
@@ -212,7 +213,7 @@ def test_a_part_is_a_child(opted_in: Any) -> None:
 
 
 def test_a_name_that_is_not_listed_is_hashed(opted_in: Any, fields: Any) -> None:
-    """What a user typed, and a group made a command of, does not leave."""
+    """A command that a group made of a user's input is not sent."""
     assert CliRunner().invoke(instrument_click(click_tree()), ["lazy", "hidden-secret"]).exit_code == 0
     ((command, code, _),) = sent(opted_in, fields)
     assert command.startswith("custom-")
@@ -221,7 +222,7 @@ def test_a_name_that_is_not_listed_is_hashed(opted_in: Any, fields: Any) -> None
 
 
 def test_results_and_exceptions_without_standalone_mode(opted_in: Any, fields: Any) -> None:
-    """Called from code, the group returns and raises what it does without us."""
+    """Called from code, the group returns and raises the same as without us."""
     group = instrument_click(click_tree())
     assert group.main(["agents", "list"], standalone_mode=False) == [0, 1, 2]
     assert group.main(["agents", "end", "exit"], standalone_mode=False) == 3
@@ -262,13 +263,15 @@ def test_one_command_is_a_tree_too(opted_in: Any, fields: Any) -> None:
     def typed() -> None:
         """Do nothing."""
 
-    assert CliRunner().invoke(instrument_click(click.Command("clicked", callback=lambda: None))).exit_code == 0
-    assert typer.testing.CliRunner().invoke(instrument_typer(app)).exit_code == 0
+    command = instrument_click(click.Command("clicked", callback=lambda: None))
+    instrument_typer(app)
+    assert CliRunner().invoke(command).exit_code == 0
+    assert typer.testing.CliRunner().invoke(app).exit_code == 0
     assert sent(opted_in, fields) == [("clicked", 0, None), ("typed", 0, None)]
 
 
 def test_commands_that_come_later(opted_in: Any, fields: Any) -> None:
-    """A Typer app and a click group may grow after the one line."""
+    """A Typer app and a click group may get more commands after `instrument`."""
     app = instrument_typer(typer_app())
     group = instrument_click(click_tree())
     app.command("later")(lambda: None)
@@ -289,12 +292,46 @@ WRONG: list[tuple[Any, Any, type[Exception], str]] = [
 
 @pytest.mark.parametrize(("instrument", "target", "error", "words"), WRONG)
 def test_wrong_use_is_one_clear_error(instrument: Any, target: Any, error: type[Exception], words: str) -> None:
-    """What is no tree is refused where it is given."""
+    """An object that is not a command tree is refused at once."""
     with pytest.raises(error, match=words):
         instrument(target)
 
 
 def test_importing_loads_no_typer() -> None:
-    """The integration needs no Typer, and does not load it where it is installed."""
+    """The integration needs no Typer, and does not import it if it is installed."""
     code = "import sys, automagik_telemetry.integrations.click; sys.exit('typer' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+class Listing(click.Group):
+    """A group whose commands are files of the user."""
+
+    names: ClassVar[list[str]] = []
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the registered commands and the files."""
+        return [*super().list_commands(ctx), *self.names]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Return a command of any name."""
+        return super().get_command(ctx, cmd_name) or click.Command(cmd_name, callback=lambda: None)
+
+
+@pytest.mark.fault(98)
+def test_commands_that_are_listed_later(opted_in: Any, fields: Any) -> None:
+    """After the first event, a name that a group lists or gets is sent as a hash. Registered ones are declared."""
+    group = instrument_click(Listing("cli"))
+    group.add_command(click.Command("first", callback=lambda: None))
+    group.add_command(click.Command("second", callback=lambda: None))
+    Listing.names = ["early"]
+    for name in ("first", "second", "early"):
+        assert CliRunner().invoke(group, [name]).exit_code == 0
+    size = len(allowlist)
+    Listing.names = ["of-a-user"]
+    group.add_command(click.Command("also-later", callback=lambda: None))
+    for name in ("of-a-user", "also-later"):
+        assert CliRunner().invoke(group, [name]).exit_code == 0
+    names = [name for name, _, _ in sent(opted_in, fields)]
+    assert names[:2] == ["first", "second"]
+    assert all(name.startswith("custom-") for name in names[2:])
+    assert len(allowlist) == size

@@ -25,7 +25,7 @@ def adding(model: Any = None, **options: Any) -> Agent[None, str]:
 
 
 def run_sync(agent: Any, *args: Any, **kwargs: Any) -> Any:
-    """Run in an event loop that is closed afterwards: the framework leaves open the one that it makes."""
+    """Run in an event loop that is closed afterwards, because the framework leaves its own open."""
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
     try:

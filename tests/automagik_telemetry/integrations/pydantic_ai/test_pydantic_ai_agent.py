@@ -1,4 +1,4 @@
-"""pydantic-ai: an agent that is tracked is otherwise as it was, alone and among others."""
+"""pydantic-ai: an agent that is tracked otherwise behaves as before, alone and among others."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from pydantic_ai.models.instrumented import InstrumentationSettings
 from pydantic_ai.models.test import TestModel
 
 from automagik_telemetry import get_tracing_manager
+from automagik_telemetry.events import _names as names
 from automagik_telemetry.integrations.pydantic_ai import instrument, uninstrument
 from tests.automagik_telemetry.integrations.arrived import named, sent
 from tests.automagik_telemetry.integrations.pydantic_ai.pydantic_ai_agents import adding, run_sync
@@ -26,7 +27,7 @@ pytestmark = pytest.mark.usefixtures("to_the_last_detail")
 
 
 def test_runs_at_once_never_mix(opted_in: Any) -> None:
-    """Of runs over tasks and threads, each has its own trace, with its own tool and its own event from inside it."""
+    """Runs over tasks and threads each have their own trace, with their own tool and event."""
     agent = instrument(adding())
 
     async def crowd() -> None:
@@ -42,7 +43,7 @@ def test_runs_at_once_never_mix(opted_in: Any) -> None:
 
 
 def test_beside_the_frameworks_own_instrumentation(opted_in: Any) -> None:
-    """A run joins the trace of the host's OpenTelemetry span, whose spans stay what they are, and is counted once."""
+    """A run joins the trace of the application's OpenTelemetry span, whose spans do not change, and is counted once."""
 
     def spans(look: Any) -> list[tuple[str, Any]]:
         exporter = InMemorySpanExporter()
@@ -68,7 +69,7 @@ def test_beside_the_frameworks_own_instrumentation(opted_in: Any) -> None:
 
 
 def test_instrumented_twice_is_instrumented_once(opted_in: Any, fields: Any) -> None:
-    """The agent itself comes back, a second time changes nothing, and it can be undone."""
+    """The same agent is returned, a second call changes nothing, and it can be undone."""
     agent = adding()
     assert instrument(instrument(agent)) is agent
     run_sync(agent, "secret")
@@ -89,7 +90,8 @@ def test_only_the_given_agent(opted_in: Any, fields: Any) -> None:
 
 
 def test_names_that_nobody_declared(opted_in: Any, fields: Any) -> None:
-    """An agent's and a tool's name leave as hashes; the framework's exceptions by their names."""
+    """The names of an agent that is made later, and of its tool, are hashes; the framework's exceptions have names."""
+    names.close()
     agent = Agent(TestModel(), name="secret project", retries=0)
 
     @agent.tool_plain
@@ -120,6 +122,6 @@ def test_off_changes_nothing(monkeypatch: pytest.MonkeyPatch, opted_in: Any) -> 
 
 @pytest.mark.parametrize("wrong", [None, "agent", Agent, object()])
 def test_wrong_use(wrong: Any) -> None:
-    """What is no agent is refused at once, with what it is."""
+    """An object that is not an agent is refused at once, with a description of it."""
     with pytest.raises(TypeError, match=r"instrument takes a pydantic_ai\.Agent; this is"):
         instrument(wrong)

@@ -1,4 +1,4 @@
-"""pydantic-ai: a run becomes a trace of its messages, requests, tools, tokens and cost, where that is asked for."""
+"""pydantic-ai: a run becomes a trace of its messages, requests, tools, tokens and cost, if enabled."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 @pytest.mark.parametrize("way", WAYS)
 def test_run_becomes_a_trace(traced: Callable[[], list[Traced]], way: str) -> None:
-    """However it is started: the agent's span, one for each request, and one for the tool, with what they held."""
+    """Every way to start gives the agent's span, one for each request, and one for the tool, with their content."""
     assert WAYS[way](instrument(adding(instructions="be short"))) == WAYS[way](adding(instructions="be short"))
     agent, first, tool, second = traced()
     assert (agent.name, agent.type, agent.input, agent.output) == ("simple", "agent", "secret", "done")
@@ -48,12 +48,12 @@ def test_run_becomes_a_trace(traced: Callable[[], list[Traced]], way: str) -> No
     assert call["id"] == tool.said["gen_ai.tool.call.id"]
     called = {"role": "assistant", "content": None, "tool_calls": [call]}
     returned = {"role": "tool", "content": "1", "tool_call_id": call["id"], "name": "add"}
-    assert second.input == [*asked, called, returned]
+    assert (second.input, second.said["automagik.messages_before"]) == ([called, returned], 2)
     assert second.output == [{"role": "assistant", "content": "done"}]
 
 
 def test_who_and_where(traced: Callable[[], list[Traced]]) -> None:
-    """The run's metadata says which conversation and user it belongs to."""
+    """The run's metadata has its conversation and user."""
     run_sync(instrument(adding()), "hello", metadata={"session_id": "a session", "user_id": "a user"})
     agent = traced()[0]
     assert agent.said["langwatch.thread.id"] == "a session"
@@ -61,7 +61,7 @@ def test_who_and_where(traced: Callable[[], list[Traced]]) -> None:
 
 
 def test_first_token_of_a_stream(traced: Callable[[], list[Traced]]) -> None:
-    """Of a streamed answer the time of its first part is told, and the whole of it."""
+    """A streamed answer is sent with the time of its first part, and its whole text."""
 
     async def answer(messages: Any, _info: AgentInfo) -> AsyncIterator[str | dict[int, DeltaToolCall]]:
         if len(messages) == 1:
@@ -80,8 +80,41 @@ def test_first_token_of_a_stream(traced: Callable[[], list[Traced]]) -> None:
     assert last.said["langwatch.metrics"]["first_token_ms"] >= 0
 
 
+@pytest.mark.parametrize("how", ["leaves", "is cancelled"])
+def test_reader_that_stops_reading(traced: Callable[[], list[Traced]], how: str) -> None:
+    """A stream that is no longer read has not failed, and the run has the text and tokens up to then."""
+
+    async def answer(_messages: Any, _info: AgentInfo) -> AsyncIterator[str]:
+        for word in ("one ", "two "):
+            yield word
+        if how == "is cancelled":
+            reading.set()
+            await asyncio.Event().wait()
+        yield "three"
+
+    async def read() -> None:
+        async with instrument(Agent(FunctionModel(stream_function=answer), name="simple")).run_stream("hello") as run:
+            async for _ in run.stream_text(delta=True, debounce_by=None):
+                if how == "leaves":
+                    break
+
+    async def main() -> None:
+        task = asyncio.create_task(read())
+        if how == "is cancelled":
+            await reading.wait()
+            task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    reading = asyncio.Event()
+    asyncio.run(main())
+    agent, request = traced()
+    assert (agent.raw["status"], request.raw["status"]) == ({"code": 1}, {"code": 1})
+    assert agent.output == ("one " if how == "leaves" else "one two ")
+    assert request.said["langwatch.metrics"]["completion_tokens"] > 0
+
+
 def test_errors_and_retries(traced: Callable[[], list[Traced]]) -> None:
-    """A tool that asks to be called again is a failed span and the next its repetition; what ends the run marks it."""
+    """A tool that asks for a retry is a failed span and the next its repetition; the run's exception marks it."""
     agent = Agent(TestModel(), name="simple", retries=1)
 
     @agent.tool_plain
@@ -102,7 +135,7 @@ def test_errors_and_retries(traced: Callable[[], list[Traced]]) -> None:
 
 
 def test_failing_model(traced: Callable[[], list[Traced]]) -> None:
-    """An exception of the model stands in its request and in the run."""
+    """An exception of the model is in its request and in the run."""
 
     def fail(_messages: Any, _info: AgentInfo) -> ModelResponse:
         raise ValueError("no such model")
@@ -122,7 +155,7 @@ class Answer(BaseModel):
 
 
 def test_kinds_of_content(traced: Callable[[], list[Traced]]) -> None:
-    """Images go by reference and bytes never; thoughts, structured outputs and files of tools are told as such."""
+    """Images are sent by reference, bytes never; thoughts, structured outputs and files of tools have own types."""
 
     def answer(messages: Any, info: AgentInfo) -> ModelResponse:
         if len(messages) == 1:
@@ -157,7 +190,7 @@ def test_kinds_of_content(traced: Callable[[], list[Traced]]) -> None:
 
 
 def test_cost(traced: Callable[[], list[Traced]]) -> None:
-    """A cost that the framework tells is sent as it is; one that it estimates from its price list is marked."""
+    """A cost that the framework reports is sent as it is; an estimate from its price list is marked."""
 
     def answer(messages: Any, _info: AgentInfo) -> ModelResponse:
         cost = Decimal(5) if "told" in str(messages) else None
@@ -196,7 +229,7 @@ def test_nested_agents_are_one_trace(traced: Callable[[], list[Traced]]) -> None
 
 
 def test_beside_the_frameworks_own_instrumentation(traced: Callable[[], list[Traced]]) -> None:
-    """Ours join the trace of pydantic-ai's own OpenTelemetry spans, as children of the host's, once each."""
+    """Our spans join the trace of pydantic-ai's own OpenTelemetry spans, as children of the application's, once."""
     provider = TracerProvider()
     agent = adding(capabilities=[Instrumentation(InstrumentationSettings(tracer_provider=provider))])
     with provider.get_tracer("host").start_as_current_span("request") as host:
@@ -208,23 +241,23 @@ def test_beside_the_frameworks_own_instrumentation(traced: Callable[[], list[Tra
 
 
 def test_only_telemetry_touches_no_content(opted_in: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without observability nothing is made of the messages: not one is even looked at."""
-    monkeypatch.setattr("automagik_telemetry.integrations.pydantic_ai._agent.Conversation.request", pytest.fail)
-    monkeypatch.setattr("automagik_telemetry.integrations.pydantic_ai._agent.Conversation.response", pytest.fail)
+    """Without observability the messages are not even read."""
+    monkeypatch.setattr("automagik_telemetry.integrations.pydantic_ai._agent.request", pytest.fail)
+    monkeypatch.setattr("automagik_telemetry.integrations.pydantic_ai._agent.chat", pytest.fail)
     monkeypatch.setattr("automagik_telemetry.integrations.pydantic_ai._agent.prompt", pytest.fail)
     monkeypatch.setattr("automagik_telemetry.integrations._agent_run.open_span", pytest.fail)
     assert run_sync(instrument(adding()), "hello").output == "done"
 
 
 def test_only_traces(traced: Callable[[], list[Traced]], to_langwatch: Any) -> None:
-    """With telemetry off the trace arrives all the same, and nothing else."""
+    """With telemetry off the trace still arrives, and nothing else."""
     run_sync(instrument(adding()), "hello")
     assert len(traced()) == 4
     assert {path for path, _, _ in to_langwatch.requests} == {"/api/otel/v1/traces"}
 
 
 def test_content_goes_nowhere_else(opted_in: Any, traced: Callable[[], list[Traced]], fields: Any) -> None:
-    """With both on, the messages are in the trace, and telemetry gets what it got without it, in the same trace."""
+    """With both on, the messages are in the same trace, and the telemetry is the same as without traces."""
     run_sync(instrument(adding()), "secret question")
     root = traced()[0]
     assert root.input == "secret question"

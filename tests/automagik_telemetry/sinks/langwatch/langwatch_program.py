@@ -1,6 +1,6 @@
 """A program that uses LangWatch's own SDK and ours in the same runs; run by test_langwatch_sdk, in one process.
 
-Prints what the SDK says of headers and keys, as JSON.
+Prints the SDK's headers and keys as JSON.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ INPUT = [{"role": "user", "content": "question"}]
 
 
 class Watch(MetaPathFinder):
-    """Finds nothing, and keeps the names of the threads that look for the SDK."""
+    """Finds nothing, and records the names of the threads that look for the SDK."""
 
     threads: ClassVar[list[str]] = []
 
@@ -60,12 +60,12 @@ async def run(langwatch: Any, number: int) -> None:
 
 
 async def runs(langwatch: Any) -> None:
-    """Let many runs overlap."""
+    """Run many overlapping runs."""
     await asyncio.gather(*(run(langwatch, number) for number in range(20)))
 
 
 def main() -> None:
-    """Run, and say what the SDK says."""
+    """Run, and print the SDK's values."""
     tracing = get_tracing_manager()
     open_span("before the SDK").end()
     settled = tracing.flush(30)
@@ -98,11 +98,11 @@ def main() -> None:
     client.create_client = counted
     langwatch.setup(endpoint_url=os.environ["LANGWATCH_ENDPOINT"])
     provider = trace.get_tracer_provider()
-    tracing.shutdown()  # the next connection is made with the SDK in place
+    tracing.shutdown()  # the next connection uses the SDK
     asyncio.run(runs(langwatch))
     settled &= tracing.flush(30)
     provider.force_flush()
-    said = {
+    output = {
         "settled": settled,
         "imported_before": [name for name in known if name.split(".")[0] in ("langwatch", "opentelemetry")],
         "imported_on_its_thread": on_its_thread,
@@ -117,7 +117,7 @@ def main() -> None:
             value for _, value in inspect.getmembers(attributes.AttributeKey) if isinstance(value, str) and "." in value
         ],
     }
-    print(json.dumps(said))  # noqa: T201 - what the test reads
+    print(json.dumps(output))  # noqa: T201 - what the test reads
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The langwatch sink without LangWatch's SDK: where it sends, what with, and what it keeps to itself."""
+"""The langwatch sink without LangWatch's SDK: its URL, its headers, and the secrecy of its key."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from automagik_telemetry import ConfigurationError, configure, get_tracing_manager, langwatch_handler
+from automagik_telemetry.handlers import _loggers as loggers
 from automagik_telemetry.sinks.langwatch._http import auth_headers
 from automagik_telemetry.sinks.langwatch.handler import traces_url
 from automagik_telemetry.tracing.spans import open_span
@@ -26,14 +27,14 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.slow
 
-SHIPPED = Path(__file__).parents[4] / "logging.yaml"
+DEFAULT_CONFIG = Path(__file__).parents[4] / "logging.yaml"
 KEY = "sk-lw-" + "k" * 48
 CLOUD = "https://app.langwatch.ai/api/otel/v1/traces"
 
 
 @pytest.fixture
 def langwatch() -> Iterator[Endpoint]:
-    """A stand-in for LangWatch that accepts everything."""
+    """An endpoint in place of LangWatch that accepts everything."""
     with Endpoint() as endpoint:
         yield endpoint
 
@@ -48,8 +49,8 @@ def traced(monkeypatch: pytest.MonkeyPatch, langwatch: Endpoint) -> TracingManag
     return get_tracing_manager()
 
 
-def account(manager: TracingManager) -> dict[str, Any]:
-    """Return what became of the traces that were logged."""
+def metrics(manager: TracingManager) -> dict[str, Any]:
+    """Return the metrics of the logged traces."""
     assert manager.observability is not None
     metrics: dict[str, Any] = manager.observability.get_metrics()["providers"]["langwatch"]
     return metrics
@@ -58,7 +59,7 @@ def account(manager: TracingManager) -> dict[str, Any]:
 def test_request_is_what_langwatch_takes(
     traced: TracingManager, langwatch: Endpoint, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A trace is one POST, with its path, type and headers, that the official protobuf classes parse."""
+    """A trace is one POST, with its path, type and headers, and is valid for the official protobuf classes."""
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_HEADERS", "x-host-secret=1")
     root = open_span("agent.simple", "agent", input="hi")
     with root.within():
@@ -73,7 +74,7 @@ def test_request_is_what_langwatch_takes(
     assert "x-host-secret" not in {name.lower() for name in request.headers}
     (resource,) = parse_body("traces", request.body).resource_spans
     assert [span.name for span in resource.scope_spans[0].spans] == ["agent.simple", "chat"]
-    assert account(traced)["tracer"]["processed"] == 1
+    assert metrics(traced)["tracer"]["processed"] == 1
 
 
 @pytest.mark.parametrize(
@@ -90,12 +91,12 @@ def test_request_is_what_langwatch_takes(
     ],
 )
 def test_endpoint_may_be_a_base_or_a_url_of_traces(endpoint: str, url: str) -> None:
-    """LANGWATCH_ENDPOINT as the guide has it, as the SDK has it, and as older applications have it."""
+    """LANGWATCH_ENDPOINT in the forms of the integration guide, of the SDK and of older applications."""
     assert traces_url(endpoint) == url
 
 
 def test_keys_name_their_project_or_need_it() -> None:
-    """Which headers a key needs; that the SDK says the same is tested beside it."""
+    """The headers of each kind of key, which a test of the SDK compares with its own."""
     assert auth_headers(KEY, "p") == {"Authorization": f"Bearer {KEY}", "X-Auth-Token": KEY}
     scoped = "sk-lw-" + "a" * 16 + "_" + "b" * 48
     assert auth_headers(scoped, "p")["X-Project-Id"] == "p"
@@ -103,14 +104,14 @@ def test_keys_name_their_project_or_need_it() -> None:
 
 
 @pytest.mark.parametrize("status", [401, 402, 403, 500])
-def test_refusal_is_final_and_said(traced: TracingManager, langwatch: Endpoint, status: int) -> None:
-    """A wrong key, an exhausted plan: the traces are counted as rejected, once, and the reason stands there."""
+def test_refusal_is_final_and_reported(traced: TracingManager, langwatch: Endpoint, status: int) -> None:
+    """Traces are counted as rejected once, with the reason, for a wrong key or an exhausted plan."""
     langwatch.answers[:] = [reply(status)]
     open_span("run").end()
     assert traced.flush(20)
-    metrics = account(traced)
-    assert metrics["tracer"]["dropped_by_reason"] == {"rejected": 1}
-    assert f"HTTP {status}" in metrics["last_error"]
+    found = metrics(traced)
+    assert found["tracer"]["dropped_by_reason"] == {"rejected": 1}
+    assert f"HTTP {status}" in found["last_error"]
     assert len(langwatch.requests) == 1
 
 
@@ -125,13 +126,13 @@ def test_no_request_is_larger_than_langwatch_takes(traced: TracingManager, langw
     assert traced.flush(30)
     assert len(langwatch.requests) > 1
     assert max(len(request.body) for request in langwatch.requests) < 10 * 2**20
-    assert account(traced)["tracer"]["processed"] == 6
+    assert metrics(traced)["tracer"]["processed"] == 6
 
 
 def test_key_is_never_written_down(
     traced: TracingManager, langwatch: Endpoint, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Neither the loggers of ours, httpx and httpcore at DEBUG, nor reprs, nor errors hold the key."""
+    """No log of ours, httpx and httpcore at DEBUG, no repr and no error holds the key."""
     caplog.set_level(logging.DEBUG)
     for name in ("httpx", "httpcore", "automagik_telemetry"):
         caplog.set_level(logging.DEBUG, logger=name)
@@ -142,7 +143,7 @@ def test_key_is_never_written_down(
     assert traced.observability is not None
     provider = traced.observability.providers["langwatch"]
     pipeline = provider.handler._pipeline  # type: ignore[attr-defined] # where it would be
-    written = caplog.text + repr([vars(item) for item in (traced, provider, pipeline.worker)]) + str(account(traced))
+    written = caplog.text + repr([vars(item) for item in (traced, provider, pipeline.worker)]) + str(metrics(traced))
     assert KEY not in written
     assert KEY not in repr(traced.config)
 
@@ -150,7 +151,7 @@ def test_key_is_never_written_down(
 def test_traces_reach_no_other_handler(
     traced: TracingManager, langwatch: Endpoint, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The host's handlers, on the root and on `automagik`, see no trace; ours takes nothing but traces."""
+    """The application's handlers, on the root and on `automagik`, get no trace; ours accepts only traces."""
     seen: list[logging.LogRecord] = []
     listening = logging.Handler()
     listening.emit = seen.append  # type: ignore[method-assign,assignment]
@@ -159,21 +160,23 @@ def test_traces_reach_no_other_handler(
         logger.addHandler(listening)
     try:
         open_span("run", input="private").end()
-        logging.getLogger("automagik.traces").info("not a trace")
+        logging.getLogger("automagik_telemetry.traces").info("not a trace")
     finally:
         for logger in loggers:
             logger.removeHandler(listening)
     assert traced.flush(20)
     assert seen == []
-    assert account(traced)["tracer"]["queued"] == 1
+    assert metrics(traced)["tracer"]["queued"] == 1
 
 
-def test_file_that_puts_the_sink_elsewhere_shows_traces_to_nobody_else(
+def test_file_that_moves_the_sink_shows_traces_to_no_other_handler(
     tmp_path: Path, traced: TracingManager, langwatch: Endpoint
 ) -> None:
-    """A configuration without the logger of traces lets them reach LangWatch, and no other handler of `automagik`."""
-    text = SHIPPED.read_text(encoding="utf-8").replace("[telemetry, console]", "[telemetry, langwatch, file]", 1)
-    text = text.replace("automagik-events.jsonl", str(tmp_path / "local.jsonl")).replace("automagik.traces:", "other:")
+    """With a configuration without the logger of traces, they reach LangWatch, and no other handler of `automagik`."""
+    text = DEFAULT_CONFIG.read_text(encoding="utf-8").replace("[telemetry]", "[telemetry, langwatch, file]", 1)
+    text = text.replace("automagik-events.jsonl", str(tmp_path / "local.jsonl")).replace(
+        "automagik_telemetry.traces:", "other:"
+    )
     (tmp_path / "mine.yaml").write_text(text, encoding="utf-8")
     manager = configure(tmp_path / "mine.yaml")
     open_span("run", input="private").end()
@@ -182,38 +185,77 @@ def test_file_that_puts_the_sink_elsewhere_shows_traces_to_nobody_else(
     assert not (tmp_path / "local.jsonl").exists()
 
 
-def test_content_is_on_disk_only_if_it_is_to_be_durable(
+@pytest.mark.fault(84)
+def test_what_waits_is_private_and_redacted(
     tmp_path: Path, traced: TracingManager, langwatch: Endpoint, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """By default what waits is in memory; with `durable: true` it is in files for the user alone, and outlives us."""
+    """Queued traces are in private files, without secrets; with `durable: false` they are only in memory."""
     langwatch.answers[:] = [reply(503)]
-    open_span("run", input="planted").end()
+    open_span("run", input="planted, password=hunter2").end()
+    assert not traced.shutdown()
     state = tmp_path / "state"
-    assert not list(state.rglob("*.json"))
+    (segment,) = state.rglob("queue/*/*.json")
+    text = segment.read_text(encoding="utf-8")
+    assert "planted" in text
+    assert "hunter2" not in text
+    assert (segment.stat().st_mode & 0o777, segment.parent.stat().st_mode & 0o777) == (0o600, 0o700)
+    segment.unlink()
     path = tmp_path / "mine.yaml"
-    text = SHIPPED.read_text(encoding="utf-8").replace("durable: false", "durable: true")
-    path.write_text(text, encoding="utf-8")
+    path.write_text(
+        DEFAULT_CONFIG.read_text(encoding="utf-8").replace("durable: true", "durable: false"), encoding="utf-8"
+    )
     manager = configure(path)
     open_span("run", input="planted").end()
-    manager.shutdown()
-    (segment,) = state.rglob("queue/*/*.json")
-    assert "planted" in segment.read_text(encoding="utf-8")
-    assert (segment.stat().st_mode & 0o777, segment.parent.stat().st_mode & 0o777) == (0o600, 0o700)
+    assert not manager.flush(0.5)
+    assert not list(state.rglob("*.json"))
+
+
+@pytest.mark.fault(84)
+def test_without_a_key_traces_are_held(
+    tmp_path: Path, traced: TracingManager, langwatch: Endpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a key nothing is sent and nothing deleted; when the key is back, everything is sent."""
+    open_span("run").end()
+    assert traced.flush(20)
+    monkeypatch.delenv("LANGWATCH_API_KEY")
+    open_span("run").end()
+    assert not traced.flush(0.5)
+    assert len(langwatch.requests) == 1
+    assert len(list((tmp_path / "state").rglob("*.json"))) == 1
+    monkeypatch.setenv("LANGWATCH_API_KEY", KEY)
+    assert traced.flush(20)
+    assert len(langwatch.accepted) == 2
+
+
+def test_limits_of_what_waits(traced: TracingManager) -> None:
+    """The limits are 16 MiB and a day; a trace of 4 MiB fits into one segment."""
+    made = loggers.sinks()["langwatch"].build()
+    limits = made.limits
+    assert (limits.max_disk_bytes, limits.max_memory_bytes, limits.max_age) == (16 * 2**20, 16 * 2**20, 86_400.0)
+    assert made.spool is not None
+    assert made.spool.max_age == limits.max_age
+    for _ in range(5):
+        made.append(b"x" * (limits.max_event_bytes - 1) + b"\n")
+    full = made.metrics()["tracer"]["dropped_by_reason"]["queue_full"]
+    assert full in {2, 3}, "each takes more than 4 MiB of 16, and one that is being sent can't make room"
+    made.append(b"x" * (limits.max_event_bytes + 3))
+    assert made.metrics()["tracer"]["dropped_by_reason"] == {"queue_full": full, "too_large": 1}
+    made.queue.purge("test")
 
 
 def test_mistakes_in_the_file_are_one_clear_error(tmp_path: Path) -> None:
-    """A bad endpoint, and a chain that makes no traces, are named with their place."""
-    with pytest.raises(ValueError, match="endpoint: 'nowhere' is not"):
+    """A bad endpoint, and a chain without traces, are named with their place."""
+    with pytest.raises(ValueError, match=r"endpoint must be a valid .*, got 'nowhere'"):
         langwatch_handler(endpoint="nowhere")
     path = tmp_path / "mine.yaml"
-    text = SHIPPED.read_text(encoding="utf-8")
+    text = DEFAULT_CONFIG.read_text(encoding="utf-8")
     path.write_text(text.replace("automagik_telemetry.LangWatchTrace", "automagik_processors.OTLPLogRecord"))
     with pytest.raises(ConfigurationError, match="LangWatch takes traces"):
         configure(path)
 
 
-def test_bad_key_is_off_and_said(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
-    """A key that no header can hold opens nothing, and the warning does not repeat it."""
+def test_bad_key_is_off_and_warned_of(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    """A key that is not a valid header opens nothing, and the warning does not repeat it."""
     monkeypatch.setenv("LANGWATCH_API_KEY", "sk-lw-hidden\r\nX-Evil: 1")
     monkeypatch.setenv("AUTOMAGIK_ENABLE_TRACING_IN_CI", "true")
     assert get_tracing_manager().observability is None
@@ -224,18 +266,21 @@ def test_bad_key_is_off_and_said(monkeypatch: pytest.MonkeyPatch, caplog: pytest
 def test_withdrawal_drops_what_waits(
     traced: TracingManager, langwatch: Endpoint, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Once an off switch is set, nothing that was queued leaves."""
+    """Once an opt-out is set, no queued trace is sent."""
+    langwatch.answers[:] = [reply(503)]
     open_span("run").end()
+    langwatch.wait_for(lambda: langwatch.requests)
     monkeypatch.setenv("AUTOMAGIK_DISABLE_ALL_TRACING", "1")
     traced.flush(20)
-    assert langwatch.requests == []
-    assert account(traced)["tracer"]["dropped_by_reason"] == {"consent_withdrawn": 1}
+    assert len(langwatch.requests) == 1
+    assert langwatch.accepted == []
+    assert metrics(traced)["tracer"]["dropped_by_reason"] == {"consent_withdrawn": 1}
 
 
-def test_hanging_langwatch_delays_neither_the_host_nor_telemetry(
+def test_hanging_langwatch_delays_neither_application_nor_telemetry(
     traced: TracingManager, langwatch: Endpoint, monkeypatch: pytest.MonkeyPatch, receiver: Any
 ) -> None:
-    """While LangWatch hangs, traces are taken at once and the telemetry sink ships."""
+    """While LangWatch hangs, traces are queued at once and the telemetry sink sends."""
     monkeypatch.setenv("AUTOMAGIK_TELEMETRY_ENABLED", "true")
     monkeypatch.setenv("AUTOMAGIK_TELEMETRY_ENDPOINT", receiver.url)
     langwatch.answers[:] = [black_hole]
@@ -258,13 +303,13 @@ from automagik_telemetry.tracing.spans import open_span
 run = open_span("agent.simple", "agent", input="hi")
 time.sleep(float(os.environ["RUN_TAKES"]))
 run.end()
-say("done")
+emit("done")
 """
 
 
 @pytest.mark.parametrize("kind", ["answers", "refuses", "hangs"])
 def test_end_of_the_process(langwatch: Endpoint, kind: str) -> None:
-    """A process that ends right after its run has sent it where LangWatch answers, and waits nowhere for long."""
+    """A process that ends right after its run has sent it if LangWatch responds, and never waits for long."""
     langwatch.answers[:] = [black_hole] if kind == "hangs" else [reply()]
     url = f"http://127.0.0.1:{closed_port()}" if kind == "refuses" else langwatch.url
     variables = {"LANGWATCH_API_KEY": KEY, "LANGWATCH_ENDPOINT": url, "AUTOMAGIK_TELEMETRY_ENABLED": "false"}

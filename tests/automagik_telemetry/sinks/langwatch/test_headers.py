@@ -1,4 +1,4 @@
-"""A key is sent to its endpoint and stands nowhere else: in no log, error, `repr`, account or file."""
+"""A key is sent only to its endpoint: no log, error, `repr`, stats or file has it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from automagik_telemetry.settings import Secret
 from automagik_telemetry.sinks.langwatch._http import LangWatchExporter
-from tests.faults.sending import account, line, running
+from tests.faults.sending import checked_metrics, line, running
 from tests.faults.server import Endpoint, Exchange, closed_port, hang_up, reply
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def gossip(status: int) -> Answer:
     """Answer with the key that was sent, in the body and in a header."""
 
     def answer(exchange: Exchange) -> None:
-        key = exchange.asked.headers["X-Auth-Token"]
+        key = exchange.received.headers["X-Auth-Token"]
         body = f'{{"partialSuccess":{{"rejectedSpans":1,"errorMessage":"{key} is no good"}}}}'.encode()
         exchange.reply(status, body, content_type="application/json", x_key=key)
 
@@ -39,18 +39,18 @@ def gossip(status: int) -> Answer:
     [gossip(200), gossip(401), gossip(503), reply(302, b"", location=f"https://x.test/?key={KEY}"), hang_up],
     ids=["partial success", "refused", "unavailable", "redirect", "hang up"],
 )
-def test_a_key_stands_nowhere(answer: Answer, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """Whatever the endpoint makes of it, with every logger at DEBUG."""
+def test_a_key_is_nowhere(answer: Answer, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """The key is in no log at DEBUG, for any response."""
     with Endpoint(answer) as endpoint:
         search(endpoint.url, tmp_path, caplog)
         assert endpoint.requests[0].headers["X-Auth-Token"] == KEY
 
 
 @pytest.mark.parametrize("address", ["http://127.0.0.1:{port}", "https://127.0.0.1:{port}", "http://nowhere.invalid"])
-def test_a_key_stands_nowhere_when_nobody_answers(
+def test_a_key_is_nowhere_when_the_endpoint_is_down(
     address: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Nor in the errors of the network."""
+    """The key is in no error of the network."""
     search(address.format(port=closed_port()), tmp_path, caplog)
 
 
@@ -61,19 +61,19 @@ def search(url: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
         made.append(line(0))
         made.flush(2.0)
         metrics = made.metrics()
-        account(made)
-    # httpcore logs the headers of answers, and these repeat the key.
-    said = [record.getMessage() for record in caplog.records if not record.name.startswith("httpcore")]
-    said += [str(record.exc_info) for record in caplog.records]
-    said += [repr(exporter), str(vars(made)), repr(metrics), repr(made.worker.last_error)]
-    said += [path.read_text(errors="replace") for path in tmp_path.rglob("*") if path.is_file()]
-    assert [text for text in said if "planted" in text] == []
+        checked_metrics(made)
+    # httpcore logs the headers of responses, which repeat the key.
+    written = [record.getMessage() for record in caplog.records if not record.name.startswith("httpcore")]
+    written += [str(record.exc_info) for record in caplog.records]
+    written += [repr(exporter), str(vars(made)), repr(metrics), repr(made.worker.last_error)]
+    written += [path.read_text(errors="replace") for path in tmp_path.rglob("*") if path.is_file()]
+    assert [text for text in written if "planted" in text] == []
     assert metrics["last_error"]
 
 
 @pytest.mark.parametrize("make", [Secret, lambda key: LangWatchExporter("http://x", Secret(key), None)])
 def test_a_key_that_is_no_header_is_not_shown(make: Callable[[str], object]) -> None:
-    """One with a line break would be two headers: it is refused, and the refusal does not say it."""
+    """A key with a line break would be two headers: it is rejected, without the key in the message."""
     try:
         shown = repr(make(f"{KEY}\r\nX-Evil: 1"))
     except ValueError as error:

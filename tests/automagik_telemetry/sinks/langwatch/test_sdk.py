@@ -1,4 +1,4 @@
-"""Beside LangWatch's real SDK: the same headers, URL and keys for the same work, in one trace, and none of its ways."""
+"""LangWatch's real SDK and ours: the same headers, URL and keys for the same work, in one trace, without its set-up."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ KEY = "sk-lw-" + "k" * 48
 
 
 class Done(NamedTuple):
-    """What the program said, and the requests of ours and of the SDK's, each with its parsed body."""
+    """The output of the program, and our requests and the SDK's, each with its parsed body."""
 
-    said: dict[str, Any]
+    output: dict[str, Any]
     ours: list[tuple[Request, Any]]
     sdks: list[tuple[Request, Any]]
 
@@ -51,7 +51,7 @@ def header(request: Request, name: str) -> str | None:
 
 
 def take(exchange: Exchange) -> None:
-    """Accept, whatever the form of the body."""
+    """Accept a body of any form."""
     exchange.reply(200, b"{}", content_type="application/json")
 
 
@@ -61,7 +61,7 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Done:
     assert find_spec("langwatch"), "the SDK is among the pinned dependencies"
     folder = tmp_path_factory.mktemp("home")
     text = (ROOT / "logging.yaml").read_text(encoding="utf-8")
-    (folder / "mine.yaml").write_text(text.replace("durable: false", "sdk: true"), encoding="utf-8")
+    (folder / "mine.yaml").write_text(text.replace("durable: true", "sdk: true"), encoding="utf-8")
     with Endpoint(take) as endpoint:
         environment = {
             "PATH": os.environ["PATH"],
@@ -91,8 +91,8 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Done:
 
 
 def test_headers_and_url_are_the_sdks(done: Done) -> None:
-    """For every kind of key, with and without a project, the SDK's headers are ours; and so is the URL."""
-    for ours, sdks in done.said["headers"]:
+    """The SDK's headers and URL are ours for every kind of key, with and without a project."""
+    for ours, sdks in done.output["headers"]:
         assert ours == sdks
     paths = {request.path for request, _ in (*done.ours, *done.sdks)}
     assert paths == {"/api/otel/v1/traces"}
@@ -101,13 +101,13 @@ def test_headers_and_url_are_the_sdks(done: Done) -> None:
 
 
 def test_our_keys_are_the_sdks(done: Done) -> None:
-    """Each key that we take from LangWatch is one that the SDK knows."""
+    """Each LangWatch key that we use is defined by the SDK."""
     taken = {row.key for row in langwatch_keys.KEYS if row.source == langwatch_keys.LANGWATCH} - {"metadata"}
-    assert taken <= {*done.said["keys"], "langwatch.user.id"}
+    assert taken <= {*done.output["keys"], "langwatch.user.id"}
 
 
-def test_the_same_call_says_the_same(done: Done) -> None:
-    """For the same call of a model, every attribute of the SDK's span is one of ours, with the same value."""
+def test_the_same_call_sends_the_same(done: Done) -> None:
+    """Every attribute of the SDK's span for a call of a model is one of ours, with the same value."""
     spans = done.spans()
     ours, sdks = spans["ours.chat.7"][1], spans["sdk.chat.7"][1]
     shared = {"langwatch.span.type", "langwatch.input", "langwatch.output", "langwatch.metrics", "gen_ai.request.model"}
@@ -122,7 +122,7 @@ def test_the_same_call_says_the_same(done: Done) -> None:
 def test_spans_of_both_are_one_trace_and_runs_do_not_mix(done: Done) -> None:
     """Each of twenty overlapping runs is one trace of the SDK's spans and ours, ours below the SDK's."""
     spans = done.spans()
-    assert done.said["settled"] is True
+    assert done.output["settled"] is True
     runs: defaultdict[bytes, set[str]] = defaultdict(set)
     for name, (span, _) in spans.items():
         if not name.endswith("the SDK"):
@@ -137,11 +137,11 @@ def test_spans_of_both_are_one_trace_and_runs_do_not_mix(done: Done) -> None:
 
 
 def test_nothing_of_the_sdk_is_imported_or_taken_over(done: Done) -> None:
-    """Until the host imports it, or logging.yaml asks, nothing is; then its client is used, and it is never set up."""
-    assert done.said["imported_before"] == []
-    assert done.said["imported_on_its_thread"] is True
-    assert done.said["set_up_by_us"] is False
-    assert done.said["clients_made"] >= 1
-    assert done.said["provider_is_the_sdks"] is True
+    """The SDK is imported only by the application or by logging.yaml. Then its client is used, and never set up."""
+    assert done.output["imported_before"] == []
+    assert done.output["imported_on_its_thread"] is True
+    assert done.output["set_up_by_us"] is False
+    assert done.output["clients_made"] >= 1
+    assert done.output["provider_is_the_sdks"] is True
     for request, _ in done.ours:
         assert header(request, "x-host-secret") is None

@@ -1,4 +1,4 @@
-"""The quick way of writing attributes gives the text that the general one gives."""
+"""The fast encoder of attributes has the same output as the general one."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ values = (
 
 
 @given(st.dictionaries(st.text(), values, max_size=5))
-@example({keys.SPAN_TYPE: "the host's", "other": 1})
-@example({keys.TIMESTAMPS: "the host's", "other": 1})
+@example({keys.SPAN_TYPE: "the application's", "other": 1})
+@example({keys.TIMESTAMPS: "the application's", "other": 1})
 def test_attributes(given: dict[str, Any]) -> None:
-    """Whatever its type, an attribute's text is that of `key_values`, the second time too.
+    """An attribute of any type has the text of `key_values`, also from the cache.
 
-    Keys are unique: what the host gives replaces the type, and the times that were measured replace what it gives.
+    Keys are unique: a value of the application replaces the type, and the measured times replace its value.
     """
     times = {keys.TIMESTAMPS: '{"started_at":0,"finished_at":0}'}
     expected = f'"attributes":[{",".join(key_values({keys.SPAN_TYPE: "span"} | given | times).values())}]'
@@ -50,5 +50,5 @@ def test_what_is_too_long() -> None:
 
 
 def test_every_recorded_type_is_known() -> None:
-    """LangWatch knows every type of span that the recorder uses."""
+    """LangWatch defines every type of span that the recorder uses."""
     assert keys.SPAN_TYPES >= SPAN_TYPES

@@ -1,4 +1,4 @@
-"""A trace that the sink takes as it was collected leaves as one that is logged; whoever else listens gets a record."""
+"""A trace that the sink gets directly is sent like a logged one; other handlers get a record."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 from automagik_telemetry.handlers._loggers import TRACE_LOGGER
 from automagik_telemetry.tracing.spans import open_span
-from tests.automagik_telemetry.sinks.langwatch.test_handler import account, langwatch, traced
+from tests.automagik_telemetry.sinks.langwatch.test_handler import langwatch, metrics, traced
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,15 +22,15 @@ __all__ = ["langwatch", "traced"]
 
 
 class Listening(logging.Handler):
-    """A host's handler, or its filter."""
+    """A handler of the application, or its filter."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.heard: list[Any] = []
+        self.received: list[Any] = []
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Let it through."""
-        self.heard.append(vars(record).get("spans"))
+        self.received.append(vars(record).get("spans"))
         return True
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -39,7 +39,7 @@ class Listening(logging.Handler):
 
 @pytest.fixture(params=["nobody", "handler", "filter of the handler", "filter of the logger"])
 def listening(request: pytest.FixtureRequest, traced: TracingManager) -> Iterator[Listening | None]:
-    """Somebody who listens beside the sink, or instead of it for a moment."""
+    """Another handler beside the sink, or instead of it for a moment."""
     assert traced.observability is not None
     logger, sink = logging.getLogger(TRACE_LOGGER), traced.observability.providers["langwatch"].handler
     made = Listening()
@@ -56,10 +56,10 @@ def listening(request: pytest.FixtureRequest, traced: TracingManager) -> Iterato
         filtered.removeFilter(made)
 
 
-def test_whoever_listens_hears_and_the_same_leaves(
+def test_other_handlers_get_the_record_and_the_same_is_sent(
     traced: TracingManager, langwatch: Endpoint, listening: Listening | None
 ) -> None:
-    """With nobody else there is no record; what is sent is the same, without its secrets, and so is the account."""
+    """Without another handler there is no record. The sent trace, without secrets, and the metrics are the same."""
     root = open_span("agent.simple", "agent", input=[{"role": "user", "content": "hi"}], attributes={"n": 1})
     with root.within():
         open_span("chat", "llm", model="m", input="my password: hunter2").end()
@@ -74,11 +74,11 @@ def test_whoever_listens_hears_and_the_same_leaves(
     first, second = ({a["key"]: a["value"] for a in each["attributes"]} for each in spans if each["name"] != "chat")
     assert first.keys() == second.keys()
     assert first["langwatch.input"] == second["langwatch.input"]
-    assert account(traced)["tracer"]["processed"] == 2
+    assert metrics(traced)["tracer"]["processed"] == 2
     assert traced.observability is not None
     assert traced.observability.get_metrics()["traces"]["traces"] == 2
     if listening is not None:
-        assert [len(heard) for heard in listening.heard] == [2, 1]
+        assert [len(received) for received in listening.received] == [2, 1]
 
 
 def _spans(body: bytes) -> list[dict[str, Any]]:
@@ -86,8 +86,8 @@ def _spans(body: bytes) -> list[dict[str, Any]]:
     return [span for scope in resource["scopeSpans"] for span in scope["spans"]]
 
 
-def test_what_can_not_be_taken_is_logged(traced: TracingManager, langwatch: Endpoint) -> None:
-    """An object that is no data makes a trace unusual, which is sent all the same, and counted."""
+def test_what_can_not_be_accepted_is_logged(traced: TracingManager, langwatch: Endpoint) -> None:
+    """A trace with an object that is not plain data is sent, and the object counted."""
     open_span("run", input=object()).end()
     assert traced.flush(20)
     assert "[object]" in langwatch.requests[0].body.decode()

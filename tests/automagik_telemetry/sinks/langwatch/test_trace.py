@@ -1,4 +1,4 @@
-"""A trace becomes the spans that LangWatch reads, valid whatever it holds."""
+"""A trace becomes valid spans for LangWatch, with any content."""
 
 from __future__ import annotations
 
@@ -65,23 +65,31 @@ def trace(*spans: Any, **fields: Any) -> dict[str, Any]:
 
 
 def test_agent_and_model(read: Callable[..., Any]) -> None:
-    """The root comes first; ids, times, model, tokens, cost and first token stand under the keys that are read."""
-    (agent, said), (model, told) = read(
+    """The root comes first; IDs, times, model, tokens, cost and first token have LangWatch's keys."""
+    (agent, sent), (model, sent_model) = read(
         trace(MODEL, AGENT, metadata={"team": "x"}, sample_rate=0.1, sample_reason="no")
     )
     assert (agent.trace_id.hex(), agent.span_id.hex(), agent.parent_span_id) == (TRACE, ROOT, b"")
     assert (model.trace_id.hex(), model.parent_span_id.hex(), model.name) == (TRACE, ROOT, "gpt-4o")
     assert (agent.end_time_unix_nano - agent.start_time_unix_nano) == 2_000_000_000
     assert (agent.kind, agent.status.code) == (1, 1)
-    assert said[keys.SPAN_TYPE] == "agent"
-    assert json.loads(said[keys.METADATA]) == {"team": "x", "sample_rate": 0.1, "sample_reason": "no"}
-    assert (said[keys.SAMPLE_RATE], said[keys.SAMPLE_REASON]) == (0.1, "no")
-    assert told[keys.SPAN_TYPE] == "llm"
-    assert told[keys.MODEL] == "gpt-4o"
-    assert told[keys.SYSTEM] == told[keys.PROVIDER] == "openai"
-    assert (told[keys.INPUT_TOKENS], told[keys.OUTPUT_TOKENS], told[keys.CACHE_READ_TOKENS]) == (7, 3, 2)
-    assert (told[keys.THREAD], told[keys.USER], told[keys.COST_ESTIMATED]) == ("a thread", "a user", True)
-    assert json.loads(told[keys.METRICS]) == {
+    assert sent[keys.SPAN_TYPE] == "agent"
+    assert json.loads(sent[keys.METADATA]) == {"team": "x", "sample_rate": 0.1, "sample_reason": "no"}
+    assert (sent[keys.SAMPLE_RATE], sent[keys.SAMPLE_REASON]) == (0.1, "no")
+    assert sent_model[keys.SPAN_TYPE] == "llm"
+    assert sent_model[keys.MODEL] == "gpt-4o"
+    assert sent_model[keys.SYSTEM] == sent_model[keys.PROVIDER] == "openai"
+    assert (
+        sent_model[keys.INPUT_TOKENS],
+        sent_model[keys.OUTPUT_TOKENS],
+        sent_model[keys.CACHE_READ_TOKENS],
+    ) == (7, 3, 2)
+    assert (sent_model[keys.THREAD], sent_model[keys.USER], sent_model[keys.COST_ESTIMATED]) == (
+        "a thread",
+        "a user",
+        True,
+    )
+    assert json.loads(sent_model[keys.METRICS]) == {
         "prompt_tokens": 7,
         "completion_tokens": 3,
         "reasoning_tokens": 1,
@@ -89,7 +97,7 @@ def test_agent_and_model(read: Callable[..., Any]) -> None:
         "first_token_ms": 250,
     }
     started = int((NOW + 0.5) * 1000)
-    assert json.loads(told[keys.TIMESTAMPS]) == {
+    assert json.loads(sent_model[keys.TIMESTAMPS]) == {
         "started_at": started,
         "first_token_at": started + 250,
         "finished_at": started + 1000,
@@ -115,22 +123,22 @@ def test_agent_and_model(read: Callable[..., Any]) -> None:
     ],
 )
 def test_inputs_and_outputs_are_typed(read: Callable[..., Any], value: Any, kind: str, expected: Any) -> None:
-    """A value is sent in the form that shows it best, and never under a type that it doesn't fit."""
-    ((_, said),) = read(trace({**AGENT, "input": value, "output": value}))
-    assert json.loads(said[keys.INPUT]) == json.loads(said[keys.OUTPUT]) == {"type": kind, "value": expected}
+    """A value is sent in the most suitable form, and never under a type that it doesn't fit."""
+    ((_, sent),) = read(trace({**AGENT, "input": value, "output": value}))
+    assert json.loads(sent[keys.INPUT]) == json.loads(sent[keys.OUTPUT]) == {"type": kind, "value": expected}
 
 
-def test_nothing_that_was_not_said(read: Callable[..., Any]) -> None:
-    """Of a span that holds nothing, nothing is sent but its type and times."""
-    ((span, said),) = read(trace({"span_id": ROOT}))
-    assert (span.name, said.keys()) == ("span", {keys.SPAN_TYPE, keys.TIMESTAMPS})
+def test_no_attribute_that_was_not_set(read: Callable[..., Any]) -> None:
+    """An empty span is sent with only its type and times."""
+    ((span, sent),) = read(trace({"span_id": ROOT}))
+    assert (span.name, sent.keys()) == ("span", {keys.SPAN_TYPE, keys.TIMESTAMPS})
 
 
 def test_error(read: Callable[..., Any], attributes: Callable[[Any], dict[str, Any]]) -> None:
     """An error is the span's status, and an exception event with class, message and stack."""
     error = {"type": "KeyError", "message": "no such key", "stacktrace": "line 1\nline 2"}
-    ((span, said),) = read(trace({**AGENT, "error": error}))
-    assert (span.status.code, span.status.message, said[keys.ERROR_TYPE]) == (2, "no such key", "KeyError")
+    ((span, sent),) = read(trace({**AGENT, "error": error}))
+    assert (span.status.code, span.status.message, sent[keys.ERROR_TYPE]) == (2, "no such key", "KeyError")
     (event,) = span.events
     assert event.name == "exception"
     assert event.time_unix_nano == span.end_time_unix_nano
@@ -139,7 +147,7 @@ def test_error(read: Callable[..., Any], attributes: Callable[[Any], dict[str, A
 
 @pytest.mark.parametrize("event", [{}, {"event": "agent.run"}, {"spans": []}, {"spans": "x"}, {"spans": [5]}, None, 5])
 def test_what_is_no_trace_is_dropped(event: Any) -> None:
-    """An event without spans goes no further, and the reason says so."""
+    """An event without spans is dropped, with its reason."""
     with pytest.raises(Dropped) as caught:
         LangWatchTrace()(None, "info", event)
     assert caught.value.reason == "not_a_trace"
@@ -156,20 +164,20 @@ events = st.fixed_dictionaries(
 
 @given(event=events, scrubbed=st.booleans())
 def test_any_trace_becomes_valid_spans(event: dict[str, Any], scrubbed: bool, read: Callable[..., Any]) -> None:
-    """Whatever a trace holds, what comes out is valid, as many spans as there were dicts, with ids and JSON."""
+    """Any trace gives valid output: as many spans as dicts, with IDs and JSON."""
     expected = sum(type(span) is dict for span in event["spans"])
     if not expected:
         return
     found = read(event, chain=[Scrub()] if scrubbed else [])
     assert len(found) == expected
     assert len({span.trace_id for span, _ in found}) == 1
-    for span, said in found:
+    for span, sent in found:
         assert len(span.span_id) == 8
         assert any(span.span_id)
-        assert said[keys.SPAN_TYPE] in keys.SPAN_TYPES
+        assert sent[keys.SPAN_TYPE] in keys.SPAN_TYPES
         assert span.start_time_unix_nano <= span.end_time_unix_nano
-        for key in {keys.INPUT, keys.OUTPUT, keys.METRICS, keys.TIMESTAMPS, keys.METADATA} & said.keys():
-            json.loads(said[key], parse_constant=pytest.fail)
+        for key in {keys.INPUT, keys.OUTPUT, keys.METRICS, keys.TIMESTAMPS, keys.METADATA} & sent.keys():
+            json.loads(sent[key], parse_constant=pytest.fail)
 
 
 class Loud:
@@ -185,15 +193,15 @@ class Loud:
 
 
 def test_hostile_values(read: Callable[..., Any]) -> None:
-    """Cycles, depth, NaN, surrogates, huge numbers, bytes and objects that raise are sent as what they are, marked."""
+    """Cycles, depth, NaN, surrogates, huge numbers, bytes and objects that raise are sent with marks."""
     cycle: list[Any] = []
     cycle.append(cycle)
     deep: Any = "x"
     for _ in range(100):
         deep = {"a": deep}
     odd = [cycle, deep, float("nan"), "\ud800", 10**400, 2**64, Loud(), {Loud: 1}, range(3), memoryview(b"12"), ...]
-    ((span, said),) = read(trace({**AGENT, "input": odd, "output": Loud(), "name": Loud(), "metadata": {"x": odd}}))
-    sent = json.loads(said[keys.INPUT])["value"]
+    ((span, sent),) = read(trace({**AGENT, "input": odd, "output": Loud(), "name": Loud(), "metadata": {"x": odd}}))
+    sent = json.loads(sent[keys.INPUT])["value"]
     assert sent[0] == [["[cut]"]] or sent[0] == ["[cut]"]
     assert sent[2:5] == ["nan", "\ufffd", str(10**400)]
     assert (sent[5], sent[6], sent[9]) == (str(2**64), "Loud", "[2 bytes]")
@@ -202,7 +210,7 @@ def test_hostile_values(read: Callable[..., Any]) -> None:
 
 @pytest.mark.parametrize("template", TEMPLATES)
 def test_secrets_in_content_are_scrubbed(read: Callable[..., Any], template: str) -> None:
-    """A secret in messages, arguments, results, errors or metadata of any span is a mark when it leaves."""
+    """A secret in messages, arguments, results, errors or metadata of any span is sent as a mark."""
     whole, pieces = parts(template, random.Random(template))
     message = [{"role": "user", "content": f"use {whole} now"}]
     call = {"role": "assistant", "tool_calls": [{"id": "1", "function": {"name": "f", "arguments": json.dumps(whole)}}]}
@@ -223,7 +231,7 @@ def test_secrets_in_content_are_scrubbed(read: Callable[..., Any], template: str
 
 
 def test_secret_names_in_arguments(read: Callable[..., Any]) -> None:
-    """What stands under a secret's name is a mark, in the JSON of a call's arguments too; counts of tokens stay."""
+    """A value under a secret's name becomes a mark, also in the JSON of arguments; token counts stay."""
     call = {
         "id": "1",
         "type": "function",
@@ -231,7 +239,7 @@ def test_secret_names_in_arguments(read: Callable[..., Any]) -> None:
     }
     output = [{"role": "assistant", "content": None, "tool_calls": [call]}]
     found = read(trace({**MODEL, "input": {"password": "hunter2", "user": "me"}, "output": output}), chain=[Scrub()])
-    ((_, said),) = found
-    assert json.loads(said[keys.INPUT])["value"] == {"password": "[scrubbed]", "user": "me"}
-    assert "hunter2" not in str(said)
-    assert said[keys.INPUT_TOKENS] == 7
+    ((_, sent),) = found
+    assert json.loads(sent[keys.INPUT])["value"] == {"password": "[scrubbed]", "user": "me"}
+    assert "hunter2" not in str(sent)
+    assert sent[keys.INPUT_TOKENS] == 7

@@ -1,0 +1,126 @@
+"""Commits all waiting requests together: one transaction for many small ones."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections import deque
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from automagik_telemetry.collector._errors import StoreError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from automagik_telemetry.collector._items import Item
+    from automagik_telemetry.collector._store import Store
+
+# A group ends with the request that exceeds this number of bytes.
+_GROUP_BYTES: Final = 4 * 1024 * 1024
+_SWEEP_SECONDS: Final = 3600.0
+
+
+class _Waiting(NamedTuple):
+    """A request whose items wait for their commit."""
+
+    items: Sequence[Item]
+    done: asyncio.Future[None]
+    loop: asyncio.AbstractEventLoop
+
+
+class Writer:
+    """A thread that stores the items of requests. While it commits a group, the next one gathers.
+
+    Args:
+        store: The store, to which nothing else is added meanwhile.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self.stored = 0
+        """Number of items that were stored, without those that were stored before."""
+        self._waiting: deque[_Waiting] = deque()
+        self._changed = threading.Condition()
+        self._closed = False
+        self._next_sweep = time.monotonic()
+        self._thread = threading.Thread(target=self._run, name="automagik-collector-writer", daemon=True)
+        self._thread.start()
+
+    async def add(self, items: Sequence[Item]) -> None:
+        """Store items; they are on disk when this returns.
+
+        Raises:
+            StoreError: They may not be on disk. They can be sent again in any case.
+        """
+        loop = asyncio.get_running_loop()
+        waiting = _Waiting(items, loop.create_future(), loop)
+        with self._changed:
+            if self._closed:
+                raise StoreError("The collector is stopping. Send again later.")
+            self._waiting.append(waiting)
+            self._changed.notify()
+        await waiting.done
+
+    def close(self) -> None:
+        """Store what is waiting, and end the thread."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while True:
+            if time.monotonic() >= self._next_sweep:
+                self._next_sweep = time.monotonic() + _SWEEP_SECONDS
+                with suppress(Exception):  # tried again later; requests get the error of a store that fails
+                    self._store.sweep()
+            group = self._take()
+            if group:
+                self._store_group(group)
+            elif self._closed:
+                return
+
+    def _take(self) -> list[_Waiting]:
+        """Wait for requests and return them; none at the end, or when it is time to sweep."""
+        with self._changed:
+            while not self._waiting and not self._closed and (left := self._next_sweep - time.monotonic()) > 0:
+                self._changed.wait(left)
+            group: list[_Waiting] = []
+            size = 0
+            while self._waiting and size < _GROUP_BYTES:
+                waiting = self._waiting.popleft()
+                size += sum(item.size for item in waiting.items)
+                group.append(waiting)
+            return group
+
+    def _store_group(self, group: list[_Waiting]) -> None:
+        """Commit a group. If that fails, commit each request alone, so that one cannot fail the others."""
+        try:
+            self.stored += self._store.add([item for waiting in group for item in waiting.items])
+        except Exception as error:
+            if len(group) == 1:
+                _resolve(group, error)
+                return
+        else:
+            _resolve(group, None)
+            return
+        for waiting in group:
+            self._store_group([waiting])
+
+
+def _resolve(group: list[_Waiting], error: Exception | None) -> None:
+    """Resolve the requests of a group, with one wake-up of the event loop."""
+
+    def resolve() -> None:
+        for waiting in group:
+            if waiting.done.done():
+                continue  # the server stopped waiting for it
+            if error is None:
+                waiting.done.set_result(None)
+            else:
+                waiting.done.set_exception(error)
+
+    with suppress(RuntimeError):  # the event loop has ended
+        group[0].loop.call_soon_threadsafe(resolve)

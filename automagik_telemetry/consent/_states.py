@@ -1,0 +1,123 @@
+"""The state of each application: where it sends, how much, and why. All commands and the notice read it here."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from automagik_telemetry.consent import _preferences as preferences
+from automagik_telemetry.consent import _records as records
+from automagik_telemetry.consent._application import DEFAULT_NAME, Application, Given, Scope
+from automagik_telemetry.consent.decision import Consent, decide_telemetry
+from automagik_telemetry.settings import LEVELS, OFF, without_password
+
+if TYPE_CHECKING:
+    from automagik_telemetry.settings import Settings
+
+_NAMES = {number: name for name, number in LEVELS.items()}
+
+
+class State(NamedTuple):
+    """The state of an application: its endpoint, its consent, and what it needs before it sends."""
+
+    name: str
+    endpoint: str | None
+    """The endpoint, without credentials and its query; None if there is none."""
+    consent: Consent
+    scope: Scope | None
+    command: str = ""
+    is_blocked: bool = False
+    """True if commands on a terminal send nothing, because the notice can't be marked as shown."""
+
+    @property
+    def level(self) -> str:
+        """The name of the level."""
+        return level_name(self.consent.level)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the state as JSON holds it."""
+        return {
+            "application": self.name,
+            "on": self.consent.given,
+            "reason": self.consent.reason,
+            "level": self.level,
+            "level_reason": self.consent.limit or None,
+            "endpoint": self.endpoint,
+            "recipient": None if self.scope is None else self.scope.recipient,
+            "command": self.command or None,
+        }
+
+    def sentence(self) -> str:
+        """Return the state as one line."""
+        if not self.consent.given:
+            would = f" Would send to {self.endpoint}." if self.endpoint else ""
+            return f"{self.name}: off ({self.consent.reason}).{would}"
+        blocked = " Commands on a terminal send nothing: the notice can't be saved." if self.is_blocked else ""
+        return (
+            f"{self.name}: on ({self.consent.reason}). Sends to {self.endpoint}; level {self.level.lower()}.{blocked}"
+        )
+
+
+def level_name(level: int) -> str:
+    """Return the name of a level."""
+    return _NAMES.get(level) or logging.getLevelName(level)
+
+
+def state_of(sender: Application, settings: Settings, limit: Consent | None = None, command: str = "") -> State:
+    """Return the state of an application. `limit` is a level or mistake of its logging configuration."""
+    consent = decide_telemetry(settings, sender=sender)
+    if consent.given and (obstacle := sender.obstacle(settings)) is not None:
+        consent = consent._replace(level=OFF, reason=obstacle)
+    if consent.given and limit is not None and limit.level > consent.level:
+        reason = limit.reason if not limit.given else consent.reason
+        consent = consent._replace(level=limit.level, reason=reason, limit=limit.limit)
+    url, scope = sender.url(settings), sender.scope(settings)
+    name = scope.application if scope is not None else sender.name(settings)
+    is_blocked = consent.given and scope is not None and _needs_notice(scope, settings)
+    return State(name, without_password(url) if url else None, consent, scope, command, is_blocked)
+
+
+def _needs_notice(scope: Scope, settings: Settings) -> bool:
+    """Return whether the notice was not shown, and can't be marked as shown."""
+    if settings.telemetry_enabled and not preferences.can_save():
+        return preferences.load().of(scope).notice is None
+    return False
+
+
+def others(settings: Settings, current: Application) -> list[State]:
+    """Return the states of all other applications that were granted or refused consent, by name.
+
+    Endpoints are those of the records. An application without a record has the recipient of its choice.
+    """
+    senders: dict[Scope, tuple[Application, str]] = {}
+    for record in records.read(settings):
+        if (scope := record.sender.scope(settings)) is not None:
+            senders.setdefault(scope, (record.sender, record.command))
+    for scope, choice in preferences.load().scopes.items():
+        if choice.enabled is None or scope.recipient == preferences.ANY:
+            continue
+        sender = Application(Given(service_name=scope.application, endpoint=scope.recipient))
+        if (resolved := sender.scope(settings)) is not None:
+            senders.setdefault(resolved, (sender, ""))
+    own = current.scope(settings)
+    return [
+        state_of(sender, settings, command=command)
+        for scope, (sender, command) in sorted(senders.items())
+        if scope != own
+    ]
+
+
+def senders_named(name: str, settings: Settings) -> list[Application]:
+    """Return what is known of an application: one sender for each of its recipients."""
+    found: dict[Scope, Application] = {}
+    for record in records.read(settings):
+        if record.name == name and (scope := record.sender.scope(settings)) is not None:
+            found[scope] = record.sender
+    for scope in preferences.load().scopes:
+        if scope.application == name and scope.recipient != preferences.ANY:
+            sender = Application(Given(service_name=name, endpoint=scope.recipient))
+            if (resolved := sender.scope(settings)) is not None:
+                found.setdefault(resolved, sender)
+    if not found and name == DEFAULT_NAME:
+        return [Application(Given(service_name=name))]
+    return list(found.values())
