@@ -292,6 +292,7 @@ IMPORT = (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("distribution", "package", "is_editable"),
     [("my_shop", "my_shop", False), ("Acme.Shop", "storefront", False), ("shop", "shop", True), ("acme", "shop", True)],

@@ -184,6 +184,7 @@ def test_every_trace_is_kept(telemetry: CapturedTelemetry) -> None:
     assert len(telemetry.traces) == 200
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "variable",
     [
@@ -397,6 +398,7 @@ def test_a_capture_in_a_capture(telemetry: CapturedTelemetry) -> None:
     telemetry.assert_sent("agent.run", agent_name=hashed("undeclared"))
 
 
+@pytest.mark.slow
 def test_child_processes_send_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """A process that the test starts is off, though the developer has opted in, and without pytest's variables."""
     monkeypatch.setenv("AUTOMAGIK_TELEMETRY_ENABLED", "true")
@@ -517,6 +519,7 @@ def test_an_interpreter_that_can_not_send(monkeypatch: pytest.MonkeyPatch) -> No
         pass
 
 
+@pytest.mark.slow
 def test_what_was_queued_before_stays_queued(opted_in: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A test that changes consent neither sends nor deletes what the process has queued outside of it."""
     tracing = configure()

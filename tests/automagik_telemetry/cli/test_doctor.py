@@ -49,6 +49,7 @@ def test_all_checks_pass(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "clock: in sync with the endpoint." in found["ok"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("answer", "problem", "action"),
     [
@@ -128,6 +129,7 @@ def test_a_state_directory_that_cannot_be_written(monkeypatch: pytest.MonkeyPatc
     assert (code, "AUTOMAGIK_STATE_DIR" in found["fail"][0]) == (1, True)
 
 
+@pytest.mark.slow
 def test_events_that_pile_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """The number, the age, the last error and the next attempt are reported, also by `status`."""
     with Endpoint(reply(503, b"", retry_after="3600")) as endpoint:
@@ -144,6 +146,7 @@ def test_events_that_pile_up(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "failing       1 attempt in a row: HTTP 503" in status
 
 
+@pytest.mark.slow
 def test_deliveries_are_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     """Deliveries of all processes are added up, and drops are counted by reason."""
     with Endpoint(reply(), reply(400), reply()) as endpoint:

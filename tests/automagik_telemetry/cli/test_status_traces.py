@@ -34,6 +34,7 @@ def status(monkeypatch: pytest.MonkeyPatch, **variables: str) -> tuple[str, dict
     return printed, sink, described["destinations"]
 
 
+@pytest.mark.slow
 def test_stats_of_other_processes(monkeypatch: pytest.MonkeyPatch) -> None:
     """The counts of all processes are added up and explained; the key is never shown."""
     with Endpoint(reply(), reply(401)) as langwatch:

@@ -44,6 +44,7 @@ def test_doubles_are_formatted_as_in_go(number: object, expected: str) -> None:
     assert any_text({"value": {"doubleValue": number}}, "value") == expected
 
 
+@pytest.mark.slow
 @given(st.floats(allow_nan=False))
 def test_a_double_reads_back_the_same(number: float) -> None:
     """No double loses anything by being written as a string."""

@@ -20,6 +20,7 @@ def test_an_alias_has_the_same_names(alias: Alias) -> None:
     assert all(getattr(module, name) is getattr(source, name) for name in alias.names)
 
 
+@pytest.mark.slow
 def test_importing_the_package_loads_no_alias() -> None:
     """The import of the package loads no alias module."""
     code = "import sys, automagik_telemetry; print(*sys.modules)"

@@ -109,6 +109,7 @@ def test_a_link_to_a_choice() -> None:
     assert preferences.load().of(DEFAULT).enabled is True
 
 
+@pytest.mark.slow
 @pytest.mark.fault(97)
 def test_no_opt_out_is_lost() -> None:
     """While other processes mark the notice as shown, an opt-out and a level are saved once each."""
@@ -132,6 +133,7 @@ for n in range(40):
     assert notices == {Scope(f"shop {number}", "https://shop.example"): "39" for number in range(3)}
 
 
+@pytest.mark.slow
 @pytest.mark.fault(97)
 def test_a_writer_that_was_stopped() -> None:
     """Another process that keeps the lock delays a change by a second, and does not prevent it."""

@@ -58,6 +58,7 @@ print(sys.modules.get("httpx"), os.listdir("."))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "variables",
     [
@@ -89,6 +90,7 @@ def test_the_missing_endpoint_is_named(tmp_path: Path) -> None:
     assert "shop has no\n    telemetry endpoint" in done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("break_it", ["sys.stderr.close()", "sys.stderr = None", "os.close(2)", "sys.stderr = 5"])
 def test_a_stream_that_can_not_be_written_changes_nothing(break_it: str, tmp_path: Path) -> None:
     """A closed or missing stderr raises nothing."""

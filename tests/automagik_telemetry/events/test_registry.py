@@ -430,6 +430,7 @@ def run(folder: Path, **variables: str) -> list[Any]:
     return result
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("value", ["shoplib:ItemSold", "shoplib:EVENTS"])
 def test_a_library_declares_its_events_by_an_entry_point(tmp_path: Path, value: str) -> None:
     """The entry point is a class or a list of classes, and is loaded only while telemetry is on."""
@@ -438,6 +439,7 @@ def test_a_library_declares_its_events_by_an_entry_point(tmp_path: Path, value: 
     assert run(tmp_path, AUTOMAGIK_TELEMETRY_ENABLED="false") == [[], False, None]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("code", "words"),
     [
@@ -473,6 +475,7 @@ def test_unreadable_folders_of_the_path_are_skipped(monkeypatch: pytest.MonkeyPa
     assert before == _registry.CATALOGUE
 
 
+@pytest.mark.slow
 def test_events_that_wait_on_disk_are_sent_by_a_process_that_does_not_declare_them(
     opted_in: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

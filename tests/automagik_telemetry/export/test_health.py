@@ -100,6 +100,7 @@ print(tracing.flush(20))
 """
 
 
+@pytest.mark.slow
 def test_processes_report_together_once(opted_in: Any, flush: Callable[[], None]) -> None:
     """Of many processes that start when a report is due, one reports, and no thread or file is added for it."""
     configure()

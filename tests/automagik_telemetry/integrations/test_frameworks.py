@@ -12,6 +12,7 @@ import pytest
 ROOT = Path(__file__).parents[3]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("framework", "extra"), [("agno", "agno"), ("pydantic_ai", "pydantic-ai")])
 def test_without_the_framework(framework: str, extra: str) -> None:
     """The package itself never imports the framework; the error names the required extra."""
@@ -28,6 +29,7 @@ def test_without_the_framework(framework: str, extra: str) -> None:
     assert f"automagik-telemetry[{extra}]" in done.stderr.splitlines()[-1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("package", "distribution", "extra", "needed"),
     [("pydantic_ai", "pydantic_ai_slim", "pydantic-ai", "2.68"), ("agno", "agno", "agno", "3.1")],

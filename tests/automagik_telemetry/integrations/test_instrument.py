@@ -371,6 +371,7 @@ def test_typer_without_commands_is_refused() -> None:
         instrument(typer.Typer())
 
 
+@pytest.mark.slow
 def test_no_framework_is_imported() -> None:
     """Recognizing an object imports none of the frameworks."""
     code = """

@@ -75,6 +75,7 @@ def estimate(seed: int, limit: float) -> float:
     return total
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("limit", [20, 1_000_000], ids=["limited", "unlimited"])
 def test_reweighted_count_is_unbiased(limit: float) -> None:
     """Counted by 1 / rate, the kept runs come to the true number on average, rate-limited or not."""

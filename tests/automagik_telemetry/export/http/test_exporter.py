@@ -93,6 +93,7 @@ def test_an_unknown_host_name() -> None:
     assert (result.outcome, "ConnectError" in result.detail) == (Outcome.RETRY, True)
 
 
+@pytest.mark.slow
 @pytest.mark.fault(2)
 def test_no_address_takes_the_others_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """An endpoint with one dead and one working address gets its events within the deadline."""
@@ -121,6 +122,7 @@ def deaf(host: str, port: int) -> Iterator[None]:
         yield
 
 
+@pytest.mark.slow
 @pytest.mark.fault(2, 3)
 @pytest.mark.parametrize(
     "answer",

@@ -341,6 +341,7 @@ def test_file_and_directory_count_together(
     assert export(secure.url) == ExportResult(Outcome.SUCCESS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variable", TRUST)
 @pytest.mark.parametrize(
     ("content", "reason"),

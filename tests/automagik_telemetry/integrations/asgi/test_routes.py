@@ -133,6 +133,7 @@ def test_routes_that_are_added_later(opted_in: Any, fields: Any) -> None:
     assert declared == "/declared/{name}"
 
 
+@pytest.mark.slow
 @pytest.mark.fault(98)
 @pytest.mark.parametrize("endpoint", [None, answer])
 @pytest.mark.parametrize("kind", [FastAPI, Starlette])
@@ -233,6 +234,7 @@ def test_a_framework_with_a_route_of_its_own(opted_in: Any, fields: Any) -> None
     assert template.startswith("custom-")
 
 
+@pytest.mark.slow
 def test_endpoints_without_end(opted_in: Any, fields: Any) -> None:
     """An application that makes an endpoint for each request does not fill the memory."""
 

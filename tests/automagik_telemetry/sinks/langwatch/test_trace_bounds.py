@@ -65,6 +65,7 @@ def test_large_trace_is_bounded(read: Callable[..., Any], filler: str) -> None:
     }
 
 
+@pytest.mark.slow
 def test_root_that_is_too_large(read: Callable[..., Any]) -> None:
     """A root that doesn't fit alone is sent without its content, at its time, so that the trace does arrive."""
     many = {f"key {number}": "\x00" * MAX_TEXT for number in range(128)}
