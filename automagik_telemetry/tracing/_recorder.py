@@ -13,6 +13,7 @@ import threading
 import time
 import weakref
 from collections import Counter, deque
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 from automagik_processors._bounded import Bounded, Bounds, cut, weight
@@ -26,8 +27,6 @@ from automagik_telemetry.handlers._loggers import TRACE_LOGGER, own
 from automagik_telemetry.tracing._beginning import Beginning
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from automagik_telemetry.tracing._conversation import Conversation
     from automagik_telemetry.tracing._scope import Scope
 
@@ -44,6 +43,11 @@ MAX_NAME: Final = 256
 """Characters of the name of a span."""
 MAX_ERROR: Final = 4_000
 """Characters of an error's message."""
+
+_KEEP_AFTER: Final = 0.01
+"""Seconds until the ended spans of an open trace are kept."""
+_KEEP_SHARE: Final = 0.05
+"""The largest share of a trace's time that is spent on keeping its spans."""
 
 
 class TraceLimits(NamedTuple):
@@ -107,6 +111,10 @@ class RecordedSpan(Protocol):
         """Return its model, tokens, cost and times."""
         raise NotImplementedError
 
+    def open_ancestors(self) -> list[Any]:
+        """Return the spans of the trace around it that have not ended, without the root."""
+        raise NotImplementedError
+
 
 class TraceBounds(NamedTuple):
     """The limits of one trace's data when it is logged."""
@@ -114,6 +122,34 @@ class TraceBounds(NamedTuple):
     structure: Bounded
     """Large enough for the structure of all spans."""
     content: Bounded
+
+
+Part = Beginning | dict[str, Any]
+"""A part of an open trace: its root when it begins, or spans as an event."""
+Discard = Callable[[], None]
+"""Discards what was kept of a trace."""
+
+
+class _Kept:
+    """The part of an open trace that is kept for the next process, which sends it if this one dies."""
+
+    __slots__ = ("discards", "ended", "sample_rate", "seconds", "unfinished")
+
+    def __init__(self, sample_rate: float, discards: list[Discard]) -> None:
+        self.sample_rate = sample_rate
+        self.discards = discards
+        """Of the root and of ended spans."""
+        self.ended: list[RecordedSpan] = []
+        """Spans that have ended, and are not kept yet."""
+        self.unfinished: dict[str, list[Discard]] = {}
+        """Of spans that have not ended but enclose kept ones, by ID."""
+        self.seconds = 0.0
+        """The time that it took to keep spans."""
+
+    def discard(self) -> None:
+        """Discard it all, because the trace has ended."""
+        for discards in (self.discards, *self.unfinished.values()):
+            _discard(discards)
 
 
 class OpenTrace:
@@ -162,8 +198,8 @@ class OpenTrace:
         self.decision: SamplingDecision | None = None
         """The decision, if it was made before the end."""
         self.pid_generation = _generation
-        self.kept: list[Callable[[], None]] = []
-        """Functions that discard the beginning of the trace, which the next process sends if this one dies."""
+        self.kept: _Kept | None = None
+        """The part of it that the next process sends if this one dies."""
 
     @property
     def accepts_spans(self) -> bool:
@@ -198,9 +234,12 @@ class Recorder:
         sampler: Sampler,
         limits: TraceLimits | None = None,
         warm_up: Callable[[], None] = lambda: None,
-        keep: Callable[[Beginning], list[Callable[[], None]]] = lambda _beginning: [],
+        keep: Callable[[Part], list[Discard]] = lambda _part: [],
     ) -> None:
-        """`warm_up` is called when the first trace of a process begins, `keep` with the beginning of each trace."""
+        """`warm_up` is called when the first trace of a process begins.
+
+        `keep` is called with the beginning of each trace, and with the spans so far of one that takes longer.
+        """
         self.sampler = sampler
         self._keep = keep
         self._warm_up = warm_up
@@ -237,15 +276,57 @@ class Recorder:
 
     def keep(self, trace: OpenTrace, root: RecordedSpan) -> None:
         """Keep the root of a trace that begins, for the next process to send if this one dies before its end."""
-        trace.kept = attempt(self._kept, trace, root, default=[])
+        attempt(self._keep_root, trace, root)
 
-    def _kept(self, trace: OpenTrace, root: RecordedSpan) -> list[Callable[[], None]]:
+    def _keep_root(self, trace: OpenTrace, root: RecordedSpan) -> None:
         name, kind = (value if type(value) is str else text_of(value) for value in (root.name, root.type))
         decision = self._decision(trace, root, is_error=True)
         if not decision.should_sample:
-            return []
+            return
         ids = trace.trace_id, root.span_id, root.parent_span_id
-        return self._keep(Beginning(name[:MAX_NAME], kind, decision.sample_rate, *ids, trace.link, root.start))
+        beginning = Beginning(name[:MAX_NAME], kind, decision.sample_rate, *ids, trace.link, root.start)
+        if discards := self._keep(beginning):
+            trace.kept = _Kept(decision.sample_rate, discards)
+
+    def keep_ended(self, trace: OpenTrace, span: RecordedSpan) -> None:
+        """Keep a span that has ended, of a trace whose root is kept: at once, or with a later one.
+
+        Spans are encoded once more for this, so it is done within a share of the time that the work itself takes, and
+        not at all for short work.
+        """
+        kept, root = trace.kept, trace.root
+        if kept is None or root is None or not trace.accepts_spans:
+            return
+        kept.ended.append(span)
+        age = time.time() - root.start
+        if age >= _KEEP_AFTER and kept.seconds <= age * _KEEP_SHARE:
+            began = time.perf_counter()
+            attempt(self._keep_spans, trace, kept)
+            kept.seconds += time.perf_counter() - began
+
+    def _keep_spans(self, trace: OpenTrace, kept: _Kept) -> None:
+        with self.lock:
+            ended, kept.ended = kept.ended, []
+        if not ended:  # another thread keeps it
+            return
+        for span in ended:
+            _discard(kept.unfinished.pop(span.span_id, []))
+        kept.discards += self._kept(trace, kept, ended)
+        for outer in ended[-1].open_ancestors():
+            if outer.span_id not in kept.unfinished:
+                kept.unfinished[outer.span_id] = self._kept(trace, kept, [outer])
+        if trace.kept is not kept:  # the trace has ended meanwhile
+            kept.discard()
+
+    def _kept(self, trace: OpenTrace, kept: _Kept, spans: list[RecordedSpan]) -> list[Discard]:
+        """Keep spans; without their content if there is no room for it."""
+        part = {"trace_id": trace.trace_id, "sample_rate": kept.sample_rate, "sample_reason": "abandoned"}
+        for content in (_KEPT_CONTENT, _NO_CONTENT):
+            bounds = TraceBounds(Bounded(_STRUCTURE), Bounded(content))
+            rendered = [span.rendered(bounds, time.time()) for span in spans]
+            if discards := self._keep({**part, "spans": rendered}):
+                return discards
+        return []
 
     def add(self, trace: OpenTrace, span: RecordedSpan) -> bool:
         """Add a span to its trace; return False if the trace is full."""
@@ -444,11 +525,16 @@ _ids: Final = FreshIds()
 
 
 def _forget(traces: list[OpenTrace]) -> None:
-    """Discard the beginnings of traces that have ended."""
+    """Discard what was kept of traces that have ended."""
     for trace in traces:
-        kept, trace.kept = trace.kept, []
-        for discard in kept:
-            attempt(discard)
+        kept, trace.kept = trace.kept, None
+        if kept is not None:
+            kept.discard()
+
+
+def _discard(kept: list[Discard]) -> None:
+    for discard in kept:
+        attempt(discard)
 
 
 def _take_spare(trace: OpenTrace) -> RecordedSpan | None:
@@ -474,6 +560,9 @@ def _class_name(value: object) -> str:
 _CONTENT: Final = Bounds(MAX_DEPTH, MAX_NODES, MAX_TEXT, MAX_TRACE, _class_name)
 """An object becomes the name of its class, because the application has not chosen to send its content."""
 _STRUCTURE: Final = Bounds(MAX_DEPTH, 100 * MAX_NODES, MAX_ERROR, 100 * MAX_TRACE, _class_name)
+_KEPT_CONTENT: Final = Bounds(MAX_DEPTH, 2_000, 16_000, 32_000, _class_name)
+"""Of spans that are kept while their trace is open."""
+_NO_CONTENT: Final = Bounds(MAX_DEPTH, 0, 0, 0, _class_name)
 
 _generation: int = globals().get("_generation", 0)
 """Number that changes in the child of a fork, because open traces are the parent's."""

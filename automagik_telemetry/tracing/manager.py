@@ -11,7 +11,7 @@ from automagik_telemetry._log import warn
 from automagik_telemetry.consent import _preferences as preferences
 from automagik_telemetry.settings import OFF
 from automagik_telemetry.tracing import spans
-from automagik_telemetry.tracing._beginning import Templates
+from automagik_telemetry.tracing._beginning import Beginning, Templates
 from automagik_telemetry.tracing._recorder import Recorder
 from automagik_telemetry.tracing._reported_runs import ReportedRuns
 from automagik_telemetry.tracing.context import TraceContext
@@ -23,8 +23,7 @@ if TYPE_CHECKING:
 
     from automagik_telemetry.export.metrics import TraceMetrics
     from automagik_telemetry.settings import Settings
-    from automagik_telemetry.tracing._beginning import Beginning
-    from automagik_telemetry.tracing._recorder import TraceLimits
+    from automagik_telemetry.tracing._recorder import Discard, Part, TraceLimits
 
     Provider = Callable[[], logging.Handler | None]
 
@@ -112,17 +111,18 @@ class ObservabilityManager:
             if (warm_up := getattr(provider.handler, "warm_up", None)) is not None:
                 warm_up()
 
-    def _keep(self, beginning: Beginning) -> list[Callable[[], None]]:
-        """Keep the beginning of a trace in the queue of each provider that has one."""
+    def _keep(self, part: Part) -> list[Discard]:
+        """Keep a part of an open trace in the queue of each provider that has one."""
         kept = []
         for provider in self.providers.values():
             handler: Any = provider.handler
             if (keep := getattr(handler, "keep", None)) is not None:
                 chain = handler.sink, id(handler.formatter)
-                discard = keep(
-                    "trace", logging.ERROR, lambda encode, chain=chain: self._templates.encode(chain, beginning, encode)
-                )
-                if discard is not None:
+
+                def made(encode: Callable[[Mapping[str, Any]], bytes], chain: Any = chain) -> bytes:
+                    return self._templates.encode(chain, part, encode) if isinstance(part, Beginning) else encode(part)
+
+                if (discard := keep("trace", logging.ERROR, made)) is not None:
                     kept.append(discard)
         return kept
 

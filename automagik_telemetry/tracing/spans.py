@@ -248,6 +248,22 @@ class OpenSpan:
             attempt(recorder.hold, trace, self, "output", self.output)
         if self.is_root:
             recorder.complete(trace, self)
+        elif trace.kept is not None and self.recorded:
+            recorder.keep_ended(trace, self)
+
+    def open_ancestors(self) -> list[OpenSpan]:
+        """Return the spans of the trace around this one that have not ended, without the root.
+
+        Returns:
+            The spans, the innermost first.
+        """
+        found = []
+        outer = self._outer
+        while outer is not None and outer.trace is self.trace:
+            if outer.ended is None and outer.recorded and not outer.is_root:
+                found.append(outer)
+            outer = outer._outer  # noqa: SLF001 - of the same class
+        return found
 
     def measures(self) -> dict[str, Any]:
         """Return its model, counts of tokens, cost and times.

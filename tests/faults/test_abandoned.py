@@ -94,6 +94,44 @@ def test_command_whose_process_dies(how: str) -> None:
     assert not files()
 
 
+CALLS = """
+import time
+from automagik_telemetry.tracing.spans import open_span
+
+with open_span("run", "agent", input="a question").within():
+    time.sleep(0.05)
+    with open_span("helper", "agent").within():
+        open_span("first", "llm", model="gpt-4o", output="the password: hunter2-Zx9", usage={"output_tokens": 3}).end()
+        open_span("second", "tool").end(ValueError("no"))
+        open_span("third", "tool")
+        os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.fault(120)
+def test_spans_that_had_ended() -> None:
+    """The next process sends the trace so far, whole and scrubbed: each span that had ended, and those around it."""
+    port = closed_port()
+    url = f"http://127.0.0.1:{port}"
+    run(url, CALLS, **variables(url))
+    assert "hunter2" not in str([path.read_bytes() for path in files()])
+    with Endpoint(port=port) as endpoint:
+        assert run(url, "emit(tracing.flush(20))", **variables(url)).lines == ["True"]
+    spans = {span["name"]: span for span in arrived(endpoint)}
+    assert set(spans) == {"run", "helper", "first", "second"}
+    assert {span["traceId"] for span in spans.values()} == {spans["run"]["traceId"]}
+    parents = {name: span.get("parentSpanId") for name, span in spans.items()}
+    helper = spans["helper"]["spanId"]
+    assert parents == {"run": None, "helper": spans["run"]["spanId"], "first": helper, "second": helper}
+    assert (spans["first"]["said"]["gen_ai.request.model"], spans["first"]["said"]["gen_ai.usage.output_tokens"]) == (
+        "gpt-4o",
+        "3",
+    )
+    assert spans["second"]["status"]["code"] == 2
+    assert "unfinished" in spans["helper"]["said"]["metadata"]
+    assert not files()
+
+
 @pytest.mark.fault(120)
 @pytest.mark.parametrize("end", ["None", "sys.exit(3)", "1 / 0"])
 def test_command_that_ends(end: str) -> None:

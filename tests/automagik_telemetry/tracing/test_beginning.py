@@ -11,7 +11,7 @@ import pytest
 from automagik_telemetry import LangWatchTrace
 from automagik_telemetry.tracing._beginning import Beginning, Templates
 from automagik_telemetry.tracing._propagation import SpanContext
-from automagik_telemetry.tracing._recorder import OpenTrace, Recorder
+from automagik_telemetry.tracing._recorder import OpenTrace, Part, Recorder, _Kept
 from automagik_telemetry.tracing._scope import Scope
 from automagik_telemetry.tracing.sampler import AdaptiveSampler
 from automagik_telemetry.tracing.spans import OpenSpan, open_span, record_with
@@ -56,11 +56,11 @@ def test_sink_that_writes_ids_otherwise() -> None:
 @pytest.mark.fault(120)
 def test_beginning_is_kept_until_the_trace_is_decided_on() -> None:
     """It is discarded when the trace is logged or sampled out, or with the request that the trace waits for."""
-    kept: list[Beginning] = []
+    kept: list[Any] = []
 
-    def keep(beginning: Beginning) -> list[Any]:
-        kept.append(beginning)
-        return [lambda: kept.remove(beginning)]
+    def keep(part: Part) -> list[Any]:
+        kept.append(part)
+        return [lambda: kept.remove(part)]
 
     before = record_with(Recorder(AdaptiveSampler(base_rate=0.0), keep=keep))
     try:
@@ -90,6 +90,91 @@ def test_traces_of_the_parent_process_are_not_decided_on() -> None:
     recorder = Recorder(AdaptiveSampler(base_rate=1.0))
     trace = OpenTrace(recorder, "a" * 32)
     trace.pid_generation -= 1
-    trace.kept = [lambda: discarded.append("discarded")]
+    trace.kept = _Kept(1.0, [lambda: discarded.append("discarded")])
     recorder.decide([(trace, OpenSpan("root", "agent", trace, "b" * 16, None))])
     assert (discarded, recorder.metrics().get("traces")) == ([], None)
+
+
+def names_of(kept: list[Any]) -> list[list[str]]:
+    """Return the names of the spans of each kept part."""
+    return [[span["name"] for span in part["spans"]] if type(part) is dict else [part.name] for part in kept]
+
+
+@pytest.mark.fault(120)
+def test_spans_so_far_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ended spans are kept with those around them, which are replaced when they end; all goes with the trace's end."""
+    monkeypatch.setattr("automagik_telemetry.tracing._recorder._KEEP_AFTER", 0.0)
+    monkeypatch.setattr("automagik_telemetry.tracing._recorder._KEEP_SHARE", 1_000_000.0)
+    kept: list[Any] = []
+
+    def keep(part: Part) -> list[Any]:
+        kept.append(part)
+        return [lambda: kept.remove(part)]
+
+    before = record_with(Recorder(AdaptiveSampler(base_rate=1.0), keep=keep))
+    try:
+        root = open_span("run", "agent")
+        with root.within():
+            team = open_span("team", "agent", input="a question")
+            with team.within():
+                open_span("first", "llm", output="x" * 100_000).end()
+                assert names_of(kept) == [["run"], ["first"], ["team"]]
+                assert kept[1]["spans"][0]["parent_span_id"] == team.span_id
+                assert kept[1]["spans"][0]["truncated_characters"] > 80_000
+                assert kept[2]["spans"][0]["metadata"] == {"unfinished": True}
+                open_span("second", "tool").end(ValueError("no"))
+                assert names_of(kept) == [["run"], ["first"], ["team"], ["second"]]
+            team.end()
+            assert names_of(kept) == [["run"], ["first"], ["second"], ["team"]]
+            assert "metadata" not in kept[3]["spans"][0]
+            assert {part["trace_id"] for part in kept[1:]} == {root.trace.trace_id}
+        root.end()
+        assert kept == []
+    finally:
+        record_with(before)
+
+
+@pytest.mark.fault(120)
+def test_spans_without_room_are_kept_without_content() -> None:
+    """The structure is kept if the file has no room for the content, and nothing is raised if it has none for that."""
+    room = 2_000
+    kept: list[Any] = []
+
+    def keep(part: Part) -> list[Any]:
+        if type(part) is dict and len(repr(part)) > room:
+            return []
+        kept.append(part)
+        return [lambda: kept.remove(part)]
+
+    before = record_with(Recorder(AdaptiveSampler(base_rate=1.0), keep=keep))
+    try:
+        root = open_span("run", "agent")
+        root.backdate(10)
+        with root.within():
+            open_span("large", "llm", model="gpt-4o", output="x" * 10_000).end()
+        assert names_of(kept) == [["run"], ["large"]]
+        assert (kept[1]["spans"][0]["model"], kept[1]["spans"][0].get("output", "")) == ("gpt-4o", "")
+        room = 10
+        with root.within():
+            open_span("larger", "llm", output="x" * 10_000).end()
+        assert names_of(kept) == [["run"], ["large"]]
+        root.end()
+        assert kept == []
+    finally:
+        record_with(before)
+
+
+@pytest.mark.fault(120)
+def test_short_work_keeps_its_root_only() -> None:
+    """Spans are encoded once more only for work that takes long enough for it."""
+    kept: list[Any] = []
+    before = record_with(Recorder(AdaptiveSampler(base_rate=1.0), keep=lambda part: [lambda: kept.append(part)]))
+    try:
+        root = open_span("run", "agent")
+        root.backdate(-5)  # it begins later than it is opened
+        with root.within():
+            open_span("call", "llm").end()
+        root.end()
+        assert names_of(kept) == [["run"]]
+    finally:
+        record_with(before)
