@@ -23,7 +23,7 @@ from automagik_telemetry.handlers import _dictconfig as dictconfig
 from automagik_telemetry.handlers import _loggers as loggers
 from automagik_telemetry.handlers import _structlog as structlog_defaults
 from automagik_telemetry.handlers._configuration import ConfigurationError, at
-from automagik_telemetry.settings import OFF, VERBOSE, Settings, without_password
+from automagik_telemetry.settings import OFF, VERBOSE, Settings, without_credentials
 
 if TYPE_CHECKING:
     import logging
@@ -524,7 +524,7 @@ def _introduce(sink: BatchQueueHandler, consent: decision.Consent) -> None:
     obstacle = sink.obstacle()
     lines = ["Development mode: events are printed, and nothing is sent."]
     if consent.given:
-        endpoint = without_password(sink.endpoint() or "nowhere")
+        endpoint = without_credentials(sink.endpoint() or "nowhere")
         lines = [f"Development mode: events are printed, and sent to {endpoint}."]
     elif debug_mode(Settings.from_environ()) == VERBOSE and obstacle is None:
         lines.append(f"Telemetry is off: {consent.reason}.")

@@ -200,7 +200,7 @@ def check_endpoint(text: str) -> str:
     return text
 
 
-def without_password(url: str) -> str:
+def without_credentials(url: str) -> str:
     """Return a text with marks in place of all in a URL that may be a credential.
 
     These are the user name and password, the query, the fragment, and long parts of the path.
@@ -501,7 +501,7 @@ def _shown(setting: _Setting, text: str) -> str:
     is_url = setting.parse is check_endpoint and "//" in text
     if setting.parse not in _FREE and not is_url and re.fullmatch(_KEY, text):  # a key in the wrong variable
         return "***"
-    return without_password(text) if "//" in text or ":/" in text else text
+    return without_credentials(text) if "//" in text or ":/" in text else text
 
 
 _KEY = r"(?=.*\d)(?=.*[A-Za-z])[\w~+/=.:-]{20,}"
@@ -543,8 +543,7 @@ class Value(NamedTuple):
 def values() -> list[Value]:
     """Return the value of each variable in this process. Secrets and credentials in URLs are not shown."""
     found = []
-    for variable, _, default, _ in describe():
-        setting = next(each for each in _SETTINGS if each.variable == variable)
+    for setting, (variable, _, default, _) in zip(_SETTINGS, describe(), strict=True):
         text = os.environ.get(variable, "").strip()
         if not text:
             found.append(Value(variable, default, "default", is_valid=True))

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from automagik_telemetry.consent import _identity as identity
-from automagik_telemetry.settings import Settings, without_password
+from automagik_telemetry.settings import Settings, without_credentials
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -79,7 +79,7 @@ def destinations() -> list[dict[str, Any]]:
         found.append(
             {
                 **totals.state,
-                "endpoint": without_password(totals.state["endpoint"] or "") or None,
+                "endpoint": without_credentials(totals.state["endpoint"] or "") or None,
                 "delivered": totals.delivered,
                 "dropped": totals.dropped,
                 "application": application_of(str(folder)),

@@ -19,7 +19,7 @@ from automagik_telemetry.consent import _identity as identity
 from automagik_telemetry.consent import _records as records
 from automagik_telemetry.handlers import _dictconfig as dictconfig
 from automagik_telemetry.handlers._configuration import ConfigurationError
-from automagik_telemetry.settings import Settings, without_password
+from automagik_telemetry.settings import Settings, without_credentials
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -71,7 +71,7 @@ def _recipient(folder: str) -> str:
         url for url in urls if spool_directory(state, "telemetry", url_for(url, signal_of(url)), name or "") == folder
     ]
     found += [each["endpoint"] for each in destinations() if each["folder"] == folder and each["endpoint"]]
-    endpoint = without_password(found[0]) if found else "an endpoint that has not been reached yet"
+    endpoint = without_credentials(found[0]) if found else "an endpoint that has not been reached yet"
     return f"The next request of {name or 'an application'} to {endpoint}:"
 
 

@@ -16,7 +16,7 @@ from automagik_telemetry.consent import _identity as identity
 from automagik_telemetry.consent import _preferences as preferences
 from automagik_telemetry.consent import _states as states
 from automagik_telemetry.consent.decision import decide_sink
-from automagik_telemetry.settings import LEVELS, TRACE_SINKS, Settings, variable_of, without_password
+from automagik_telemetry.settings import LEVELS, TRACE_SINKS, Settings, variable_of, without_credentials
 
 if TYPE_CHECKING:
     from automagik_telemetry.cli._applications import Configured
@@ -104,7 +104,7 @@ def _trace_sink(name: str, settings: Settings, found: Configured) -> dict[str, A
     endpoint, key = getattr(settings, sink.endpoint), getattr(settings, sink.key)
     url = importlib.import_module(sink.module).traces_url(endpoint) if endpoint and consent.given else None
     is_given = bool(os.environ.get(variable_of(sink.key), "").strip())
-    row = _row(name, consent, without_password(url) if url else None)
+    row = _row(name, consent, without_credentials(url) if url else None)
     return {**row, "key": "set" if key else "not valid" if is_given else "not set"}
 
 

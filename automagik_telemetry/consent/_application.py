@@ -21,7 +21,7 @@ from automagik_telemetry.settings import (
     defaults,
     origin_of,
     variable_of,
-    without_password,
+    without_credentials,
 )
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ def checked(arguments: dict[str, Any], sample_rate: object, debug: object, packa
 
 
 def _shown(value: object) -> str:
-    text = without_password(value) if isinstance(value, str) else type(value).__name__
+    text = without_credentials(value) if isinstance(value, str) else type(value).__name__
     shown = ascii(text[:_MAX_SHOWN_CHARACTERS])
     return shown if len(text) <= _MAX_SHOWN_CHARACTERS else f"{shown}... ({len(text)} characters)"
 

@@ -64,15 +64,18 @@ class Identity:
 
 def of(sender: Application, settings: Settings) -> Identity:
     """Return the identity of an application. It is one of this process alone if nothing is sent."""
-    scope = sender.scope(settings)
-    if scope is None or not decide_telemetry(settings, sender=sender).given:
-        return Identity(scope or Scope(sender.name(settings), ""), "")
-    return Identity(scope, state_directory(settings.state_dir))
+    if sender.scope(settings) is None or not decide_telemetry(settings, sender=sender).given:
+        return _identity(sender, settings, "")
+    return stored(sender, settings)
 
 
 def stored(sender: Application, settings: Settings) -> Identity:
     """Return the identity of an application that sends."""
-    return Identity(sender.scope(settings) or Scope(sender.name(settings), ""), state_directory(settings.state_dir))
+    return _identity(sender, settings, state_directory(settings.state_dir))
+
+
+def _identity(sender: Application, settings: Settings, directory: str) -> Identity:
+    return Identity(sender.scope(settings) or Scope(sender.name(settings), ""), directory)
 
 
 def state_directory(configured: str | None) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from automagik_telemetry.consent import _environment as variables
 from automagik_telemetry.consent import _preferences as preferences
-from automagik_telemetry.settings import without_password
+from automagik_telemetry.settings import without_credentials
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -59,7 +59,7 @@ def reason_to_suppress(
         preferences.change(lambda saved: saved.with_notice(scope, current))
     except OSError:
         return f"{preferences.path()} can't be written, so the notice can't be marked as shown"
-    sys.stderr.write(_text(scope.application, without_password(sender.url(settings) or "")))
+    sys.stderr.write(_text(scope.application, without_credentials(sender.url(settings) or "")))
     return "the notice was shown in this run"
 
 

@@ -20,7 +20,7 @@ from automagik_telemetry.consent import _records as records
 from automagik_telemetry.consent import decision
 from automagik_telemetry.events._allowlist import for_application
 from automagik_telemetry.handlers.handler import BatchQueueHandler
-from automagik_telemetry.settings import OFF, Settings, without_password
+from automagik_telemetry.settings import OFF, Settings, without_credentials
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Container, Mapping
@@ -328,7 +328,7 @@ def url_for(endpoint: str, signal: Signal) -> str:
     for named in ("traces", "logs"):
         if path.endswith(f"/v1/{named}"):
             if named != signal:
-                shown = without_password(endpoint)
+                shown = without_credentials(endpoint)
                 raise ValueError(f"endpoint: {shown} takes {named}, but the chain's last processor makes {signal}")
             return endpoint
     return parts._replace(path=f"{path}/v1/{signal}").geturl()

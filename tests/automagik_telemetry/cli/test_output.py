@@ -20,7 +20,7 @@ from automagik_telemetry.cli import main
 from automagik_telemetry.cli._output import printable
 from automagik_telemetry.consent import _identity as identity
 from automagik_telemetry.consent import _preferences as preferences
-from automagik_telemetry.settings import Settings, without_password
+from automagik_telemetry.settings import Settings, without_credentials
 
 pytestmark = pytest.mark.slow
 
@@ -136,7 +136,7 @@ def test_credentials_in_urls_are_not_shown(
     url: str, secret: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """No command and no warning shows them."""
-    assert secret not in without_password(url)
+    assert secret not in without_credentials(url)
     for variable in ("AUTOMAGIK_TELEMETRY_ENDPOINT", "LANGWATCH_ENDPOINT"):
         monkeypatch.setenv(variable, url)
     monkeypatch.setenv("AUTOMAGIK_TELEMETRY_ENABLED", "true")
