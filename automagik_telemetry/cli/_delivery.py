@@ -61,8 +61,9 @@ _ERRORS: Final = {
 
 def queues() -> list[Path]:
     """Return the directories of segments, one for each destination."""
-    root = Path(identity.state_directory(Settings.from_environ().state_dir), "queue")
-    return sorted(folder for folder in root.glob("*") if folder.is_dir())
+    from automagik_telemetry.export._spool import spool_directories
+
+    return list(map(Path, spool_directories(identity.state_directory(Settings.from_environ().state_dir))))
 
 
 def destinations() -> list[dict[str, Any]]:

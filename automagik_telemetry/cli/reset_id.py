@@ -30,6 +30,6 @@ def command(*, application: str | None, as_json: bool) -> None:
         return
     of = "" if application is None else f" of {printable(application)}"
     if count:
-        click.echo(f"The anonymous IDs{of} are reset. Running programs keep the old ones until they end.")
+        applications.echo(f"The anonymous IDs{of} are reset. Running programs keep the old ones until they end.")
     else:
         click.echo(f"There are no anonymous IDs{of}.")

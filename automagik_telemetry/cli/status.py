@@ -42,7 +42,7 @@ def command(*, verbose: bool, as_json: bool) -> None:
             applications.echo(f"  level: {state.consent.limit}")
         if verbose and state.command:
             applications.echo(f"  command: {state.command}")
-    for name in TRACE_SINKS:
+    for name in TRACE_SINKS if applications.mounted() is None else ():
         row = _trace_sink(name, settings, found)
         if verbose or row["key"] != "not set":
             applications.echo(_sentence(row))
@@ -71,7 +71,8 @@ def _show_details(described: dict[str, Any]) -> None:
 def status(settings: Settings, found: Configured) -> dict[str, Any]:
     """Return the data that the command prints as JSON."""
     state = Path(identity.state_directory(settings.state_dir))
-    delivery = destinations()
+    names = applications.names(settings)
+    delivery = [each for each in destinations() if names is None or each["application"] in names]
     own = found.state(settings)
     telemetry = _row("telemetry", own.consent, own.endpoint)
     return {

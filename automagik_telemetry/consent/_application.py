@@ -25,13 +25,14 @@ from automagik_telemetry.settings import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 DEFAULT_NAME: Final = "automagik-agents"
 """The application that the default endpoint and organization belong to."""
 _DEFAULT_ORGANIZATION: Final = "namastex"
 UNKNOWN_VERSION: Final = "unknown"
 _MAX_SHOWN_CHARACTERS = 80
+_URLS: Final = ("endpoint", "privacy_url")
 
 
 class Given(NamedTuple):
@@ -45,9 +46,14 @@ class Given(NamedTuple):
     debug: str = ""
     package: str | None = None
     """The top-level package of the module that called it."""
+    privacy_url: str | None = None
+    """The page about its telemetry."""
 
 
 _kept: Final[dict[str, Given]] = kept("arguments of configure", dict[str, Given])
+on_withdrawal: Final[dict[str, Callable[[str], object]]] = kept("on withdrawal", dict[str, Any])
+"""Called with the name of an application whose user has withdrawn consent: they delete what is queued."""
+_kept_sender: Final[dict[str, Application]] = kept("application", dict[str, Any])
 
 
 def given() -> Given:
@@ -59,6 +65,7 @@ def give(arguments: Given) -> Given:
     """Replace the arguments, and return those before."""
     before = given()
     _kept["given"] = arguments
+    _kept_sender.clear()
     return before
 
 
@@ -73,7 +80,7 @@ def checked(arguments: dict[str, Any], sample_rate: object, debug: object, packa
         if not isinstance(value, str):
             raise TypeError(f"{name} must be a str, got {type(value).__name__}")
         try:
-            (check_endpoint if name == "endpoint" else check_name)(value)
+            (check_endpoint if name in _URLS else check_name)(value)
         except ValueError as error:
             raise ValueError(f"{name} must be {error}, got {_shown(value)}") from None
     if sample_rate is not None:
@@ -202,6 +209,16 @@ class Application(NamedTuple):
 def current() -> Application:
     """Return the application without the parameters of any handler."""
     return Application(given())
+
+
+def use(sender: Application) -> None:
+    """Record the application of this process, as its telemetry sink has it."""
+    _kept_sender["used"] = sender
+
+
+def used() -> Application:
+    """Return the application of this process, as its sink has it if one was made."""
+    return _kept_sender.get("used") or current()
 
 
 def of_handler(**parameters: str | None) -> Application:

@@ -37,6 +37,10 @@ _HEAD = """\
 # The choices that were saved by `automagik-telemetry`. Without this file, there are none.
 # `enabled = false` at the top turns every application off; `others_off` turns off all that are not enabled below.
 """
+GRANTED = "granted"
+"""The notice of a grant, before the application has run again with its own events."""
+ASKED = "ask"
+"""The source of a choice that is the user's answer to the application, not a command."""
 ANY = ""
 """The recipient of a refusal that covers every recipient of the application."""
 
@@ -96,8 +100,8 @@ class Choices(NamedTuple):
         levels = (self.everything.level, self.of(anyone).level, self.of(scope).level)
         return max((level for level in levels if level is not None), default=None)
 
-    def granted(self, scope: Scope, by: str) -> Choices:
-        """Return the choices with a grant to this scope.
+    def granted(self, scope: Scope, by: str | None) -> Choices:
+        """Return the choices with a grant to this scope, which counts as its notice.
 
         After a global opt-out everything else stays off, earlier grants included, because a grant covers one scope.
         """
@@ -115,10 +119,10 @@ class Choices(NamedTuple):
         if anyone in scopes:  # its refusal still covers all other recipients
             scopes[anyone] = scopes[anyone]._replace(level=_unless_off(scopes[anyone].level))
         before = scopes.get(scope, Choice())
-        scopes[scope] = before._replace(enabled=True, by=by, level=_unless_off(before.level))
+        scopes[scope] = before._replace(enabled=True, by=by, notice=GRANTED, level=_unless_off(before.level))
         return Choices(everything, scopes, others_off)
 
-    def refused(self, application: str | None, by: str) -> Choices:
+    def refused(self, application: str | None, by: str | None) -> Choices:
         """Return the choices with a refusal of an application and all its recipients, or of all applications."""
         if application is None:
             return self._replace(everything=self.everything._replace(enabled=False, by=by))

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from automagik_telemetry.consent._application import Application
     from automagik_telemetry.consent._identity import Identity
-    from automagik_telemetry.export._contract import Permission
+    from automagik_telemetry.export._contract import Exporter, Permission
     from automagik_telemetry.export._pipeline import Pipeline
     from automagik_telemetry.export._spool import Spool
     from automagik_telemetry.export._stats import DeliveryStats
@@ -244,6 +244,7 @@ def _build(  # noqa: PLR0913 - everything known before the first event
     from automagik_processors import envelope
     from automagik_telemetry.export._body import Envelope
     from automagik_telemetry.export._contract import Limits
+    from automagik_telemetry.export._history import History, RecordingExporter
     from automagik_telemetry.export._pipeline import Pipeline
     from automagik_telemetry.export._spool import open_spool
     from automagik_telemetry.export.http._exporter import OTLPHTTPExporter
@@ -253,7 +254,7 @@ def _build(  # noqa: PLR0913 - everything known before the first event
         return _print_only(chain, stats)
     kind = _printing() if application.debug_mode(settings) else Pipeline
     directory = identity.state_directory(settings.state_dir)
-    name = sender.name(settings)
+    name, scope = sender.name(settings), sender.scope(settings)
     resource = {
         **sender.resource(settings),
         "user.id": own.anonymous_id,
@@ -269,9 +270,12 @@ def _build(  # noqa: PLR0913 - everything known before the first event
         """Return the names that the application may have queued; None if its chain sends any name."""
         return names if names is None or spool is None else {*names, *spool.remembered_events()}
 
+    exporter: Exporter = OTLPHTTPExporter(url)
+    if scope is not None and preferences.simulated is None:
+        exporter = RecordingExporter(History(directory, scope), exporter)
     return kind(
         envelope=Envelope(*envelope(chain.signal, resource, "automagik_telemetry", __version__)),
-        exporter=OTLPHTTPExporter(url),
+        exporter=exporter,
         stats=stats,
         limits=Limits(
             max_queue_size=settings.max_queue_size,
