@@ -127,7 +127,7 @@ class TracingManager:
             own_logger.debug(why)
         if prints:
             _introduce(sink, self.consent)
-        elif self.consent.given:
+        elif self.consent.given and not self.consent.local:
             attempt(_note, sink, self.consent)
 
     def track(self, event: Event) -> None:

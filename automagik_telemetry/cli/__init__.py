@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         flush,
         history,
         level,
+        local,
         preview,
         purge,
         report,
@@ -34,8 +35,8 @@ if TYPE_CHECKING:
 
 # In the order of their use: a user's commands, then a maintainer's.
 _COMMANDS = (
-    *("status", "doctor", "enable", "disable", "on", "off", "level", "events", "preview", "history", "flush", "purge"),
-    *("reset-id", "settings", "collector", "report", "demo"),
+    *("status", "doctor", "enable", "disable", "on", "local", "off", "level", "events", "preview", "history", "flush"),
+    *("purge", "reset-id", "settings", "collector", "report", "demo"),
 )
 _ALIASES = {"on": "enable", "off": "disable"}
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 _HELP: Final = {
     "status": "Show whether usage is sent, why, and where to. Sends and changes nothing.",
     "on": "Send anonymous usage data from now on.",
+    "local": "Record what would be sent, and send nothing.",
     "off": "Send nothing from now on, and delete what waits to be sent.",
     "level": "Send only events of LEVEL and above.",
     "preview": "Show the next request, byte for byte and decoded. Sends nothing.",
@@ -96,14 +97,14 @@ def telemetry_commands(
         name: The name of the group. If it is nested, the whole path below the program, such as "admin telemetry".
 
     Returns:
-        The group: `status`, `on`, `off`, `level`, `preview`, `events`, `history`, `purge` and `reset-id`. Without a
-        command, the status is shown.
+        The group: `status`, `on`, `local`, `off`, `level`, `preview`, `events`, `history`, `purge` and `reset-id`.
+        Without a command, the status is shown.
 
     Raises:
         TypeError: An argument is of another type.
         ValueError: The name or the URL is not valid.
     """
-    application.checked({"service_name": service_name, "endpoint": endpoint}, None, debug=False, package=None)
+    application.check({"service_name": service_name, "endpoint": endpoint})
     commands.mount(name)
     return _Group(name.rpartition(" ")[2], Mounted(service_name, endpoint))
 

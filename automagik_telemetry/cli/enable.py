@@ -9,7 +9,9 @@ import click
 from automagik_telemetry.cli import _applications as applications
 from automagik_telemetry.cli._declarations import load
 from automagik_telemetry.cli._failure import Failure, saving
+from automagik_telemetry.cli.purge import purge
 from automagik_telemetry.consent import _preferences as preferences
+from automagik_telemetry.manager import release
 from automagik_telemetry.settings import Settings, variable_of
 
 
@@ -26,6 +28,19 @@ def command(
 
     Consent is for this application and its recipient alone: another one must ask for itself.
     """
+    grant(ctx, application, endpoint, module, as_json=as_json)
+
+
+def grant(  # noqa: PLR0913 - the parameters of the command
+    ctx: click.Context,
+    application: str | None,
+    endpoint: str | None,
+    module: str | None,
+    *,
+    as_json: bool,
+    local: bool = False,
+) -> None:
+    """Save a grant. One that is `local` is to record only, and deletes what is queued."""
     if module is not None:
         load(module)
     settings = Settings.from_environ()
@@ -39,11 +54,14 @@ def command(
 
     def granted(saved: preferences.Choices) -> preferences.Choices:
         for scope in scopes:
-            saved = saved.granted(scope, by)
+            saved = saved.granted(scope, by, local=local)
         return saved
 
     with saving():
         preferences.change(granted)
+    for granted_name in {scope.application for scope in scopes} if local else ():
+        release(granted_name, f"you ran `{by}`")
+        purge(granted_name)
     states = [found.state_of(sender, settings) for sender in senders]
     if as_json:
         click.echo(json.dumps([state.as_dict() for state in states], indent=2))
@@ -51,5 +69,9 @@ def command(
     for state in states:
         applications.show(state)
     applications.echo(f"Saved in {preferences.path()}.")
+    if local:
+        history, on = applications.by("history", name=name), applications.by("on", name=name)
+        applications.echo(f"To see what is recorded: {history}. To send usage: {on}")
+        return
     events, off = applications.by("events"), applications.by("off", name=name)
     applications.echo(f"To see what can be sent: {events}. To opt out: {off}")

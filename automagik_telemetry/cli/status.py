@@ -113,7 +113,7 @@ def _row(sink: str, consent: Consent, endpoint: str | None) -> dict[str, Any]:
     level = states.level_name(consent.level)
     return {
         "sink": sink,
-        "on": consent.given,
+        "on": consent.given and not consent.local,
         "level": level,
         "endpoint": endpoint,
         "reason": consent.reason,

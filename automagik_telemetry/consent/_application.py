@@ -14,9 +14,11 @@ from automagik_telemetry._process import kept
 from automagik_telemetry.settings import (
     DEBUG,
     DEFAULT_ENDPOINT,
+    NO_ID,
     VERBOSE,
     Settings,
     check_endpoint,
+    check_identity,
     check_name,
     defaults,
     origin_of,
@@ -32,7 +34,7 @@ DEFAULT_NAME: Final = "automagik-agents"
 _DEFAULT_ORGANIZATION: Final = "namastex"
 UNKNOWN_VERSION: Final = "unknown"
 _MAX_SHOWN_CHARACTERS = 80
-_URLS: Final = ("endpoint", "privacy_url")
+_CHECKS: Final = {"endpoint": check_endpoint, "privacy_url": check_endpoint, "identity": check_identity}
 
 
 class Given(NamedTuple):
@@ -74,15 +76,7 @@ def checked(arguments: dict[str, Any], sample_rate: object, debug: object, packa
 
     Raises TypeError or ValueError, with the name of the argument and what is allowed.
     """
-    for name, value in arguments.items():
-        if value is None:
-            continue
-        if not isinstance(value, str):
-            raise TypeError(f"{name} must be a str, got {type(value).__name__}")
-        try:
-            (check_endpoint if name in _URLS else check_name)(value)
-        except ValueError as error:
-            raise ValueError(f"{name} must be {error}, got {_shown(value)}") from None
+    check(arguments)
     if sample_rate is not None:
         if isinstance(sample_rate, bool) or not isinstance(sample_rate, int | float):
             raise TypeError(f"sample_rate must be a number, got {type(sample_rate).__name__}")
@@ -92,6 +86,19 @@ def checked(arguments: dict[str, Any], sample_rate: object, debug: object, packa
         raise ValueError(f"debug must be True, False or {VERBOSE!r}, got {_shown(debug)}")
     mode = VERBOSE if debug == VERBOSE else DEBUG if debug else ""
     return Given(**arguments, sample_rate=sample_rate, debug=mode, package=package)
+
+
+def check(arguments: dict[str, Any]) -> None:
+    """Check names, URLs and the identity. Raises TypeError or ValueError, as `checked` does."""
+    for name, value in arguments.items():
+        if value is None:
+            continue
+        if not isinstance(value, str):
+            raise TypeError(f"{name} must be a str, got {type(value).__name__}")
+        try:
+            _CHECKS.get(name, check_name)(value)
+        except ValueError as error:
+            raise ValueError(f"{name} must be {error}, got {_shown(value)}") from None
 
 
 def _shown(value: object) -> str:
@@ -130,6 +137,8 @@ class Application(NamedTuple):
     service_version: str | None = None
     organization: str | None = None
     endpoint: str | None = None
+    identity: str | None = None
+    """`NO_ID` if no ID is sent, whatever the environment allows."""
     service: str | None = None
     """The `service.name` of a process that has left something, whatever the scope of its consent is."""
 
@@ -173,6 +182,10 @@ class Application(NamedTuple):
         from automagik_telemetry.consent._distribution import version_of
 
         return version_of(self.given.package) or UNKNOWN_VERSION
+
+    def has_id(self, settings: Settings) -> bool:
+        """Return whether IDs of the installation and the process are sent."""
+        return NO_ID not in {self.identity, settings.telemetry_identity}
 
     def organization_of(self, settings: Settings) -> str | None:
         """Return the organization, if there is one."""
@@ -223,5 +236,5 @@ def used() -> Application:
 
 def of_handler(**parameters: str | None) -> Application:
     """Return the application of a handler with these parameters. Raises TypeError or ValueError, as `checked` does."""
-    checked(parameters, None, debug=False, package=None)
+    check(parameters)
     return Application(given(), **parameters)

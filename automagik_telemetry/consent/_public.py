@@ -25,14 +25,14 @@ class ConsentStatus(NamedTuple):
     Args:
         application: The name of the application.
         recipient: The origin of its endpoint, such as "https://telemetry.example.com"; None if it has no endpoint.
-        state: "on" if usage may be sent, else "off".
+        state: "on" if usage may be sent, "local" if it is recorded and not sent, else "off".
         reason: The variable, file, command or answer that decided.
         level: The lowest level of events that are sent: "DEBUG", "INFO", "ERROR", "CRITICAL" or "OFF".
     """
 
     application: str
     recipient: str | None
-    state: Literal["on", "off"]
+    state: Literal["on", "local", "off"]
     reason: str
     level: str
 
@@ -135,7 +135,7 @@ def ask(service_name: str | None = None, *, endpoint: str | None = None) -> bool
 def _sender(service_name: str | None, endpoint: str | None) -> Application:
     """Return the application of this process, or another one. Raises TypeError or ValueError."""
     arguments: dict[str, Any] = {"service_name": service_name, "endpoint": endpoint}
-    application.checked(arguments, None, debug=False, package=None)
+    application.check(arguments)
     own = application.used()
     stated = {name: value for name, value in arguments.items() if value is not None}
     return own._replace(given=own.given._replace(**stated))
@@ -144,9 +144,7 @@ def _sender(service_name: str | None, endpoint: str | None) -> Application:
 def _status(sender: Application) -> ConsentStatus:
     state = states.state_of(sender, Settings.from_environ())
     recipient = None if state.scope is None else state.scope.recipient
-    return ConsentStatus(
-        state.name, recipient, "on" if state.consent.given else "off", state.consent.reason, state.level
-    )
+    return ConsentStatus(state.name, recipient, state.state, state.consent.reason, state.level)
 
 
 def _grant(sender: Application, by: str | None) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from automagik_telemetry.consent import _preferences as preferences
 from automagik_telemetry.consent import _records as records
@@ -34,11 +34,17 @@ class State(NamedTuple):
         """The name of the level."""
         return level_name(self.consent.level)
 
+    @property
+    def state(self) -> Literal["on", "local", "off"]:
+        """The state in one word."""
+        return "off" if not self.consent.given else "local" if self.consent.local else "on"
+
     def as_dict(self) -> dict[str, Any]:
         """Return the state as JSON holds it."""
         return {
             "application": self.name,
-            "on": self.consent.given,
+            "on": self.state == "on",
+            "state": self.state,
             "reason": self.consent.reason,
             "level": self.level,
             "level_reason": self.consent.limit or None,
@@ -52,6 +58,9 @@ class State(NamedTuple):
         if not self.consent.given:
             would = f" Would send to {self.endpoint}." if self.endpoint else ""
             return f"{self.name}: off ({self.consent.reason}).{would}"
+        if self.consent.local:
+            would = f"Records what it would send to {self.endpoint}, and sends nothing"
+            return f"{self.name}: local ({self.consent.reason}). {would}; level {self.level.lower()}."
         blocked = " Commands on a terminal send nothing: the notice can't be saved." if self.is_blocked else ""
         return (
             f"{self.name}: on ({self.consent.reason}). Sends to {self.endpoint}; level {self.level.lower()}.{blocked}"

@@ -35,6 +35,7 @@ class Consent(NamedTuple):
         limit: The variable or file that set the level, such as "AUTOMAGIK_TELEMETRY_LEVEL is ERROR". Empty if the level
             is the default one, or nothing may be sent.
         asked: True if there is a grant to this application, or a refusal of it alone.
+        local: True if events are recorded, and none may be sent.
     """
 
     level: int
@@ -42,10 +43,11 @@ class Consent(NamedTuple):
     refused: Literal["here", "everywhere"] | None = None
     limit: str = ""
     asked: bool = False
+    local: bool = False
 
     @property
     def given(self) -> bool:
-        """True if anything at all may be sent."""
+        """True if anything at all may be sent, or recorded if it is `local`."""
         return self.level < OFF
 
     def strictest(self, other: Consent) -> Consent:
@@ -113,9 +115,11 @@ def _chosen(settings: Settings, saved: preferences.Choices, scope: application.S
         on = commands.own("on") or "automagik-telemetry enable"
         return Consent(OFF, f"not opted in, neither by AUTOMAGIK_TELEMETRY_ENABLED nor by `{on}`")
     reason = "AUTOMAGIK_TELEMETRY_ENABLED is true"
-    if not settings.telemetry_enabled:
+    if not settings.telemetry_enabled or choice.local:
         reason = _source(choice, "enabled")
-    return _limited(Consent(DEFAULT_LEVEL, reason, asked=True), settings.telemetry_level, saved, scope)
+    return _limited(
+        Consent(DEFAULT_LEVEL, reason, asked=True, local=choice.local), settings.telemetry_level, saved, scope
+    )
 
 
 def _source(choice: preferences.Choice, state: str) -> str:
