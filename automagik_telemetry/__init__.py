@@ -18,6 +18,7 @@ from automagik_telemetry.manager import TracingManager, configure, emit_event, g
 
 if TYPE_CHECKING:
     from automagik_processors import Scrub
+    from automagik_telemetry.cli._mounted import telemetry_commands, telemetry_typer
     from automagik_telemetry.events._allowlist import declare
     from automagik_telemetry.export.metrics import Metrics
     from automagik_telemetry.handlers.formatter import ChainFormatter
@@ -50,7 +51,9 @@ __all__ = [
     "get_tracing_manager",
     "instrument",
     "langwatch_handler",
+    "telemetry_commands",
     "telemetry_handler",
+    "telemetry_typer",
     "uninstrument",
 ]
 
@@ -68,7 +71,9 @@ _MODULES = {
     "declare": ".events._allowlist",
     "instrument": ".integrations._instrument",
     "langwatch_handler": ".sinks.langwatch.handler",
+    "telemetry_commands": ".cli._mounted",
     "telemetry_handler": ".sinks.telemetry",
+    "telemetry_typer": ".cli._mounted",
     "uninstrument": ".integrations._instrument",
 }
 """Names resolved lazily on first access, because an application may never need them."""

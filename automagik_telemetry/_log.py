@@ -19,13 +19,22 @@ def printable(text: str) -> str:
 
 def warn(message: str, *arguments: object) -> None:
     """Log a warning. It is discarded if the application has no handler."""
+    _log(logging.WARNING, message, *arguments)
+
+
+def inform(message: str, *arguments: object) -> None:
+    """Log at INFO. It is discarded if the application has no handler."""
+    _log(logging.INFO, message, *arguments)
+
+
+def _log(level: int, message: str, *arguments: object) -> None:
     if not logger.handlers:
         logger.addHandler(logging.NullHandler())
     import structlog  # an application that has no handler for us need not have it
 
     # An application's handler may raise anything, and `ProcessorFormatter` a DropEvent, which is a BaseException.
     with contextlib.suppress(structlog.DropEvent):
-        logger.warning(message, *arguments)
+        logger.log(level, message, *arguments)
 
 
 @cache

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import logging
 import sys
 import threading
 import time
@@ -14,19 +15,19 @@ from typing import TYPE_CHECKING, Literal
 from automagik_telemetry import _process as process
 from automagik_telemetry._failsafe import attempt
 from automagik_telemetry._fork_lock import importing
+from automagik_telemetry._log import inform, warn_once
 from automagik_telemetry._log import logger as own_logger
-from automagik_telemetry._log import warn_once
 from automagik_telemetry.consent import _application as application
+from automagik_telemetry.consent import _preferences as preferences
 from automagik_telemetry.consent import decision
 from automagik_telemetry.consent._application import debug_mode
 from automagik_telemetry.handlers import _dictconfig as dictconfig
 from automagik_telemetry.handlers import _loggers as loggers
 from automagik_telemetry.handlers import _structlog as structlog_defaults
 from automagik_telemetry.handlers._configuration import ConfigurationError, at
-from automagik_telemetry.settings import OFF, VERBOSE, Settings, without_password
+from automagik_telemetry.settings import OFF, VERBOSE, Settings, without_credentials
 
 if TYPE_CHECKING:
-    import logging
     import os
     from collections.abc import Callable, Mapping, Sequence
 
@@ -98,11 +99,8 @@ class TracingManager:
         self.observability = _observability(settings, found) if observed else None
         if self.observability is None:
             _record_nothing()
-        if sender is not None and self.consent.asked:
-            # A process of an application that was never asked must not import this.
-            from automagik_telemetry.consent._records import remember
-
-            remember(sender, settings)
+        if sender is not None:
+            _use(sender, self.consent, settings)
         if recorded:
             self._record_usage(found.get("telemetry"), obstacle, prints=bool(debug_mode(settings)))
         self.config = settings._replace(telemetry_enabled=self.consent.given)
@@ -129,6 +127,8 @@ class TracingManager:
             own_logger.debug(why)
         if prints:
             _introduce(sink, self.consent)
+        elif self.consent.given and not self.consent.local:
+            attempt(_note, sink, self.consent)
 
     def track(self, event: Event) -> None:
         """Record an event; do nothing while telemetry is off. Nothing is raised.
@@ -214,6 +214,16 @@ class TracingManager:
         with _lock:
             if _manager is self and self.telemetry is not None:
                 self._sink()
+
+
+def _use(sender: application.Application, consent: decision.Consent, settings: Settings) -> None:
+    """Record the application of this process; on disk, if it was granted or refused consent."""
+    application.use(sender)
+    if consent.asked:
+        # A process of an application that was never asked must not import this.
+        from automagik_telemetry.consent._records import remember
+
+        remember(sender, settings)
 
 
 class _Unavailable(TracingManager):
@@ -307,6 +317,7 @@ def configure(  # noqa: PLR0913 - keywords, each with a default
     service_version: str | None = None,
     organization: str | None = None,
     endpoint: str | None = None,
+    privacy_url: str | None = None,
     allow: Iterable[str] = (),
     events: Iterable[type[Event]] = (),
     sample_rate: float | None = None,
@@ -331,6 +342,8 @@ def configure(  # noqa: PLR0913 - keywords, each with a default
         organization: The organization that it belongs to. By default none.
         endpoint: The URL of the OTLP endpoint that telemetry is sent to. Only Automagik Agents have a default;
             another application without an endpoint has no telemetry sink.
+        privacy_url: The URL of your page about this telemetry, which the notice names. By default the notice names
+            the command that shows all events.
         allow: Names that are sent verbatim, in addition to those that are declared elsewhere. See `declare`.
         events: Event classes of the application, which may be sent from then on. They are added to those of earlier
             calls.
@@ -352,6 +365,7 @@ def configure(  # noqa: PLR0913 - keywords, each with a default
             "service_version": service_version,
             "organization": organization,
             "endpoint": endpoint,
+            "privacy_url": privacy_url,
         },
         sample_rate,
         debug,
@@ -524,13 +538,36 @@ def _introduce(sink: BatchQueueHandler, consent: decision.Consent) -> None:
     obstacle = sink.obstacle()
     lines = ["Development mode: events are printed, and nothing is sent."]
     if consent.given:
-        endpoint = without_password(sink.endpoint() or "nowhere")
+        endpoint = without_credentials(sink.endpoint() or "nowhere")
         lines = [f"Development mode: events are printed, and sent to {endpoint}."]
     elif debug_mode(Settings.from_environ()) == VERBOSE and obstacle is None:
         lines.append(f"Telemetry is off: {consent.reason}.")
     if obstacle is not None:
         lines.append(f"Without development mode nothing is sent either: {obstacle}.")
     _print(*lines)
+
+
+def _note(sink: BatchQueueHandler, consent: decision.Consent) -> None:
+    """Log recipient and opt-out on our own logger at INFO, once for each recipient."""
+    settings = Settings.from_environ()
+    scope = sink.sender.scope(settings) if sink.sender is not None else None
+    is_test = preferences.simulated is not None
+    if scope is None or scope in _noted or is_test or not own_logger.isEnabledFor(logging.INFO):
+        return
+    _noted.add(scope)
+    from automagik_telemetry.consent._commands import command  # only a process that logs it needs this
+
+    off = command("off", application=scope.application)
+    inform(
+        "telemetry of %s is on (%s): it is sent to %s. To opt out: %s, or DO_NOT_TRACK=1",
+        scope.application,
+        consent.reason,
+        scope.recipient,
+        off,
+    )
+
+
+_noted: set[application.Scope] = process.kept("noted", set)
 
 
 def _print(*lines: str) -> None:
@@ -595,6 +632,34 @@ def _record_nothing() -> None:
         from automagik_telemetry.tracing import spans
 
         spans.record_with(None)
+
+
+def release(name: str | None, reason: str | None = None) -> None:
+    """Release what this process has queued to the caller, if it is the application with this name, or of all.
+
+    With a `reason`, no more usage is sent or recorded in this process.
+    """
+    sender, settings = application.used(), Settings.from_environ()
+    scope = sender.scope(settings)
+    if name is not None and name != (sender.name(settings) if scope is None else scope.application):
+        return
+    if reason is not None:
+        for manager in list(managers):
+            manager.suppress(reason)
+    for sink in loggers.sinks().values():
+        if not sink.for_traces:
+            sink.drain()
+
+
+def _delete_queued(name: str) -> None:
+    """Delete what an application has queued, because its user has withdrawn consent."""
+    from automagik_telemetry.export._purge import purge  # only a process that withdraws consent needs this
+
+    attempt(release, name, "consent was withdrawn")
+    attempt(purge, name, Settings.from_environ())
+
+
+application.on_withdrawal["queue"] = _delete_queued
 
 
 def _after_fork_in_child() -> None:

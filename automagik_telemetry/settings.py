@@ -180,6 +180,19 @@ def _debug(text: str) -> str:
         raise ValueError("one of 1, true, yes, on, 0, false, no, off, verbose") from None
 
 
+RANDOM_ID = "random"
+"""The identity of an application that sends a random ID of its installation, and one of the process."""
+NO_ID = "none"
+"""The identity of an application that sends neither."""
+
+
+def check_identity(text: str) -> str:
+    """Return `text` if it is an identity; raise ValueError otherwise."""
+    if text not in {RANDOM_ID, NO_ID}:
+        raise ValueError(f"{RANDOM_ID} or {NO_ID}")
+    return text
+
+
 def _level(text: str) -> int:
     try:
         return LEVELS[text.upper()]
@@ -200,7 +213,7 @@ def check_endpoint(text: str) -> str:
     return text
 
 
-def without_password(url: str) -> str:
+def without_credentials(url: str) -> str:
     """Return a text with marks in place of all in a URL that may be a credential.
 
     These are the user name and password, the query, the fragment, and long parts of the path.
@@ -247,6 +260,7 @@ _TYPE_NAMES: dict[Callable[[str], object], str] = {
     _secret: "secret",
     _header: "string",
     check_name: "string",
+    check_identity: "random or none",
     _resource: "list",
     _debug: "boolean or verbose",
     _level: "level",
@@ -311,6 +325,13 @@ class Settings(NamedTuple):
         "Lowest level of events that are sent: OFF, CRITICAL, ERROR, INFO or DEBUG. If unset, the saved level holds, "
         "else INFO.",
         on_error=(OFF, "Telemetry is off"),
+    )
+    telemetry_identity: str = _setting(
+        "AUTOMAGIK_TELEMETRY_IDENTITY",
+        check_identity,
+        RANDOM_ID,
+        "With `none`, no ID of the installation or of the process is sent, and none is made.",
+        on_error=(NO_ID, "No ID is sent"),
     )
     debug: str | None = _setting(
         "AUTOMAGIK_TELEMETRY_DEBUG",
@@ -501,7 +522,7 @@ def _shown(setting: _Setting, text: str) -> str:
     is_url = setting.parse is check_endpoint and "//" in text
     if setting.parse not in _FREE and not is_url and re.fullmatch(_KEY, text):  # a key in the wrong variable
         return "***"
-    return without_password(text) if "//" in text or ":/" in text else text
+    return without_credentials(text) if "//" in text or ":/" in text else text
 
 
 _KEY = r"(?=.*\d)(?=.*[A-Za-z])[\w~+/=.:-]{20,}"
@@ -543,8 +564,7 @@ class Value(NamedTuple):
 def values() -> list[Value]:
     """Return the value of each variable in this process. Secrets and credentials in URLs are not shown."""
     found = []
-    for variable, _, default, _ in describe():
-        setting = next(each for each in _SETTINGS if each.variable == variable)
+    for setting, (variable, _, default, _) in zip(_SETTINGS, describe(), strict=True):
         text = os.environ.get(variable, "").strip()
         if not text:
             found.append(Value(variable, default, "default", is_valid=True))

@@ -22,7 +22,9 @@ if TYPE_CHECKING:
         enable,
         events,
         flush,
+        history,
         level,
+        local,
         preview,
         purge,
         report,
@@ -33,10 +35,20 @@ if TYPE_CHECKING:
 
 # In the order of their use: a user's commands, then a maintainer's.
 _COMMANDS = (
-    *("status", "doctor", "enable", "disable", "on", "off", "level", "events", "preview", "flush", "purge", "reset-id"),
-    *("settings", "collector", "report", "demo"),
+    *("status", "doctor", "enable", "disable", "on", "local", "off", "level", "events", "preview", "history", "flush"),
+    *("purge", "reset-id", "settings", "collector", "report", "demo"),
 )
 _ALIASES = {"on": "enable", "off": "disable"}
+
+
+def command_of(name: str) -> click.Command:
+    """Return a command, whose module is imported."""
+    original = _ALIASES.get(name, name)
+    command: Any = importlib.import_module(f"automagik_telemetry.cli.{original.replace('-', '_')}").command
+    if original != name:
+        command = copy.copy(command)
+        command.name, command.help = name, f"Do the same as `{original}`."
+    return command  # type: ignore[no-any-return]  # the module has no static type
 
 
 class _LazyGroup(click.Group):
@@ -48,12 +60,7 @@ class _LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - click's signature
         if cmd_name not in _COMMANDS:
             return None
-        name = _ALIASES.get(cmd_name, cmd_name)
-        command: Any = importlib.import_module(f"automagik_telemetry.cli.{name.replace('-', '_')}").command
-        if name != cmd_name:
-            command = copy.copy(command)
-            command.name, command.help = cmd_name, f"Do the same as `{name}`."
-        return command  # type: ignore[no-any-return]  # the module has no static type
+        return command_of(cmd_name)
 
     def main(self, *args: Any, **extra: Any) -> Any:
         with writing():

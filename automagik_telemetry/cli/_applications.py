@@ -10,16 +10,34 @@ import click
 from automagik_telemetry.cli._failure import Failure
 from automagik_telemetry.cli._output import printable, width
 from automagik_telemetry.consent import _application as application
+from automagik_telemetry.consent import _commands as commands
 from automagik_telemetry.consent import _states as states
 from automagik_telemetry.consent._application import Application, Given
 from automagik_telemetry.consent.decision import Consent
 from automagik_telemetry.handlers import _dictconfig as dictconfig
 from automagik_telemetry.handlers._configuration import ConfigurationError
+from automagik_telemetry.manager import current as current_manager
 from automagik_telemetry.settings import DEFAULT_ENDPOINT, OFF, Settings, check_endpoint, check_name, variable_of
 
 if TYPE_CHECKING:
     from automagik_telemetry.consent._states import State
     from automagik_telemetry.handlers.handler import BatchQueueHandler
+
+
+class Mounted(NamedTuple):
+    """The application that has mounted our commands. They are about this one alone.
+
+    `service_name` and `endpoint` are None if they are those that it is configured with.
+    """
+
+    service_name: str | None = None
+    endpoint: str | None = None
+
+
+def mounted() -> Mounted | None:
+    """Return the application in whose command line this command runs; None if it is our own."""
+    context = click.get_current_context(silent=True)
+    return None if context is None else context.find_object(Mounted)
 
 
 class Configured(NamedTuple):
@@ -33,7 +51,9 @@ class Configured(NamedTuple):
     def sender(self) -> Application:
         """The application that the telemetry sink sends for."""
         sink = self.sinks.get("telemetry")
-        return (sink.sender if sink is not None else None) or application.current()
+        sender = (sink.sender if sink is not None else None) or application.used()
+        stated = {name: value for name, value in (mounted() or Mounted())._asdict().items() if value is not None}
+        return sender._replace(given=sender.given._replace(**stated))
 
     def limit(self, name: str, settings: Settings) -> Consent:
         """Return how much the configuration lets a sink send."""
@@ -56,10 +76,11 @@ class Configured(NamedTuple):
 
 
 def configured(settings: Settings) -> Configured:
-    """Read the logging configuration of this environment."""
-    source = dictconfig.source_of(settings)
+    """Read the logging configuration of this process, if it has one, else of this environment."""
+    source, manager = dictconfig.source_of(settings), current_manager()
     try:
-        built = dictconfig.builder_of(None, settings).sinks()
+        builder = manager.builder if manager is not None else None
+        built = (builder or dictconfig.builder_of(None, settings)).sinks()
     except ConfigurationError as error:
         return Configured({}, error, source)
     return Configured({sink.sink: sink for sink in sorted(built, key=lambda each: each.configured_level)}, None, source)
@@ -72,13 +93,39 @@ def listed(settings: Settings, found: Configured | None = None) -> list[State]:
     """
     found = found or configured(settings)
     own = found.state(settings)
+    if mounted() is not None:
+        return [own]
     rest = states.others(settings, found.sender)
     is_named = own.consent.asked or own.name != application.DEFAULT_NAME or own.endpoint != DEFAULT_ENDPOINT
     is_named = is_named or settings.telemetry_enabled is not None
     return sorted([own, *rest] if is_named or not rest else rest, key=lambda state: (state.name, state.endpoint or ""))
 
 
-def chosen(name: str | None, endpoint: str | None, settings: Settings) -> list[Application]:
+def own_name(settings: Settings) -> str:
+    """Return the name of the application of this process or environment, as in its scope."""
+    return _name_of(configured(settings).sender, settings)
+
+
+def _name_of(sender: Application, settings: Settings) -> str:
+    scope = sender.scope(settings)
+    return sender.name(settings) if scope is None else scope.application
+
+
+def names(settings: Settings) -> set[str] | None:
+    """Return the names under which the mounted application has queued events; None for those of all applications."""
+    if mounted() is None:
+        return None
+    from automagik_telemetry.export._purge import names_of
+
+    return names_of(own_name(settings), settings)
+
+
+def by(*words: str, name: str | None = None) -> str:
+    """Return a command about an application, or about all, as the user can run it here."""
+    return commands.command(*words, application=None if mounted() else name)
+
+
+def chosen(name: str | None, endpoint: str | None, found: Configured, settings: Settings) -> list[Application]:
     """Return the application with a name, once for each recipient; by default that of this environment.
 
     Raises:
@@ -90,26 +137,25 @@ def chosen(name: str | None, endpoint: str | None, settings: Settings) -> list[A
             check_endpoint(endpoint)
     except ValueError as error:
         raise Failure(f"--endpoint must be {error}.") from None
-    own = configured(settings).sender
-    scope = own.scope(settings)
-    own_name = own.name(settings) if scope is None else scope.application
+    own = found.sender
+    named = _name_of(own, settings)
     if endpoint is not None:
-        given = Application(Given(service_name=name or own_name, endpoint=endpoint))
+        given = Application(Given(service_name=name or named, endpoint=endpoint))
         if given.url(settings) != endpoint:
             variable = variable_of("telemetry_endpoint")
             raise Failure(f"{variable} is set and comes before --endpoint. Unset it, or leave --endpoint out.")
         return [given]
-    if name is None or name == own_name:
+    if name is None or name == named:
         if obstacle := own.obstacle(settings):
             raise Failure(f"{obstacle}. Or name the endpoint here: --endpoint URL")
         return [own]
-    found = states.senders_named(name, settings)
-    if not found:
+    known = states.senders_named(name, settings)
+    if not known:
         raise Failure(
             f"{printable(name)} is not known here, because it was never granted or refused consent. "
             "Name its endpoint: --endpoint URL"
         )
-    return found
+    return known
 
 
 def check_application(name: str | None) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from automagik_telemetry.consent import _identity as identity
-from automagik_telemetry.settings import Settings, without_password
+from automagik_telemetry.settings import Settings, without_credentials
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -61,8 +61,9 @@ _ERRORS: Final = {
 
 def queues() -> list[Path]:
     """Return the directories of segments, one for each destination."""
-    root = Path(identity.state_directory(Settings.from_environ().state_dir), "queue")
-    return sorted(folder for folder in root.glob("*") if folder.is_dir())
+    from automagik_telemetry.export._spool import spool_directories
+
+    return list(map(Path, spool_directories(identity.state_directory(Settings.from_environ().state_dir))))
 
 
 def destinations() -> list[dict[str, Any]]:
@@ -79,7 +80,7 @@ def destinations() -> list[dict[str, Any]]:
         found.append(
             {
                 **totals.state,
-                "endpoint": without_password(totals.state["endpoint"] or "") or None,
+                "endpoint": without_credentials(totals.state["endpoint"] or "") or None,
                 "delivered": totals.delivered,
                 "dropped": totals.dropped,
                 "application": application_of(str(folder)),

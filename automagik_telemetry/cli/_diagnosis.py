@@ -15,7 +15,7 @@ from automagik_telemetry.export._body import gzip
 from automagik_telemetry.export._contract import Outcome
 from automagik_telemetry.export._held_file import created
 from automagik_telemetry.export._spool import Waiting
-from automagik_telemetry.settings import without_password
+from automagik_telemetry.settings import without_credentials
 
 if TYPE_CHECKING:
     from automagik_telemetry.export._contract import ExportResult
@@ -109,12 +109,14 @@ def endpoint(handler: BatchQueueHandler, timeout: float) -> list[Finding]:
     if not pipeline.sends:
         return [Finding("note", subject, "development mode: events are printed, and nothing is sent. Not checked.")]
     exporter = pipeline.worker.exporter
+    if not exporter.url:
+        return [Finding("note", subject, "telemetry is local: events are recorded, and nothing is sent. Not checked.")]
     key = "resourceLogs" if handler.chain.signal == "logs" else "resourceSpans"
     started = time.monotonic()
     result = exporter.export(gzip(f'{{"{key}":[]}}'.encode()), timeout)
     seconds = time.monotonic() - started
     exporter.shutdown()
-    url = without_password(exporter.url.partition("?")[0])
+    url = without_credentials(exporter.url.partition("?")[0])
     if result.outcome == Outcome.SUCCESS:
         found = [Finding("ok", subject, f"{url}: success in {seconds:.2f} s.")]
     else:

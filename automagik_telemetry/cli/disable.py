@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
 
 import click
 
@@ -13,6 +12,7 @@ from automagik_telemetry.cli._output import printable
 from automagik_telemetry.cli.purge import purge, report
 from automagik_telemetry.consent import _preferences as preferences
 from automagik_telemetry.consent import _states as states
+from automagik_telemetry.manager import release
 from automagik_telemetry.settings import Settings
 
 
@@ -26,10 +26,12 @@ def command(ctx: click.Context, *, application: str | None, as_json: bool) -> No
     Running programs do the same before their next request.
     """
     applications.check_application(application)
-    is_known = application is None or bool(states.senders_named(application, Settings.from_environ()))
-    by = shlex.join(["automagik-telemetry", ctx.info_name or "disable", *([application] if application else [])])
+    is_own = application is None or applications.mounted() is not None
+    is_known = is_own or bool(states.senders_named(str(application), Settings.from_environ()))
+    by = applications.by(ctx.info_name or "disable", name=application)
     with saving("To opt out without a file, set the variable DO_NOT_TRACK=1."):
         preferences.change(lambda saved: saved.refused(application, by))
+    release(application, f"you ran `{by}`")
     deleted, held = purge(application)
     if as_json:
         click.echo(json.dumps({"application": application, "on": False, "deleted": deleted, "held": held}, indent=2))

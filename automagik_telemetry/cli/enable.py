@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
-import shlex
 
 import click
 
 from automagik_telemetry.cli import _applications as applications
 from automagik_telemetry.cli._declarations import load
 from automagik_telemetry.cli._failure import Failure, saving
-from automagik_telemetry.consent import _notice as notice
+from automagik_telemetry.cli.purge import purge
 from automagik_telemetry.consent import _preferences as preferences
-from automagik_telemetry.events._registry import CATALOGUE
+from automagik_telemetry.manager import release
 from automagik_telemetry.settings import Settings, variable_of
 
 
@@ -29,32 +28,50 @@ def command(
 
     Consent is for this application and its recipient alone: another one must ask for itself.
     """
-    try:
-        load(module)  # so that the notice is not due again for events that the user can see now
-    except Failure:  # a mistake in logging.yaml, which other commands report
-        if module is not None:
-            raise
+    grant(ctx, application, endpoint, module, as_json=as_json)
+
+
+def grant(  # noqa: PLR0913 - the parameters of the command
+    ctx: click.Context,
+    application: str | None,
+    endpoint: str | None,
+    module: str | None,
+    *,
+    as_json: bool,
+    local: bool = False,
+) -> None:
+    """Save a grant. One that is `local` is to record only, and deletes what is queued."""
+    if module is not None:
+        load(module)
     settings = Settings.from_environ()
-    senders = applications.chosen(application, endpoint, settings)
+    found = applications.configured(settings)
+    senders = applications.chosen(application, endpoint, found, settings)
     scopes = [scope for sender in senders if (scope := sender.scope(settings)) is not None]
     if not scopes:
         raise Failure(f"{variable_of('telemetry_endpoint')} is not a valid URL.")
-    words = ["automagik-telemetry", ctx.info_name or "enable", *([scopes[0].application] if application else [])]
-    by, digest = shlex.join(words), notice.digest(CATALOGUE)
+    name = scopes[0].application if application else None
+    by = applications.by(ctx.info_name or "enable", name=name)
 
     def granted(saved: preferences.Choices) -> preferences.Choices:
         for scope in scopes:
-            saved = saved.granted(scope, by).with_notice(scope, digest)
+            saved = saved.granted(scope, by, local=local)
         return saved
 
     with saving():
         preferences.change(granted)
-    found = [applications.configured(settings).state_of(sender, settings) for sender in senders]
+    for granted_name in {scope.application for scope in scopes} if local else ():
+        release(granted_name, f"you ran `{by}`")
+        purge(granted_name)
+    states = [found.state_of(sender, settings) for sender in senders]
     if as_json:
-        click.echo(json.dumps([state.as_dict() for state in found], indent=2))
+        click.echo(json.dumps([state.as_dict() for state in states], indent=2))
         return
-    for state in found:
+    for state in states:
         applications.show(state)
     applications.echo(f"Saved in {preferences.path()}.")
-    out = shlex.join(["automagik-telemetry", "off", *words[2:]])
-    applications.echo(f"To see what can be sent: automagik-telemetry events. To opt out: {out}")
+    if local:
+        history, on = applications.by("history", name=name), applications.by("on", name=name)
+        applications.echo(f"To see what is recorded: {history}. To send usage: {on}")
+        return
+    events, off = applications.by("events"), applications.by("off", name=name)
+    applications.echo(f"To see what can be sent: {events}. To opt out: {off}")

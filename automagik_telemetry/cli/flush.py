@@ -15,7 +15,7 @@ from automagik_telemetry.consent._application import debug_mode
 from automagik_telemetry.consent.decision import decide_telemetry
 from automagik_telemetry.handlers import _loggers as loggers
 from automagik_telemetry.manager import get_tracing_manager
-from automagik_telemetry.settings import OFF, Settings, without_password
+from automagik_telemetry.settings import OFF, Settings, without_credentials
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -39,7 +39,7 @@ def command(*, timeout: float, as_json: bool) -> None:
         others = _of_other_applications(sinks, applications.configured(settings).sinks.values())
     if not sinks and not any(other.level < OFF for other in others):
         if as_json:
-            click.echo(json.dumps({"sent": [], "errors": [], "left": []}, indent=2))
+            click.echo(json.dumps({"sent": [], "errors": [], "unsent": []}, indent=2))
             return
         applications.echo(f"Telemetry is off: {manager.consent.reason}. Nothing was sent.")
         for line in _off(others, settings):
@@ -50,17 +50,17 @@ def command(*, timeout: float, as_json: bool) -> None:
     sending = [sink for sink in (*sinks, *others) if sink.level < OFF]
     rows = [_row(sink, settings) for sink in sending]
     errors = list(dict.fromkeys(error for sink in sending if (error := sink.metrics()["last_error"])))
-    left = list(_left([*sinks, *others]))
+    unsent = list(_unsent([*sinks, *others]))
     if as_json:
-        click.echo(json.dumps({"sent": rows, "errors": errors, "left": left}, indent=2))
+        click.echo(json.dumps({"sent": rows, "errors": errors, "unsent": unsent}, indent=2))
     else:
         _show(rows, _off(others, settings))
         if not all(settled):
             reason = "; ".join(errors) or "timeout; try a longer --timeout"
-            left.insert(0, f"Some events could not be sent: {reason}.")
-        for line in left:
+            unsent.insert(0, f"Some events could not be sent: {reason}.")
+        for line in unsent:
             click.echo(printable(line), err=True)
-    if left or not all(settled):
+    if unsent or not all(settled):
         sys.exit(1)
 
 
@@ -81,7 +81,7 @@ def _row(sink: BatchQueueHandler, settings: Settings) -> dict[str, Any]:
     return {
         "kind": "trace" if sink.for_traces else "event",
         "application": None if sink.sender is None else sink.sender.name(settings),
-        "endpoint": without_password(endpoint) if endpoint else None,
+        "endpoint": without_credentials(endpoint) if endpoint else None,
         "sent": sent,
         "dropped": dropped,
     }
@@ -96,7 +96,7 @@ def _off(others: list[BatchQueueHandler], settings: Settings) -> Iterator[str]:
             yield f"{waiting} of {name} not sent, because its telemetry is off ({reason})."
 
 
-def _left(sinks: list[BatchQueueHandler]) -> Iterator[str]:
+def _unsent(sinks: list[BatchQueueHandler]) -> Iterator[str]:
     """Yield a line for each queue of telemetry that none of these sinks sends, because it has another endpoint."""
     pipelines = [sink.build() for sink in sinks if not sink.for_traces]
     sent = {pipeline.spool.directory for pipeline in pipelines if pipeline.spool is not None}
@@ -104,7 +104,7 @@ def _left(sinks: list[BatchQueueHandler]) -> Iterator[str]:
         if found["traces"] or not found["pending"] or found["folder"] in sent:
             continue
         sender = f" of {found['application']}" * bool(found["application"])
-        endpoint = without_password(found["endpoint"]) if found["endpoint"] else "its endpoint"
+        endpoint = without_credentials(found["endpoint"]) if found["endpoint"] else "its endpoint"
         waiting = plural(found["pending"], "event")
         yield f"{waiting}{sender} not sent. Set AUTOMAGIK_TELEMETRY_ENDPOINT to {endpoint} to send from here."
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
 
 import click
 
@@ -28,7 +27,7 @@ def command(*, level: str, application: str | None, as_json: bool) -> None:
     applications.check_application(application)
     name, settings = level.upper(), Settings.from_environ()
     if application is not None and not any(scope.application == application for scope in preferences.load().scopes):
-        first = f"automagik-telemetry enable {shlex.quote(application)}"
+        first = applications.by("on", name=application)
         raise Failure(f"{printable(application)} has no choice yet. First run: {first}")
     with saving("To opt out without a file, set the variable DO_NOT_TRACK=1." if name == "OFF" else ""):
         preferences.change(lambda saved: saved.with_level(application, LEVELS[name]))

@@ -17,9 +17,7 @@ from automagik_telemetry.cli._failure import Failure
 from automagik_telemetry.cli._output import printable
 from automagik_telemetry.consent import _identity as identity
 from automagik_telemetry.consent import _records as records
-from automagik_telemetry.handlers import _dictconfig as dictconfig
-from automagik_telemetry.handlers._configuration import ConfigurationError
-from automagik_telemetry.settings import Settings, without_password
+from automagik_telemetry.settings import Settings, without_credentials
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -39,7 +37,11 @@ _EXAMPLE = {
 @click.option("--raw", "--json", is_flag=True, help="Print only the bytes, which are JSON.")
 def command(*, raw: bool) -> None:
     """Show the next request, byte for byte and decoded. Sends nothing."""
-    segments = sorted(file for folder in queues() for file in folder.glob("[0-9]*.json"))
+    from automagik_telemetry.export._spool import application_of
+
+    names = applications.names(Settings.from_environ())
+    folders = [folder for folder in queues() if names is None or application_of(str(folder)) in names]
+    segments = sorted(file for folder in folders for file in folder.glob("[0-9]*.json"))
     file, body = next(((file, body) for file in segments if (body := _body(file))), (None, None))
     if file is None or body is None:
         if not raw:
@@ -71,7 +73,7 @@ def _recipient(folder: str) -> str:
         url for url in urls if spool_directory(state, "telemetry", url_for(url, signal_of(url)), name or "") == folder
     ]
     found += [each["endpoint"] for each in destinations() if each["folder"] == folder and each["endpoint"]]
-    endpoint = without_password(found[0]) if found else "an endpoint that has not been reached yet"
+    endpoint = without_credentials(found[0]) if found else "an endpoint that has not been reached yet"
     return f"The next request of {name or 'an application'} to {endpoint}:"
 
 
@@ -97,15 +99,14 @@ def _body(path: Path) -> bytes | None:
 
 def _example() -> bytes:
     """Return an example event, encoded by the telemetry sink's chain. Creates no file."""
-    try:
-        builder = dictconfig.builder_of(None, Settings.from_environ())
-        built = [sink for name in builder.names() if (sink := builder.sink(name)) is not None]
-        sinks = [sink for sink in built if sink.sink == "telemetry"]
-    except ConfigurationError as error:
-        raise Failure(str(error)) from error
-    if not sinks:
+    found = applications.configured(Settings.from_environ())
+    if found.error is not None:
+        raise Failure(str(found.error)) from found.error
+    if "telemetry" not in found.sinks:
         raise Failure("The logging configuration has no telemetry sink. Add one, or use the default logging.yaml.")
-    return sinks[0].chain.encode(logging.makeLogRecord({"msg": "agent.run", "levelno": logging.INFO, **_EXAMPLE}))
+    return found.sinks["telemetry"].chain.encode(
+        logging.makeLogRecord({"msg": "agent.run", "levelno": logging.INFO, **_EXAMPLE})
+    )
 
 
 def _explain(request: dict[str, Any]) -> None:

@@ -16,7 +16,7 @@ from automagik_telemetry.consent import _identity as identity
 from automagik_telemetry.consent import _preferences as preferences
 from automagik_telemetry.consent import _states as states
 from automagik_telemetry.consent.decision import decide_sink
-from automagik_telemetry.settings import LEVELS, TRACE_SINKS, Settings, variable_of, without_password
+from automagik_telemetry.settings import LEVELS, TRACE_SINKS, Settings, variable_of, without_credentials
 
 if TYPE_CHECKING:
     from automagik_telemetry.cli._applications import Configured
@@ -42,7 +42,7 @@ def command(*, verbose: bool, as_json: bool) -> None:
             applications.echo(f"  level: {state.consent.limit}")
         if verbose and state.command:
             applications.echo(f"  command: {state.command}")
-    for name in TRACE_SINKS:
+    for name in TRACE_SINKS if applications.mounted() is None else ():
         row = _trace_sink(name, settings, found)
         if verbose or row["key"] != "not set":
             applications.echo(_sentence(row))
@@ -71,7 +71,8 @@ def _show_details(described: dict[str, Any]) -> None:
 def status(settings: Settings, found: Configured) -> dict[str, Any]:
     """Return the data that the command prints as JSON."""
     state = Path(identity.state_directory(settings.state_dir))
-    delivery = destinations()
+    names = applications.names(settings)
+    delivery = [each for each in destinations() if names is None or each["application"] in names]
     own = found.state(settings)
     telemetry = _row("telemetry", own.consent, own.endpoint)
     return {
@@ -104,7 +105,7 @@ def _trace_sink(name: str, settings: Settings, found: Configured) -> dict[str, A
     endpoint, key = getattr(settings, sink.endpoint), getattr(settings, sink.key)
     url = importlib.import_module(sink.module).traces_url(endpoint) if endpoint and consent.given else None
     is_given = bool(os.environ.get(variable_of(sink.key), "").strip())
-    row = _row(name, consent, without_password(url) if url else None)
+    row = _row(name, consent, without_credentials(url) if url else None)
     return {**row, "key": "set" if key else "not valid" if is_given else "not set"}
 
 
@@ -112,7 +113,7 @@ def _row(sink: str, consent: Consent, endpoint: str | None) -> dict[str, Any]:
     level = states.level_name(consent.level)
     return {
         "sink": sink,
-        "on": consent.given,
+        "on": consent.given and not consent.local,
         "level": level,
         "endpoint": endpoint,
         "reason": consent.reason,

@@ -14,24 +14,27 @@ from automagik_telemetry._process import kept
 from automagik_telemetry.settings import (
     DEBUG,
     DEFAULT_ENDPOINT,
+    NO_ID,
     VERBOSE,
     Settings,
     check_endpoint,
+    check_identity,
     check_name,
     defaults,
     origin_of,
     variable_of,
-    without_password,
+    without_credentials,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 DEFAULT_NAME: Final = "automagik-agents"
 """The application that the default endpoint and organization belong to."""
 _DEFAULT_ORGANIZATION: Final = "namastex"
 UNKNOWN_VERSION: Final = "unknown"
 _MAX_SHOWN_CHARACTERS = 80
+_CHECKS: Final = {"endpoint": check_endpoint, "privacy_url": check_endpoint, "identity": check_identity}
 
 
 class Given(NamedTuple):
@@ -45,9 +48,14 @@ class Given(NamedTuple):
     debug: str = ""
     package: str | None = None
     """The top-level package of the module that called it."""
+    privacy_url: str | None = None
+    """The page about its telemetry."""
 
 
 _kept: Final[dict[str, Given]] = kept("arguments of configure", dict[str, Given])
+on_withdrawal: Final[dict[str, Callable[[str], object]]] = kept("on withdrawal", dict[str, Any])
+"""Called with the name of an application whose user has withdrawn consent: they delete what is queued."""
+_kept_sender: Final[dict[str, Application]] = kept("application", dict[str, Any])
 
 
 def given() -> Given:
@@ -59,6 +67,7 @@ def give(arguments: Given) -> Given:
     """Replace the arguments, and return those before."""
     before = given()
     _kept["given"] = arguments
+    _kept_sender.clear()
     return before
 
 
@@ -67,15 +76,7 @@ def checked(arguments: dict[str, Any], sample_rate: object, debug: object, packa
 
     Raises TypeError or ValueError, with the name of the argument and what is allowed.
     """
-    for name, value in arguments.items():
-        if value is None:
-            continue
-        if not isinstance(value, str):
-            raise TypeError(f"{name} must be a str, got {type(value).__name__}")
-        try:
-            (check_endpoint if name == "endpoint" else check_name)(value)
-        except ValueError as error:
-            raise ValueError(f"{name} must be {error}, got {_shown(value)}") from None
+    check(arguments)
     if sample_rate is not None:
         if isinstance(sample_rate, bool) or not isinstance(sample_rate, int | float):
             raise TypeError(f"sample_rate must be a number, got {type(sample_rate).__name__}")
@@ -87,8 +88,21 @@ def checked(arguments: dict[str, Any], sample_rate: object, debug: object, packa
     return Given(**arguments, sample_rate=sample_rate, debug=mode, package=package)
 
 
+def check(arguments: dict[str, Any]) -> None:
+    """Check names, URLs and the identity. Raises TypeError or ValueError, as `checked` does."""
+    for name, value in arguments.items():
+        if value is None:
+            continue
+        if not isinstance(value, str):
+            raise TypeError(f"{name} must be a str, got {type(value).__name__}")
+        try:
+            _CHECKS.get(name, check_name)(value)
+        except ValueError as error:
+            raise ValueError(f"{name} must be {error}, got {_shown(value)}") from None
+
+
 def _shown(value: object) -> str:
-    text = without_password(value) if isinstance(value, str) else type(value).__name__
+    text = without_credentials(value) if isinstance(value, str) else type(value).__name__
     shown = ascii(text[:_MAX_SHOWN_CHARACTERS])
     return shown if len(text) <= _MAX_SHOWN_CHARACTERS else f"{shown}... ({len(text)} characters)"
 
@@ -123,6 +137,8 @@ class Application(NamedTuple):
     service_version: str | None = None
     organization: str | None = None
     endpoint: str | None = None
+    identity: str | None = None
+    """`NO_ID` if no ID is sent, whatever the environment allows."""
     service: str | None = None
     """The `service.name` of a process that has left something, whatever the scope of its consent is."""
 
@@ -167,6 +183,10 @@ class Application(NamedTuple):
 
         return version_of(self.given.package) or UNKNOWN_VERSION
 
+    def has_id(self, settings: Settings) -> bool:
+        """Return whether IDs of the installation and the process are sent."""
+        return NO_ID not in {self.identity, settings.telemetry_identity}
+
     def organization_of(self, settings: Settings) -> str | None:
         """Return the organization, if there is one."""
         default = _DEFAULT_ORGANIZATION if self.name(settings) == DEFAULT_NAME else None
@@ -204,7 +224,17 @@ def current() -> Application:
     return Application(given())
 
 
+def use(sender: Application) -> None:
+    """Record the application of this process, as its telemetry sink has it."""
+    _kept_sender["used"] = sender
+
+
+def used() -> Application:
+    """Return the application of this process, as its sink has it if one was made."""
+    return _kept_sender.get("used") or current()
+
+
 def of_handler(**parameters: str | None) -> Application:
     """Return the application of a handler with these parameters. Raises TypeError or ValueError, as `checked` does."""
-    checked(parameters, None, debug=False, package=None)
+    check(parameters)
     return Application(given(), **parameters)

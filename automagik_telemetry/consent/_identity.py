@@ -46,7 +46,7 @@ class Identity:
     @property
     def anonymous_id(self) -> str:
         """The random ID (a version 4 UUID) of this installation of the application, for this recipient."""
-        return _uuid(_derived(self._secret(), "anonymous ID", self._scope.recipient))
+        return _anonymous_id(self._secret(), self._scope)
 
     @property
     def hash_key(self) -> bytes:
@@ -64,15 +64,18 @@ class Identity:
 
 def of(sender: Application, settings: Settings) -> Identity:
     """Return the identity of an application. It is one of this process alone if nothing is sent."""
-    scope = sender.scope(settings)
-    if scope is None or not decide_telemetry(settings, sender=sender).given:
-        return Identity(scope or Scope(sender.name(settings), ""), "")
-    return Identity(scope, state_directory(settings.state_dir))
+    if sender.scope(settings) is None or not decide_telemetry(settings, sender=sender).given:
+        return _identity(sender, settings, "")
+    return stored(sender, settings)
 
 
 def stored(sender: Application, settings: Settings) -> Identity:
-    """Return the identity of an application that sends."""
-    return Identity(sender.scope(settings) or Scope(sender.name(settings), ""), state_directory(settings.state_dir))
+    """Return the identity of an application that sends. Nothing is stored if it sends no ID."""
+    return _identity(sender, settings, state_directory(settings.state_dir) if sender.has_id(settings) else "")
+
+
+def _identity(sender: Application, settings: Settings, directory: str) -> Identity:
+    return Identity(sender.scope(settings) or Scope(sender.name(settings), ""), directory)
 
 
 def state_directory(configured: str | None) -> str:
@@ -122,6 +125,7 @@ def reset(directory: str, name: str | None) -> int:
 
     Raises OSError if one can't be deleted.
     """
+    _stored.cache_clear()
     chosen = folders(directory) if name is None else [folder_of(directory, name)]
     paths = [os.path.join(folder, _SECRET) for folder in chosen] + [os.path.join(directory, each) for each in _EARLIER]
     count = 0
@@ -132,6 +136,15 @@ def reset(directory: str, name: str | None) -> int:
             continue
         count += 1
     return count
+
+
+def existing_id(directory: str, scope: Scope) -> str | None:
+    """Return the anonymous ID of an application for a recipient; None if it has none. It makes none."""
+    try:
+        text = read_private(os.path.join(folder_of(directory, scope.application), _SECRET))
+    except OSError:
+        return None
+    return _anonymous_id(bytes.fromhex(text), scope) if re.fullmatch(_HEX, text) else None
 
 
 @cache
@@ -167,6 +180,10 @@ def _derived(secret: bytes, purpose: str, recipient: str) -> bytes:
     import hashlib
 
     return hashlib.blake2b(recipient.encode(), key=secret, person=purpose.encode(), digest_size=32).digest()
+
+
+def _anonymous_id(secret: bytes, scope: Scope) -> str:
+    return _uuid(_derived(secret, "anonymous ID", scope.recipient))
 
 
 def _uuid(derived: bytes) -> str:

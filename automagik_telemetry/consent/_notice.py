@@ -1,4 +1,4 @@
-"""The notice before the first send: printed once on stderr, in a run that sends nothing."""
+"""The notice before the first send, in four short lines: printed once on stderr, in a run that sends nothing."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
+from automagik_telemetry.consent import _commands as commands
 from automagik_telemetry.consent import _environment as variables
 from automagik_telemetry.consent import _preferences as preferences
-from automagik_telemetry.settings import without_password
+from automagik_telemetry.settings import without_credentials
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,13 +22,12 @@ if TYPE_CHECKING:
     Catalogue = Mapping[str, Mapping[str, Kind]]
 
 _COLUMNS = 80
-TEXT = """\
-{application} sends anonymous usage telemetry: which commands, agents and features are used, how long they take, \
-and errors. It never sends messages, arguments, paths or undeclared names. A random ID identifies this installation.
-The endpoint is {endpoint}. Nothing has been sent yet. Sending begins with the next command.
-To opt out: automagik-telemetry disable {name}
-To see every event that can be sent: automagik-telemetry events"""
-"""The notice. Each line is a paragraph, which is wrapped to the terminal."""
+_MIN_COLUMNS = 20
+_SENDS = "{application} sends anonymous usage data to {recipient}."
+_WOULD_SEND = "{application} would like to send anonymous usage data to {recipient}."
+_CONTENT = "Never your texts, arguments or paths. Nothing has been sent yet."
+_OPT_OUT = "To opt out: {off}, or DO_NOT_TRACK=1"
+_PAGE = "To read more: {page}"
 
 
 def digest(catalogue: Catalogue) -> str:
@@ -44,42 +44,57 @@ def reason_to_suppress(
     """Return the reason why this run of a command must not send, or None. Print the notice if it is due.
 
     The notice is about one application and one recipient. Without a terminal, or in continuous integration, nothing is
-    printed, and nothing is sent unless the environment opts in explicitly.
+    printed, and nothing is sent unless the environment opts in explicitly. A grant counts as the notice of the events
+    that the application has at its next run.
     """
     scope = sender.scope(settings)
-    if preferences.simulated is not None or scope is None:
+    current, shown = digest(catalogue), preferences.load().of(scope).notice
+    if preferences.simulated is not None or scope is None or shown == current:
         return None
     environ = os.environ if environ is None else environ
-    current = digest(catalogue)
-    if preferences.load().of(scope).notice == current:
-        return None
-    if variables.recognize(environ) or not _has_terminal():
+    is_granted = shown == preferences.GRANTED
+    if not is_granted and (variables.recognize(environ) or not is_terminal(sys.stderr)):
         return None if settings.telemetry_enabled else "the notice has not been shown, because there is no terminal"
     try:
         preferences.change(lambda saved: saved.with_notice(scope, current))
     except OSError:
-        return f"{preferences.path()} can't be written, so the notice can't be marked as shown"
-    sys.stderr.write(_text(scope.application, without_password(sender.url(settings) or "")))
+        reason = f"{preferences.path()} can't be written, so the notice can't be marked as shown"
+        return None if is_granted else reason
+    if is_granted:
+        return None
+    sys.stderr.write(text(sender, settings))
     return "the notice was shown in this run"
 
 
-def _text(application: str, endpoint: str) -> str:
-    """Return the notice, wrapped to the terminal."""
-    # Only a run that shows it needs these.
-    import shlex
+def text(sender: Application, settings: Settings, *, asks: bool = False) -> str:
+    """Return the notice, wrapped to the terminal. If it `asks`, the user has granted nothing yet."""
+    # Only a run that shows it needs this.
     import textwrap
 
+    scope = sender.scope(settings)
+    application = sender.name(settings) if scope is None else scope.application
+    parts = {
+        "application": application,
+        "recipient": without_credentials(sender.url(settings) or "") if scope is None else scope.recipient,
+        "off": commands.command("off", application=application),
+        "page": sender.given.privacy_url or commands.command("events"),
+    }
+    wrap = textwrap.TextWrapper(_columns(), subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
+    lines = (_WOULD_SEND if asks else _SENDS, _CONTENT, _OPT_OUT, _PAGE)
+    return "".join(f"{wrap.fill(line.format(**parts))}\n" for line in lines)
+
+
+def _columns() -> int:
     try:
         columns = os.get_terminal_size(sys.stderr.fileno()).columns
     except (OSError, ValueError, AttributeError):
         columns = 0
-    wrap = textwrap.TextWrapper(columns or _COLUMNS, break_long_words=False, break_on_hyphens=False)
-    parts = {"application": application, "endpoint": endpoint, "name": shlex.quote(application)}
-    return "".join(f"{wrap.fill(paragraph.format(**parts))}\n" for paragraph in TEXT.splitlines())
+    return max(columns or _COLUMNS, _MIN_COLUMNS)
 
 
-def _has_terminal() -> bool:
+def is_terminal(stream: object) -> bool:
+    """Return whether a standard stream is a terminal. It may be None or closed."""
     try:
-        return sys.stderr.isatty()
-    except (AttributeError, ValueError):  # stderr is None or closed
+        return bool(stream.isatty())  # type: ignore[attr-defined]  # it may be anything
+    except (AttributeError, ValueError):
         return False

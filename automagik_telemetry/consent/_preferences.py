@@ -37,6 +37,10 @@ _HEAD = """\
 # The choices that were saved by `automagik-telemetry`. Without this file, there are none.
 # `enabled = false` at the top turns every application off; `others_off` turns off all that are not enabled below.
 """
+GRANTED = "granted"
+"""The notice of a grant, before the application has run again with its own events."""
+ASKED = "ask"
+"""The source of a choice that is the user's answer to the application, not a command."""
 ANY = ""
 """The recipient of a refusal that covers every recipient of the application."""
 
@@ -44,13 +48,15 @@ ANY = ""
 class Choice(NamedTuple):
     """A saved choice: `enabled` and `level` are None until set.
 
-    `notice` is the digest of the notice shown last, and `by` the command that set `enabled`.
+    `notice` is the digest of the notice shown last, and `by` the command that set `enabled`. If `local` is true, events
+    are recorded and not sent.
     """
 
     enabled: bool | None = None
     level: int | None = None
     notice: str | None = None
     by: str | None = None
+    local: bool = False
 
     @property
     def refuses(self) -> bool:
@@ -96,8 +102,8 @@ class Choices(NamedTuple):
         levels = (self.everything.level, self.of(anyone).level, self.of(scope).level)
         return max((level for level in levels if level is not None), default=None)
 
-    def granted(self, scope: Scope, by: str) -> Choices:
-        """Return the choices with a grant to this scope.
+    def granted(self, scope: Scope, by: str | None, *, local: bool = False) -> Choices:
+        """Return the choices with a grant to this scope, which counts as its notice; `local` is one to record only.
 
         After a global opt-out everything else stays off, earlier grants included, because a grant covers one scope.
         """
@@ -115,10 +121,12 @@ class Choices(NamedTuple):
         if anyone in scopes:  # its refusal still covers all other recipients
             scopes[anyone] = scopes[anyone]._replace(level=_unless_off(scopes[anyone].level))
         before = scopes.get(scope, Choice())
-        scopes[scope] = before._replace(enabled=True, by=by, level=_unless_off(before.level))
+        scopes[scope] = before._replace(
+            enabled=True, by=by, notice=GRANTED, level=_unless_off(before.level), local=local
+        )
         return Choices(everything, scopes, others_off)
 
-    def refused(self, application: str | None, by: str) -> Choices:
+    def refused(self, application: str | None, by: str | None) -> Choices:
         """Return the choices with a refusal of an application and all its recipients, or of all applications."""
         if application is None:
             return self._replace(everything=self.everything._replace(enabled=False, by=by))
@@ -280,10 +288,12 @@ _DEFAULT_SCOPE = Scope(DEFAULT_NAME, origin_of(DEFAULT_ENDPOINT))
 
 def _choice(table: dict[str, object]) -> Choice:
     enabled, level = table.pop("enabled", None), table.pop("level", None)
-    notice, by = table.pop("notice", None), table.pop("by", None)
+    notice, by, local = table.pop("notice", None), table.pop("by", None), table.pop("local", False)
+    if not isinstance(local, bool):
+        raise TypeError
     if table or not isinstance(enabled, bool | None) or not all(isinstance(each, str | None) for each in (notice, by)):
         raise TypeError
-    return Choice(enabled, None if level is None else LEVELS[str(level)], notice, by)  # type: ignore[arg-type]  # checked
+    return Choice(enabled, None if level is None else LEVELS[str(level)], notice, by, local)  # type: ignore[arg-type]  # checked
 
 
 def change(changed: Callable[[Choices], Choices]) -> Choices:
@@ -367,6 +377,8 @@ def _lines(choice: Choice) -> Iterator[str]:
         yield f"enabled = {str(choice.enabled).lower()}\n"
     if choice.level is not None:
         yield f'level = "{names[choice.level]}"\n'
+    if choice.local:
+        yield "local = true\n"
     for key in ("notice", "by"):
         if (value := getattr(choice, key)) is not None:
             yield f"{key} = {_quoted(value)}\n"

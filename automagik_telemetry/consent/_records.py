@@ -15,6 +15,7 @@ from automagik_telemetry._private_files import read_private, replace_private
 from automagik_telemetry.consent import _identity as identity
 from automagik_telemetry.consent import _preferences as preferences
 from automagik_telemetry.consent._application import Application, Given, Scope
+from automagik_telemetry.consent._commands import program
 from automagik_telemetry.settings import check_endpoint, check_name, origin_of
 
 if TYPE_CHECKING:
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 _MAX_BYTES = 8_192
 _MAX_SERVICES = 20
 _ENDING = ".record"
-_MAX_COMMAND = 80  # characters
 
 
 class Record(NamedTuple):
@@ -70,7 +70,7 @@ def _write(sender: Application, scope: Scope, settings: Settings) -> None:
     services = before.services if before is not None else ()
     if (service := sender.name(settings)) not in {scope.application, *services}:
         services = (*services, service)[-_MAX_SERVICES:]
-    record = Record(scope.application, sender.url(settings) or "", command(), services)
+    record = Record(scope.application, sender.url(settings) or "", program(), services)
     if record != before:
         identity.make_folder(directory, scope.application)
         replace_private(path, json.dumps(record._asdict()))
@@ -89,27 +89,6 @@ def _name(scope: Scope) -> str:
     import hashlib
 
     return hashlib.sha256(scope.recipient.encode()).hexdigest()[:16] + _ENDING
-
-
-def command() -> str:
-    """Return the command that runs this process, without directories and arguments.
-
-    It is empty for a script that is not a command on PATH, because its name may hold anything.
-    """
-    # Only a process that writes a record needs this.
-    import shutil
-
-    main = sys.modules.get("__main__")
-    spec = getattr(main, "__spec__", None)
-    if spec is not None:
-        found = f"python -m {spec.name.removesuffix('.__main__')}"
-    else:
-        script = sys.argv[0] if getattr(sys, "argv", None) else ""
-        found = os.path.basename(script)
-        place = shutil.which(found) if found else None
-        if place is None or os.path.realpath(place) != os.path.realpath(script):
-            return ""
-    return found if found.isprintable() and len(found) <= _MAX_COMMAND else ""
 
 
 def read(settings: Settings) -> list[Record]:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from automagik_telemetry.consent import _preferences as preferences
 from automagik_telemetry.consent import _records as records
 from automagik_telemetry.consent._application import DEFAULT_NAME, Application, Given, Scope
 from automagik_telemetry.consent.decision import Consent, decide_telemetry
-from automagik_telemetry.settings import LEVELS, OFF, without_password
+from automagik_telemetry.settings import LEVELS, OFF, without_credentials
 
 if TYPE_CHECKING:
     from automagik_telemetry.settings import Settings
@@ -34,11 +34,17 @@ class State(NamedTuple):
         """The name of the level."""
         return level_name(self.consent.level)
 
+    @property
+    def state(self) -> Literal["on", "local", "off"]:
+        """The state in one word."""
+        return "off" if not self.consent.given else "local" if self.consent.local else "on"
+
     def as_dict(self) -> dict[str, Any]:
         """Return the state as JSON holds it."""
         return {
             "application": self.name,
-            "on": self.consent.given,
+            "on": self.state == "on",
+            "state": self.state,
             "reason": self.consent.reason,
             "level": self.level,
             "level_reason": self.consent.limit or None,
@@ -52,6 +58,9 @@ class State(NamedTuple):
         if not self.consent.given:
             would = f" Would send to {self.endpoint}." if self.endpoint else ""
             return f"{self.name}: off ({self.consent.reason}).{would}"
+        if self.consent.local:
+            would = f"Records what it would send to {self.endpoint}, and sends nothing"
+            return f"{self.name}: local ({self.consent.reason}). {would}; level {self.level.lower()}."
         blocked = " Commands on a terminal send nothing: the notice can't be saved." if self.is_blocked else ""
         return (
             f"{self.name}: on ({self.consent.reason}). Sends to {self.endpoint}; level {self.level.lower()}.{blocked}"
@@ -74,7 +83,7 @@ def state_of(sender: Application, settings: Settings, limit: Consent | None = No
     url, scope = sender.url(settings), sender.scope(settings)
     name = scope.application if scope is not None else sender.name(settings)
     is_blocked = consent.given and scope is not None and _needs_notice(scope, settings)
-    return State(name, without_password(url) if url else None, consent, scope, command, is_blocked)
+    return State(name, without_credentials(url) if url else None, consent, scope, command, is_blocked)
 
 
 def _needs_notice(scope: Scope, settings: Settings) -> bool:
@@ -89,35 +98,30 @@ def others(settings: Settings, current: Application) -> list[State]:
 
     Endpoints are those of the records. An application without a record has the recipient of its choice.
     """
-    senders: dict[Scope, tuple[Application, str]] = {}
-    for record in records.read(settings):
-        if (scope := record.sender.scope(settings)) is not None:
-            senders.setdefault(scope, (record.sender, record.command))
-    for scope, choice in preferences.load().scopes.items():
-        if choice.enabled is None or scope.recipient == preferences.ANY:
-            continue
-        sender = Application(Given(service_name=scope.application, endpoint=scope.recipient))
-        if (resolved := sender.scope(settings)) is not None:
-            senders.setdefault(resolved, (sender, ""))
     own = current.scope(settings)
     return [
         state_of(sender, settings, command=command)
-        for scope, (sender, command) in sorted(senders.items())
+        for scope, (sender, command) in sorted(_known(settings).items())
         if scope != own
     ]
 
 
 def senders_named(name: str, settings: Settings) -> list[Application]:
     """Return what is known of an application: one sender for each of its recipients."""
-    found: dict[Scope, Application] = {}
-    for record in records.read(settings):
-        if record.name == name and (scope := record.sender.scope(settings)) is not None:
-            found[scope] = record.sender
-    for scope in preferences.load().scopes:
-        if scope.application == name and scope.recipient != preferences.ANY:
-            sender = Application(Given(service_name=name, endpoint=scope.recipient))
-            if (resolved := sender.scope(settings)) is not None:
-                found.setdefault(resolved, sender)
+    found = [sender for scope, (sender, _) in _known(settings).items() if scope.application == name]
     if not found and name == DEFAULT_NAME:
         return [Application(Given(service_name=name))]
-    return list(found.values())
+    return found
+
+
+def _known(settings: Settings) -> dict[Scope, tuple[Application, str]]:
+    """Return each application that was granted or refused consent, with the command that runs it; records first."""
+    found: dict[Scope, tuple[Application, str]] = {}
+    for record in records.read(settings):
+        if (scope := record.sender.scope(settings)) is not None:
+            found.setdefault(scope, (record.sender, record.command))
+    for scope, choice in preferences.load().scopes.items():
+        sender = Application(Given(service_name=scope.application, endpoint=scope.recipient))
+        if choice.enabled is not None and scope.recipient != preferences.ANY and (known := sender.scope(settings)):
+            found.setdefault(known, (sender, ""))
+    return found

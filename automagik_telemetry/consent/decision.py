@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from automagik_telemetry.consent import _application as application
+from automagik_telemetry.consent import _commands as commands
 from automagik_telemetry.consent import _environment as environment
 from automagik_telemetry.consent import _preferences as preferences
 from automagik_telemetry.settings import DEBUG, LEVELS, OFF, TRACE_SINKS, Settings, is_valid, variable_of
@@ -34,6 +35,7 @@ class Consent(NamedTuple):
         limit: The variable or file that set the level, such as "AUTOMAGIK_TELEMETRY_LEVEL is ERROR". Empty if the level
             is the default one, or nothing may be sent.
         asked: True if there is a grant to this application, or a refusal of it alone.
+        local: True if events are recorded, and none may be sent.
     """
 
     level: int
@@ -41,10 +43,11 @@ class Consent(NamedTuple):
     refused: Literal["here", "everywhere"] | None = None
     limit: str = ""
     asked: bool = False
+    local: bool = False
 
     @property
     def given(self) -> bool:
-        """True if anything at all may be sent."""
+        """True if anything at all may be sent, or recorded if it is `local`."""
         return self.level < OFF
 
     def strictest(self, other: Consent) -> Consent:
@@ -106,14 +109,31 @@ def _chosen(settings: Settings, saved: preferences.Choices, scope: application.S
     """Return the stricter of the environment and the saved choice of a scope, if no opt-out holds."""
     choice = saved.of(scope)
     if refusal := saved.refusal(scope):
-        by = f"you ran `{refusal.by}`" if refusal.by else f"disabled in {preferences.path()}"
+        by = _source(refusal, "disabled")
         return Consent(OFF, by, "everywhere", asked=saved.is_about(scope))
     if not settings.telemetry_enabled and not choice.enabled and not saved.everything.enabled:
-        return Consent(OFF, "not opted in, neither by AUTOMAGIK_TELEMETRY_ENABLED nor by `automagik-telemetry enable`")
+        on = commands.own("on") or "automagik-telemetry enable"
+        return Consent(OFF, f"not opted in, neither by AUTOMAGIK_TELEMETRY_ENABLED nor by `{on}`")
     reason = "AUTOMAGIK_TELEMETRY_ENABLED is true"
-    if not settings.telemetry_enabled:
-        reason = f"you ran `{choice.by}`" if choice.by else f"enabled in {preferences.path()}"
-    return _limited(Consent(DEFAULT_LEVEL, reason, asked=True), settings.telemetry_level, saved, scope)
+    if not settings.telemetry_enabled or choice.local:
+        reason = _source(choice, "enabled")
+    return _limited(
+        Consent(DEFAULT_LEVEL, reason, asked=True, local=choice.local), settings.telemetry_level, saved, scope
+    )
+
+
+def _source(choice: preferences.Choice, state: str) -> str:
+    """Return the source of a saved choice."""
+    if choice.by == preferences.ASKED:
+        return "you answered when it asked"
+    return f"you ran `{choice.by}`" if choice.by else f"{state} in {preferences.path()}"
+
+
+def is_unanswered(settings: Settings, sender: application.Application) -> bool:
+    """Return whether nothing but the user's own answer keeps telemetry off."""
+    consent = decide_telemetry(settings, sender=sender)
+    granted = Consent(DEFAULT_LEVEL, "")
+    return not consent.given and consent.refused is None and _decide(settings, None, lambda _saved: granted).given
 
 
 def _limited(

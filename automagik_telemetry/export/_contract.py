@@ -50,8 +50,11 @@ class Exporter(Protocol):
     """Sends request bodies to one destination. Called by the worker thread only."""
 
     url: str
-    under_way: bool
-    """True while a request is in progress, for whose response the process may wait briefly before it ends."""
+
+    @property
+    def under_way(self) -> bool:
+        """True while a request is in progress, for whose response the process may wait briefly before it ends."""
+        raise NotImplementedError
 
     def export(self, body: bytes, timeout: float) -> ExportResult:
         """Send `body`, compressed with gzip, within `timeout` seconds. Must not raise for a network error."""

@@ -165,8 +165,7 @@ class HeldFile:
         """Unlock and close the file."""
         if self._owner == os.getpid() and self._descriptor.is_ours():
             # Closing alone would leave it locked while a forked child has the descriptor as well.
-            with contextlib.suppress(OSError):
-                fcntl.flock(self._descriptor.number, fcntl.LOCK_UN)
+            unlock(self._descriptor)
         self.abandon()
 
     def abandon(self) -> None:
@@ -183,6 +182,12 @@ class HeldFile:
 def lock(descriptor: Descriptor) -> None:
     """Lock an open file. Raises OSError if another process holds it."""
     fcntl.flock(descriptor.number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def unlock(descriptor: Descriptor) -> None:
+    """Unlock an open file."""
+    with contextlib.suppress(OSError):
+        fcntl.flock(descriptor.number, fcntl.LOCK_UN)
 
 
 def id_of(name: str) -> int:

@@ -84,7 +84,7 @@ class RecoveredSegment(Segment):
         An older version, or another program that can write the file, may have put them there. If `declared` is None,
         any name of an event is allowed.
         """
-        if self.envelope is not envelope and _resource(self.envelope) != _resource(envelope):
+        if self.envelope is not envelope and not _is_of(_resource(self.envelope), _resource(envelope)):
             self._foreign, self._fragments = self.events, []
         elif declared is not None:
             kept = [fragment for fragment in self._fragments if _is_declared(fragment, declared)]
@@ -142,6 +142,11 @@ def _resource(envelope: Envelope) -> dict[str, Any]:
     """Return the attributes that identify an application's resource in any of its processes."""
     found = _attributes(orjson.loads(envelope.head + envelope.tail))
     return {key: value for key, value in found.items() if key not in _VARYING}
+
+
+def _is_of(found: dict[str, Any], own: dict[str, Any]) -> bool:
+    """Return whether a resource is that of this application, which may have left its ID out."""
+    return found == own or found == {key: value for key, value in own.items() if key != "user.id"}
 
 
 def _parts(line: bytes) -> Iterator[bytes]:

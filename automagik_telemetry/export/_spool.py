@@ -357,6 +357,14 @@ def spool_directory(state_directory: str, *destination: str, for_traces: bool = 
     return os.path.join(state_directory, "queue", name + _TRACES * for_traces)
 
 
+def spool_directories(state_directory: str) -> list[str]:
+    """Return the paths of the folders of all destinations."""
+    root = os.path.join(state_directory, "queue")
+    with contextlib.suppress(OSError), standard_descriptors_kept():
+        return [path for name in sorted(os.listdir(root)) if os.path.isdir(path := os.path.join(root, name))]
+    return []
+
+
 def open_spool(
     state_directory: str, *destination: str, for_traces: bool = False, application: str | None = None
 ) -> Spool | None:

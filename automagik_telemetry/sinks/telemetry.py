@@ -14,20 +14,21 @@ import structlog
 
 from automagik_telemetry._version import __version__
 from automagik_telemetry.consent import _application as application
-from automagik_telemetry.consent import _identity as identity
+from automagik_telemetry.consent import _identity as identities
 from automagik_telemetry.consent import _preferences as preferences
 from automagik_telemetry.consent import _records as records
 from automagik_telemetry.consent import decision
+from automagik_telemetry.consent._application import Scope
 from automagik_telemetry.events._allowlist import for_application
 from automagik_telemetry.handlers.handler import BatchQueueHandler
-from automagik_telemetry.settings import OFF, Settings, without_password
+from automagik_telemetry.settings import OFF, Settings, without_credentials
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Container, Mapping
 
     from automagik_telemetry.consent._application import Application
     from automagik_telemetry.consent._identity import Identity
-    from automagik_telemetry.export._contract import Permission
+    from automagik_telemetry.export._contract import Exporter, Permission
     from automagik_telemetry.export._pipeline import Pipeline
     from automagik_telemetry.export._spool import Spool
     from automagik_telemetry.export._stats import DeliveryStats
@@ -35,12 +36,16 @@ if TYPE_CHECKING:
 
 __all__ = ["telemetry_handler"]
 
+_LOCAL_EXIT_TIMEOUT = 1.0
+"""Seconds that the end of the process may wait until events are recorded that are not sent."""
+
 
 def telemetry_handler(
     endpoint: str | None = None,
     service_name: str | None = None,
     service_version: str | None = None,
     organization: str | None = None,
+    identity: Literal["random", "none"] | None = None,
 ) -> BatchQueueHandler:
     """Return the handler of the telemetry sink. Nothing is opened before the first event.
 
@@ -55,6 +60,8 @@ def telemetry_handler(
         service_version: The version of the application. By default that of AUTOMAGIK_SERVICE_VERSION or
             OTEL_RESOURCE_ATTRIBUTES, else of the distribution whose module called `configure()`, else "unknown".
         organization: The organization that the application belongs to. By default none, except for Automagik Agents.
+        identity: With "none", no ID of the installation or of the process is sent, and none is made. By default
+            "random", unless the variable AUTOMAGIK_TELEMETRY_IDENTITY is none.
 
     Returns:
         The handler. It needs a `ChainFormatter`.
@@ -65,7 +72,11 @@ def telemetry_handler(
             long, or not printable.
     """
     sender = application.of_handler(
-        service_name=service_name, service_version=service_version, organization=organization, endpoint=endpoint
+        service_name=service_name,
+        service_version=service_version,
+        organization=organization,
+        endpoint=endpoint,
+        identity=identity,
     )
     for_application(sender.name(Settings.from_environ()))
     return _handler(sender, is_own=True)
@@ -90,19 +101,19 @@ def _handler(sender: Application, *, is_own: bool) -> BatchQueueHandler:
 
         before = 0 if os.getpid() == created_in else _hashed_by(chain)  # by the parent process
         # A sink that is on keeps its identity, even if consent can't be determined at this moment.
-        identify = identity.of if handler.level >= OFF else identity.stored
+        identify = identities.of if handler.level >= OFF else identities.stored
         own = identify(sender, Settings.from_environ())
         made = _build(chain, destination(chain), sender, stats, permitted, own=own, recorded=recorded, health=health)
         nonlocal sends
-        sends = sends or made.sends
+        sends = sends or (made.sends and made.worker.exporter.url != "")
         if is_own:
             _remember_events(handler, chain, made.spool)
         return made
 
-    # A queue that can send does not become one that only prints: development mode is no permission.
+    # A queue that can send does not become one that only prints or records: what it holds is deleted.
     handler = BatchQueueHandler(
         "telemetry",
-        consent=lambda: _consent(sender, may_print=not sends),
+        consent=lambda: _consent(sender, sends=sends),
         verify=destination,
         pipeline=build,
     )
@@ -112,13 +123,13 @@ def _handler(sender: Application, *, is_own: bool) -> BatchQueueHandler:
     handler.on_first = partial(_close_allowlist, handler)
     handler.on_dropped = partial(_report_dropped, handler)
     if is_own:  # another one has the chain of the first, with which it encodes nothing
-        handler.hash_key = lambda: identity.of(sender, Settings.from_environ()).hash_key
+        handler.hash_key = lambda: identities.of(sender, Settings.from_environ()).hash_key
 
     def of_application(name: str, folder: str) -> BatchQueueHandler | None:
         from automagik_telemetry.export._spool import spool_directory
 
         settings = Settings.from_environ()
-        state = identity.state_directory(settings.state_dir)
+        state = identities.state_directory(settings.state_dir)
         # What the application recorded itself has its name in the scope of consent, and its endpoint.
         recorded = [each.sender for each in records.read(settings) if name in {each.name, *each.services}]
         for candidate in (*recorded, sender.with_name(name)):
@@ -134,16 +145,17 @@ def _handler(sender: Application, *, is_own: bool) -> BatchQueueHandler:
     return handler
 
 
-def _consent(sender: Application, *, may_print: bool) -> decision.Consent:
-    """Return the consent that applies to an application, or OFF if it can't send."""
+def _consent(sender: Application, *, sends: bool) -> decision.Consent:
+    """Return the consent that applies to an application, or OFF if it can't send. `sends` is true if it has a queue."""
     settings = Settings.from_environ()
-    if may_print and _prints_only(sender, settings):
+    if not sends and _prints_only(sender, settings):
         level = settings.telemetry_level
         level = decision.DEFAULT_LEVEL if level is None or level >= OFF else level
         return decision.Consent(level, "development mode")
     if reason := sender.obstacle(settings):
         return decision.Consent(OFF, reason)
-    return decision.decide_telemetry(settings, sender=sender)
+    consent = decision.decide_telemetry(settings, sender=sender)
+    return consent._replace(level=OFF, refused="everywhere") if sends and consent.local else consent
 
 
 def _prints_only(sender: Application, settings: Settings) -> bool:
@@ -244,6 +256,7 @@ def _build(  # noqa: PLR0913 - everything known before the first event
     from automagik_processors import envelope
     from automagik_telemetry.export._body import Envelope
     from automagik_telemetry.export._contract import Limits
+    from automagik_telemetry.export._history import History, RecordingExporter
     from automagik_telemetry.export._pipeline import Pipeline
     from automagik_telemetry.export._spool import open_spool
     from automagik_telemetry.export.http._exporter import OTLPHTTPExporter
@@ -252,32 +265,37 @@ def _build(  # noqa: PLR0913 - everything known before the first event
     if url is None or _prints_only(sender, settings):
         return _print_only(chain, stats)
     kind = _printing() if application.debug_mode(settings) else Pipeline
-    directory = identity.state_directory(settings.state_dir)
+    is_local = decision.decide_telemetry(settings, sender=sender).local
+    directory = identities.state_directory(settings.state_dir)
     name = sender.name(settings)
+    scope = sender.scope(settings) or Scope(name, "")
     resource = {
         **sender.resource(settings),
-        "user.id": own.anonymous_id,
-        "session.id": own.session_id,
+        **({"user.id": own.anonymous_id, "session.id": own.session_id} if sender.has_id(settings) else {}),
         "telemetry.sdk.name": "automagik-telemetry",
         "telemetry.sdk.version": __version__,
         "telemetry.sdk.language": "python",
     }
-    spool = open_spool(directory, "telemetry", url, name, application=name)
+    spool = None if is_local else open_spool(directory, "telemetry", url, name, application=name)
     names = _declared(chain)
 
     def declared() -> Container[str] | None:
         """Return the names that the application may have queued; None if its chain sends any name."""
         return names if names is None or spool is None else {*names, *spool.remembered_events()}
 
+    exporter: Exporter | None = None if is_local else OTLPHTTPExporter(url)
+    if exporter is None or preferences.simulated is None:
+        exporter = RecordingExporter(History(directory, scope), exporter)
     return kind(
         envelope=Envelope(*envelope(chain.signal, resource, "automagik_telemetry", __version__)),
-        exporter=OTLPHTTPExporter(url),
+        exporter=exporter,
         stats=stats,
         limits=Limits(
             max_queue_size=settings.max_queue_size,
             max_export_batch_size=settings.batch_size,
             schedule_delay=settings.schedule_delay,
             export_timeout=settings.export_timeout,
+            exit_timeout=_LOCAL_EXIT_TIMEOUT if is_local else Limits().exit_timeout,
         ),
         spool=spool,
         allowed=permitted,
@@ -328,7 +346,7 @@ def url_for(endpoint: str, signal: Signal) -> str:
     for named in ("traces", "logs"):
         if path.endswith(f"/v1/{named}"):
             if named != signal:
-                shown = without_password(endpoint)
+                shown = without_credentials(endpoint)
                 raise ValueError(f"endpoint: {shown} takes {named}, but the chain's last processor makes {signal}")
             return endpoint
     return parts._replace(path=f"{path}/v1/{signal}").geturl()

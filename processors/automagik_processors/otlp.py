@@ -39,6 +39,7 @@ Encode = Callable[[object, object, Any], bytes]
 
 _NOTHING: Final[Mapping[str, object]] = MappingProxyType({})
 _NO_IDS: Final[Ids] = (None, None, None)
+_SECOND: Final = 1_000_000_000  # nanoseconds
 _MAX_CACHED: Final = 1024  # encoders, because applications may generate names
 _MAX_NAME_CACHED: Final = 128  # characters, so that the cache is bounded in bytes too
 
@@ -128,7 +129,9 @@ class _OTLP(ABC):
 
 
 class OTLPSpan(_OTLP):
-    """Return the event as one span, named by it, that ends at its timestamp and lasted its `duration_ms`.
+    """Return the event as one span, named by it, that lasted its `duration_ms` until its timestamp.
+
+    The start is rounded down to a second, and the end is the start and the duration.
 
     The status is ok (1) for `success=True`; error (2) for `success=False`, for a level of error or critical and for
     an event whose name ends in ".error"; else unset (0). The exception of `exc_info` is an event of the span.
@@ -154,8 +157,9 @@ class OTLPSpan(_OTLP):
             attributes, success, duration, ids, exception = select(fields)
             if type(timestamp) is not float or not earliest <= timestamp < latest:
                 timestamp = self._seconds(timestamp, earliest, latest)
-            end = int(timestamp * 1_000_000 + 0.5) * 1_000  # a float holds microseconds, and no more
-            start = max(0, end - _nanoseconds(duration))
+            lasted = _nanoseconds(duration)
+            start = max(0, int(timestamp - lasted / _SECOND)) * _SECOND
+            end = start + lasted
             span_id = next(fresh.ready, None) or fresh.more()
             trace_id = fresh.process + span_id
             above = events = ""
@@ -182,7 +186,7 @@ class OTLPLogRecord(_OTLP):
 
     It has the event's own IDs of trace and span, and no generated ones. `parent_span_id`, the span in which it was
     logged, becomes an attribute. The attribute `log.record.uid` identifies a record that is sent again. The exception
-    of `exc_info` becomes three attributes.
+    of `exc_info` becomes three attributes. The time is rounded down to a second.
     """
 
     signal = "logs"
@@ -206,7 +210,7 @@ class OTLPLogRecord(_OTLP):
             trace_id, span_id, parent = ids or _NO_IDS
             if type(timestamp) is not float or not earliest <= timestamp < latest:
                 timestamp = self._seconds(timestamp, earliest, latest)
-            time = int(timestamp * 1_000_000 + 0.5) * 1_000  # a float holds microseconds, and no more
+            time = int(timestamp) * _SECOND
             uid, _ = fresh.new()
             return utf8(
                 f'{{"timeUnixNano":"{time}","observedTimeUnixNano":"{time}",{_severity(level)}'

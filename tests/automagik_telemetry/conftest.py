@@ -129,6 +129,7 @@ def fresh_process() -> Iterator[None]:
     spans.record_with(None)
     loggers.detach()
     manager._retry_at = 0.0
+    manager._noted.clear()
     for name in (loggers.LOGGER, *loggers.OWN_LOGGERS, "automagik.agents"):
         logger = logging.getLogger(name)
         logger.handlers.clear()

@@ -212,11 +212,11 @@ def test_a_mistake_in_the_file_changes_nothing(opted_in: Any, tmp_path: Path) ->
     assert "not-yet" not in allowlist
 
 
-@pytest.mark.parametrize("parameter", ["service_name", "service_version", "organization", "endpoint"])
+@pytest.mark.parametrize("parameter", ["service_name", "service_version", "organization", "endpoint", "identity"])
 def test_a_handlers_parameters_are_checked(parameter: str) -> None:
     """A mistake in logging.yaml is found when the handler is made."""
     with pytest.raises(ValueError, match=f"{parameter} must be"):
-        telemetry_handler(**{parameter: "\n"})
+        telemetry_handler(**{parameter: "\n"})  # type: ignore[arg-type]  # what is tested
 
 
 def test_allowed_names_are_sent_verbatim(opted_in: Any, fields: Any) -> None:

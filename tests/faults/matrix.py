@@ -142,6 +142,7 @@ ROWS: dict[int, tuple[str, str]] = {
     100: ("credentials in URLs and variables", "shown by no command and no warning"),
     101: ("a relative path of a configuration, a stray logging.yaml", "refused; not read"),
     102: ("secrets of vendors' shapes, in places where passwords stand, and under their keys", "redacted"),
+    103: ("a user opts out, or resets the ID", "what is queued is deleted; the old ID is shown once"),
     108: ("a reader ends a stream early", "no failure; the text and tokens so far are in the trace"),
     110: ("a run returns an iterator, a stream or a block", "followed to its end"),
     120: ("a traced command dies by a signal or `os._exit`", "the next process reports it as abandoned"),

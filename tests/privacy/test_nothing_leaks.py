@@ -12,6 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from automagik_telemetry import get_tracing_manager
+from automagik_telemetry.consent import _preferences as preferences
+from automagik_telemetry.consent._application import Scope
+from automagik_telemetry.settings import origin_of
 from tests.privacy.places import HOLDERS, PLACES, World
 from tests.privacy.search import FORMS, KINDS, Haystack, datum
 
@@ -49,6 +52,7 @@ class Trial:
         assert get_tracing_manager().flush(10)
         # What every request holds: none of it was planted.
         self._known = wire.content()
+        self._sends = bool(self._known)
         self.cases = 0
 
     def found(self, batch: Sequence[Planted]) -> list[tuple[Planted, str, list[bytes]]]:
@@ -65,7 +69,11 @@ class Trial:
         assert get_tracing_manager().flush(10)
         disk.append(self._disk())
         wire = self._wire.content()
-        assert b'"agents"' in wire  # so something did arrive
+        if self._sends:
+            assert b'"agents"' in wire  # so something did arrive
+        else:
+            assert wire == b""
+            assert b" recorded feature.used " in disk[1]
         places = {"disk": Haystack(b"\n".join(disk), self._known), "wire": Haystack(wire, self._known)}
         return [
             (planted, place, forms)
@@ -125,6 +133,16 @@ def test_every_place_as_log_records(
     planted = [Planted(datum(generator.choice(KINDS), generator), place, "plain") for place in PLACES]
     assert trial().all_found(planted) == []
     assert b'"resourceLogs"' in wire.content()
+
+
+def test_history_and_records(trial: Callable[..., Trial], wire: Wire) -> None:
+    """The history and the application's record hold as little, if everything is recorded and nothing is sent."""
+    scope = Scope("automagik-agents", origin_of(wire.url))
+    preferences.change(lambda saved: saved.granted(scope, "automagik-telemetry local", local=True))
+    generator = random.Random(7)
+    planted = [Planted(datum(generator.choice(KINDS), generator), place, "plain") for place in PLACES]
+    running = trial()
+    assert running.all_found(planted) == []
 
 
 def test_every_kind_of_datum(trial: Callable[..., Trial]) -> None:

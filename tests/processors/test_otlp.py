@@ -157,7 +157,7 @@ def test_a_log_record_is_the_event(
     assert (record.event_name, record.body.string_value) == ("agent.run", "agent.run")
     assert (record.severity_number, record.severity_text) == (17, "error")
     assert (record.trace_id.hex(), record.span_id.hex()) == (TRACE, SPAN)
-    assert record.time_unix_nano == 1_700_000_000_500_000_000
+    assert record.time_unix_nano == 1_700_000_000_000_000_000  # rounded to a second
     assert attributes(record) == {
         "event.agent_name": "simple",
         "sample_rate": 0.25,
@@ -321,7 +321,7 @@ def test_a_timestamp_may_be_seconds_a_datetime_or_iso(
 ) -> None:
     """Timestamps in all forms of structlog's TimeStamper and of applications are accepted."""
     encode = processor(clock=lambda: pytest.fail("the clock was asked"))
-    assert b'UnixNano":"1700000000500000000"' in encode(None, "", {"event": "e", "timestamp": timestamp})
+    assert b'UnixNano":"1700000000000000000"' in encode(None, "", {"event": "e", "timestamp": timestamp})
 
 
 @BOTH
@@ -335,7 +335,7 @@ def test_without_a_usable_timestamp_the_clock_counts(
 ) -> None:
     """A time that can't be read, or that the format can't hold, is the clock's."""
     encoded = processor(clock=lambda: NOW)(None, "", {"event": "e", "timestamp": timestamp})
-    assert b'imeUnixNano":"1700000000500000000"' in encoded
+    assert b'imeUnixNano":"1700000000000000000"' in encoded
 
 
 @pytest.mark.parametrize(
@@ -351,7 +351,15 @@ def test_a_duration_that_is_none_lasts_no_time(duration: object) -> None:
 def test_a_span_starts_in_1970_at_the_earliest() -> None:
     """A duration longer than the time since 1970 does not make the start negative."""
     span = json.loads(OTLPSpan(clock=lambda: 5.0)(None, "", {"event": "e", "duration_ms": 6000}))
-    assert (span["startTimeUnixNano"], span["endTimeUnixNano"]) == ("0", "5000000000")
+    assert (span["startTimeUnixNano"], span["endTimeUnixNano"]) == ("0", "6000000000")
+
+
+@pytest.mark.parametrize(("ends", "lasted"), [(7.9, 0.0), (9.25, 2250.0), (7.000001, 0.001), (8.0, 0.4)])
+def test_a_start_is_rounded_to_a_second(ends: float, lasted: float) -> None:
+    """The start tells no more than the second, and the duration is as it was."""
+    span = json.loads(OTLPSpan(clock=lambda: ends)(None, "", {"event": "e", "duration_ms": lasted}))
+    assert span["startTimeUnixNano"] == "7000000000"
+    assert int(span["endTimeUnixNano"]) - 7_000_000_000 == lasted * 1_000_000
 
 
 @BOTH

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
-import pty
-import struct
 import subprocess
 import sys
-import termios
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +16,8 @@ from automagik_telemetry.cli import main
 from automagik_telemetry.cli._output import printable
 from automagik_telemetry.consent import _identity as identity
 from automagik_telemetry.consent import _preferences as preferences
-from automagik_telemetry.settings import Settings, without_password
+from automagik_telemetry.settings import Settings, without_credentials
+from tests.terminal import on_terminal as run_on_terminal
 
 pytestmark = pytest.mark.slow
 
@@ -37,27 +34,8 @@ SECRETS = [
 
 def on_terminal(*arguments: str, columns: int = 80, variables: dict[str, str] | None = None) -> tuple[int, str]:
     """Run a command on a real terminal; return its exit code and output."""
-    mine, its = pty.openpty()
-    fcntl.ioctl(its, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
-    environment = {name: value for name, value in os.environ.items() if name not in {"COLUMNS", "LINES"}}
-    process = subprocess.Popen(
-        [*OURS, *arguments],
-        env={**environment, "TERM": "xterm", **(variables or {})},
-        stdin=its,
-        stdout=its,
-        stderr=its,
-    )
-    os.close(its)
-    output = b""
-    while True:
-        try:
-            if not (found := os.read(mine, 65_536)):
-                break
-        except OSError:  # the terminal's end
-            break
-        output += found
-    os.close(mine)
-    return process.wait(60), output.decode().replace("\r\n", "\n")
+    inherited = {name: value for name, value in os.environ.items() if name not in {"COLUMNS", "LINES"}}
+    return run_on_terminal([*OURS, *arguments], {**inherited, "TERM": "xterm", **(variables or {})}, columns=columns)
 
 
 def test_a_narrow_terminal() -> None:
@@ -136,7 +114,7 @@ def test_credentials_in_urls_are_not_shown(
     url: str, secret: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """No command and no warning shows them."""
-    assert secret not in without_password(url)
+    assert secret not in without_credentials(url)
     for variable in ("AUTOMAGIK_TELEMETRY_ENDPOINT", "LANGWATCH_ENDPOINT"):
         monkeypatch.setenv(variable, url)
     monkeypatch.setenv("AUTOMAGIK_TELEMETRY_ENABLED", "true")
