@@ -124,9 +124,9 @@ class OpenTrace:
         "complete",
         "conversations",
         "decision",
+        "discards",
         "held",
         "joined",
-        "kept",
         "link",
         "metadata",
         "pid_generation",
@@ -162,7 +162,7 @@ class OpenTrace:
         self.decision: SamplingDecision | None = None
         """The decision, if it was made before the end."""
         self.pid_generation = _generation
-        self.kept: list[Callable[[], None]] = []
+        self.discards: list[Callable[[], None]] = []
         """Functions that discard the beginning of the trace, which the next process sends if this one dies."""
 
     @property
@@ -237,7 +237,7 @@ class Recorder:
 
     def keep(self, trace: OpenTrace, root: RecordedSpan) -> None:
         """Keep the root of a trace that begins, for the next process to send if this one dies before its end."""
-        trace.kept = attempt(self._kept, trace, root, default=[])
+        trace.discards = attempt(self._kept, trace, root, default=[])
 
     def _kept(self, trace: OpenTrace, root: RecordedSpan) -> list[Callable[[], None]]:
         name, kind = (value if type(value) is str else text_of(value) for value in (root.name, root.type))
@@ -446,8 +446,8 @@ _ids: Final = FreshIds()
 def _forget(traces: list[OpenTrace]) -> None:
     """Discard the beginnings of traces that have ended."""
     for trace in traces:
-        kept, trace.kept = trace.kept, []
-        for discard in kept:
+        discards, trace.discards = trace.discards, []
+        for discard in discards:
             attempt(discard)
 
 

@@ -6,8 +6,6 @@ import asyncio
 import functools
 import math
 import time
-import weakref
-from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 try:
@@ -82,19 +80,16 @@ def instrument(agent: AnyAgent) -> AnyAgent:
 
 def _instrument(agent: Agent) -> None:
     declare(*_exception_names())
-    declare_later(partial(_names, weakref.ref(agent)))
+    declare_later(agent, _names)
     if observability() is not None:
         cost.prepare()
     patch_instance(agent, dict.fromkeys(_METHODS, _tracked))
 
 
-def _names(agent: weakref.ref[Agent]) -> list[Any]:
+def _names(agent: Agent) -> list[Any]:
     """Return the names of an agent and its tools, as far as the code gives them."""
-    made = agent()
-    if made is None:
-        return []
-    tools = made.tools if isinstance(made.tools, list) else []
-    return [made.name, *(name for tool in tools for name in _names_of(tool))]
+    tools = agent.tools if isinstance(agent.tools, list) else []
+    return [agent.name, *(name for tool in tools for name in _names_of(tool))]
 
 
 def _names_of(tool: Any) -> list[Any]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import time
-import weakref
 from asyncio import CancelledError
 from contextvars import ContextVar
 from functools import partial
@@ -93,7 +92,7 @@ def instrument(agent: AnyAgent) -> AnyAgent:
     inner = _innermost(agent)
     if not _trackers(inner):
         declare(*_exception_names())
-        declare_later(partial(_names, weakref.ref(inner)))
+        declare_later(inner, _names)
         # The agent itself adds the listeners of `on_event` in this way. The root's content stays as it is.
         tracker = _Tracker(inner.root_capability)
         tracker.after = CombinedCapability([tracker, tracker.before])
@@ -101,13 +100,10 @@ def instrument(agent: AnyAgent) -> AnyAgent:
     return agent
 
 
-def _names(agent: weakref.ref[Agent[Any, Any]]) -> list[Any]:
+def _names(agent: Agent[Any, Any]) -> list[Any]:
     """Return the names of an agent and its tools, as far as the code gives them: not those of a server."""
-    made = agent()
-    if made is None:
-        return []
-    tools = [getattr(toolset, "tools", None) for toolset in made.toolsets]
-    return [made.name, *(name for each in tools if isinstance(each, dict) for name in each)]
+    tools = [getattr(toolset, "tools", None) for toolset in agent.toolsets]
+    return [agent.name, *(name for each in tools if isinstance(each, dict) for name in each)]
 
 
 def uninstrument(agent: AnyAgent) -> AnyAgent:

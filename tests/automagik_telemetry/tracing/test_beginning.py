@@ -90,6 +90,6 @@ def test_traces_of_the_parent_process_are_not_decided_on() -> None:
     recorder = Recorder(AdaptiveSampler(base_rate=1.0))
     trace = OpenTrace(recorder, "a" * 32)
     trace.pid_generation -= 1
-    trace.kept = [lambda: discarded.append("discarded")]
+    trace.discards = [lambda: discarded.append("discarded")]
     recorder.decide([(trace, OpenSpan("root", "agent", trace, "b" * 16, None))])
     assert (discarded, recorder.metrics().get("traces")) == ([], None)
