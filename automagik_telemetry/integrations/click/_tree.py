@@ -30,6 +30,8 @@ _MAX_COMMANDS = 10_000
 """Maximum number of a group's commands that are searched for a name."""
 _MAX_DEPTH = 10
 """Maximum depth of a tree whose names are declared."""
+_STANDALONE = 3
+"""Position of the argument `standalone_mode` of `main`."""
 _ROOT = "main"
 """The name of a tree's root that has none of its own."""
 
@@ -126,6 +128,14 @@ def tracked_class(base: Any) -> Any:
 
         def invoke(self, ctx: Any) -> Any:
             return _invoke(self, ctx, super().invoke)
+
+        def main(self, *args: Any, **kwargs: Any) -> Any:
+            standalone = kwargs.get("standalone_mode", args[_STANDALONE] if len(args) > _STANDALONE else True)
+            token = command_run.is_standalone.set(attempt(bool, standalone, default=True))
+            try:
+                return super().main(*args, **kwargs)
+            finally:
+                command_run.is_standalone.reset(token)
 
     tracked: Any = Tracked
     if hasattr(base, "resolve_command"):
