@@ -14,7 +14,8 @@ from automagik_processors._mappings import plain_dict
 from automagik_processors._otlp_values import text_of
 from automagik_processors._scalars import milliseconds_of
 from automagik_telemetry._failsafe import attempt
-from automagik_telemetry.tracing._arguments import span_id_of, usage_of
+from automagik_telemetry.tracing._arguments import model_of, span_id_of, usage_of
+from automagik_telemetry.tracing._cost import estimate
 from automagik_telemetry.tracing._reported_runs import ReportedRuns, end
 from automagik_telemetry.tracing.context import TraceContext, annotate
 from automagik_telemetry.tracing.spans import INVALID, fill
@@ -125,7 +126,7 @@ class TraceProvider:
         """Report a call of a language model.
 
         Args:
-            model: Name of the model.
+            model: Name of the model, such as "gpt-4o" or, with its provider, "openai:gpt-4o".
             messages: Messages of the request.
             response: Response of the model.
             usage: Counts of tokens, as a mapping or an object with attributes.
@@ -133,11 +134,21 @@ class TraceProvider:
             span_id: ID of this span, by which others refer to it.
             parent_span_id: ID of the enclosing span; by default the first span of the run.
             duration_ms: Duration in milliseconds.
-            **attributes: Further attributes of the span.
+            **attributes: Further attributes of the span. `provider` is that of the model, and `cost` in USD; by default
+                it is estimated, if the price of the model is known.
         """
-        span = self._add(text_of(model), "llm", trace_id, span_id, parent_span_id, input=messages, model=text_of(model))
+        name, provider = model_of(text_of(model))
+        provider, cost = attributes.pop("provider", provider), attributes.pop("cost", None)
+        span = self._add(name, "llm", trace_id, span_id, parent_span_id, input=messages, model=name)
         if span is not None:
             span.usage = usage_of(usage, self._count_invalid)
+            estimated = estimate(name, provider, span.usage) if cost is None else None
+            fill(
+                span,
+                provider=provider,
+                cost=cost if estimated is None else estimated,
+                cost_estimated=estimated is not None,
+            )
             self._close(span, response, duration_ms, attributes)
 
     @_never_raises

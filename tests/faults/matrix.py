@@ -144,6 +144,10 @@ ROWS: dict[int, tuple[str, str]] = {
     102: ("secrets of vendors' shapes, in places where passwords stand, and under their keys", "redacted"),
     108: ("a reader ends a stream early", "no failure; the text and tokens so far are in the trace"),
     110: ("a run returns an iterator, a stream or a block", "followed to its end"),
+    112: (
+        "cached, reasoning and thought tokens of each provider; local and unknown models",
+        "the provider's sum of tokens and cost, or no cost",
+    ),
     120: ("a traced command dies by a signal or `os._exit`", "the next process reports it as abandoned"),
     122: ("many small requests to the collector", "those that wait share one commit; acknowledged is stored"),
     123: ("forged rates and times, invented names, other products' spans", "refused and counted by reason"),

@@ -126,7 +126,7 @@ def _check(agent: object) -> None:
 class _Run(AgentRun):
     """A run with agno's reports: the tools, and the outcome, because agno seldom raises."""
 
-    def __init__(self, agent: Agent, options: dict[str, Any], *, continues: bool, earlier: RunOutput | None) -> None:
+    def __init__(self, agent: Agent, options: dict[str, Any], *, earlier: RunOutput | None) -> None:
         name = attempt(getattr, agent, "name", None)
         super().__init__(
             (name is not None and text_of(name)) or "agent",
@@ -137,15 +137,10 @@ class _Run(AgentRun):
         self.streams = False
         self._ran = agent
         self._hides = not options.get("yield_run_output")
-        # A run that continues an earlier one reports the sum of both, which is of no use if the earlier one is unknown.
-        self._counts = earlier is not None or not continues
         self._since = time.time()
-        self._earlier = _tokens(earlier)
         self._tools = {_key(tool) for tool in (earlier.tools if earlier else None) or () if _was_executed(tool)}
         self._failure: BaseException | None = None
         self._texts: list[str] = []
-        self._is_reported = False
-        """True once agno has reported the output of the run."""
 
     def ask(self, asked: object, options: dict[str, Any]) -> None:
         """Record the run's input, user and conversation."""
@@ -159,8 +154,8 @@ class _Run(AgentRun):
         """End the run, as a failed one if agno reported a failure."""
         for request in self.requests:
             request.complete()
-        if not self._is_reported:  # of a stream that was left early
-            self._count_own_tokens()
+        # agno's sum includes those of the run that this one continues, and counts each provider's in its own way.
+        attempt(self._count_own_tokens)
         if self.traced is not None and self.traced.output is None and self._texts:  # of a stream that was left early
             self.traced.output = "".join(self._texts)
         super().end(self._failure if error is None else error)
@@ -205,12 +200,6 @@ class _Run(AgentRun):
             self.event.token_count = self.event.input_tokens + self.event.output_tokens
 
     def _take_output(self, output: RunOutput) -> None:
-        self._is_reported = True
-        event = self.event
-        if self._counts:
-            event.token_count, event.input_tokens, event.output_tokens = (
-                now - before for now, before in zip(_tokens(output), self._earlier, strict=True)
-            )
         if self.traced is not None:
             self.traced.output = output.content
             self.traced.thread_id = self.traced.thread_id or output.session_id
@@ -257,7 +246,7 @@ def _begin(agent: Agent, args: tuple[Any, ...], kwargs: dict[str, Any], continue
     if kwargs.get("background") and not streams:
         return None
     earlier = kwargs.get("run_response", args[0] if args else None)
-    run = _Run(agent, kwargs, continues=continues, earlier=earlier if isinstance(earlier, RunOutput) else None)
+    run = _Run(agent, kwargs, earlier=earlier if isinstance(earlier, RunOutput) else None)
     run.streams = streams
     track_model(agent.model)
     with join_application_trace():
@@ -265,12 +254,6 @@ def _begin(agent: Agent, args: tuple[Any, ...], kwargs: dict[str, Any], continue
     if run.traced is not None:
         attempt(run.ask, None if continues else kwargs.get("input", args[0] if args else None), kwargs)
     return run
-
-
-def _tokens(output: RunOutput | None) -> tuple[int, int, int]:
-    """Return the numbers of total, read and written tokens."""
-    metrics = output.metrics if output is not None else None
-    return (0, 0, 0) if metrics is None else (metrics.total_tokens, metrics.input_tokens, metrics.output_tokens)
 
 
 def _named(error_type: str) -> Exception:

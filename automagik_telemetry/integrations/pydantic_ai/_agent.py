@@ -33,6 +33,7 @@ from automagik_telemetry.integrations._errors import described
 from automagik_telemetry.integrations._runtime import begin
 from automagik_telemetry.integrations._wrapping import wrap_coroutine
 from automagik_telemetry.integrations.pydantic_ai._messages import chat, prompt, request
+from automagik_telemetry.tracing._cost import is_known
 from automagik_telemetry.tracing._propagation import join_application_trace
 
 try:
@@ -65,7 +66,16 @@ AnyAgent = TypeVar("AnyAgent", bound="Agent[Any, Any] | WrapperAgent[Any, Any]")
 _DEFERRALS = (exceptions.CallDeferred, exceptions.ApprovalRequired)
 
 _RETRIES = ("retry-prompt", "retry-feedback")
-_COUNTS = ("input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens")
+_COUNTS = {
+    "input_tokens": "input_tokens",
+    "output_tokens": "output_tokens",
+    "reasoning_tokens": "output_reasoning_tokens",
+    "cache_read_tokens": "cache_read_tokens",
+    "cache_write_tokens": "cache_write_tokens",
+    "input_audio_tokens": "input_audio_tokens",
+    "output_audio_tokens": "output_audio_tokens",
+}
+"""The counts, and pydantic-ai's names for them."""
 _CALL_ID = "gen_ai.tool.call.id"
 
 _run: ContextVar[_Run | None] = kept(
@@ -294,8 +304,8 @@ class _Request(Step):
 
     def _about(self, response: ModelResponse) -> dict[str, Any]:
         usage = response.usage
-        counts = {name: getattr(usage, name, 0) for name in _COUNTS}
-        counts["reasoning_tokens"] = usage.details.get("reasoning_tokens", 0)
+        counts = {name: getattr(usage, of, 0) for name, of in _COUNTS.items()}
+        counts["reasoning_tokens"] = counts["reasoning_tokens"] or usage.details.get("reasoning_tokens", 0)
         return {
             "output": chat(response),
             "model": response.model_name,
@@ -349,6 +359,8 @@ def _cost(response: ModelResponse) -> dict[str, Any]:
         return {}
     # Where the price is not known, it can't be an estimate.
     estimated = attempt(lambda: bool(response.cost().total_price == cost), default=False)
+    if estimated and response.provider_url and not is_known(response.provider_url):
+        return {}  # pydantic-ai takes a local server, or an unknown one, for the provider that it imitates
     return {"cost": float(cost), "cost_estimated": estimated}
 
 

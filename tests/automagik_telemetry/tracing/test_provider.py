@@ -13,6 +13,7 @@ import pytest
 from automagik_telemetry import get_tracing_manager
 from automagik_telemetry.integrations._runtime import observability
 from automagik_telemetry.integrations.asgi import TelemetryMiddleware
+from automagik_telemetry.tracing._cost import prepare
 from automagik_telemetry.tracing.spans import open_span
 
 if TYPE_CHECKING:
@@ -152,12 +153,12 @@ def test_reported_run_is_one_trace(manager: ObservabilityManager, arrived: Any, 
         assert root["traceId"] == given.replace("-", "")
     assert "parentSpanId" not in root
     parents = {name: span["parentSpanId"] for name, span in spans.items() if span is not root}
-    assert parents.pop("search") == spans["openai:gpt-4.1"]["spanId"]
+    assert parents.pop("search") == spans["gpt-4.1"]["spanId"]
     assert set(parents.values()) == {root["spanId"]}
     assert content(root, "output") == "answer"
     assert root["fields"]["langwatch.user.id"] == "7"
     assert root["fields"].get("sampling.reason") == ("why" if inside else None)
-    assert spans["openai:gpt-4.1"]["fields"]["gen_ai.usage.input_tokens"] == 3
+    assert spans["gpt-4.1"]["fields"]["gen_ai.usage.input_tokens"] == 3
     assert manager.get_metrics()["traces"].get("bad_call") is None
 
 
@@ -270,3 +271,34 @@ def test_served_run_is_part_of_its_callers_trace(manager: ObservabilityManager, 
     spans = arrived()
     assert spans["agent.server"]["traceId"] == spans["agent.client"]["traceId"]
     assert spans["agent.server"]["parentSpanId"] == spans["agent.client"]["spanId"]
+
+
+@pytest.mark.fault(112)
+def test_a_model_with_its_provider_and_its_cost(manager: ObservabilityManager, arrived: Any) -> None:
+    """A prefix is the provider; a cost is the reported one, else an estimate, else absent."""
+    prepare()
+    with manager.trace_agent_run(agent_name="simple"):
+        provider = manager.providers["langwatch"]
+        provider.log_llm_call("openai:gpt-4o", [], "a", {"prompt_tokens": 1_000_000, "completion_tokens": 0})
+        provider.log_llm_call("gpt-4.1", [], "b", {"prompt_tokens": 10}, cost=0.5, provider="openai")
+        provider.log_llm_call("ollama:llama3:8b", [], "c", {"prompt_tokens": 10})
+        provider.log_llm_call("gpt-oss:20b", [], "d", {"prompt_tokens": 10})
+        cached = {"input_tokens": 100, "cache_read_input_tokens": 700, "cache_creation_input_tokens": 200}
+        provider.log_llm_call("anthropic:claude-sonnet-4-6", [], "e", cached)
+    spans = {name: span["fields"] for name, span in arrived().items()}
+    assert {
+        name: (
+            said.get("gen_ai.provider.name"),
+            json.loads(said["langwatch.metrics"]).get("cost"),
+            said.get("automagik.cost_estimated", False),
+        )
+        for name, said in spans.items()
+        if name != "agent.simple"
+    } == {
+        "gpt-4o": ("openai", 2.5, True),
+        "gpt-4.1": ("openai", 0.5, False),
+        "llama3:8b": ("ollama", None, False),
+        "gpt-oss:20b": (None, None, False),
+        "claude-sonnet-4-6": ("anthropic", pytest.approx((300 + 210 + 750) / 1e6), True),
+    }
+    assert json.loads(spans["claude-sonnet-4-6"]["langwatch.metrics"])["prompt_tokens"] == 1000
