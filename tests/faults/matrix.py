@@ -148,6 +148,8 @@ ROWS: dict[int, tuple[str, str]] = {
         "cached, reasoning and thought tokens of each provider; local and unknown models",
         "the provider's sum of tokens and cost, or no cost",
     ),
+    113: ("agno's models for output, memory and summaries, fallbacks and defaults", "every request is in the trace"),
+    114: ("agno's teams and workflows", "one tree: leader, delegations, steps; `workflow.*` events"),
     120: ("a traced command dies by a signal or `os._exit`", "the next process reports it as abandoned"),
     122: ("many small requests to the collector", "those that wait share one commit; acknowledged is stored"),
     123: ("forged rates and times, invented names, other products' spans", "refused and counted by reason"),

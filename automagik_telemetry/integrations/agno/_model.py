@@ -9,6 +9,9 @@ from collections import abc
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
+from agno.models.base import Model
+from agno.models.fallback import FallbackConfig
+
 from automagik_processors._otlp_values import text_of
 from automagik_telemetry._failsafe import attempt
 from automagik_telemetry._process import kept
@@ -23,7 +26,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
 
-    from agno.models.base import Model
     from agno.models.message import Message
     from agno.tools.function import FunctionCall
 
@@ -53,6 +55,22 @@ def track_model(model: object) -> None:
     if hasattr(model, _USAGE):
         wraps[_USAGE] = _usage
     attempt(patch_instance, model, wraps)
+
+
+def each_model(owner: Any, apply: Callable[[Any], None]) -> None:
+    """Apply a function to all models of an agent or team, and of its managers of memory, summaries and the like."""
+    for value in list(vars(owner).values()):
+        listed = vars(value).values() if type(value) is FallbackConfig else (value,)
+        for one in listed:
+            for model in one if isinstance(one, list) else (one, _model_of_manager(one)):
+                if isinstance(model, Model):
+                    apply(model)
+
+
+def _model_of_manager(value: object) -> object:
+    """Return the model of one of agno's own objects; None of any other, whose attributes may be anything."""
+    is_own = type(value).__module__.partition(".")[0] == "agno"
+    return getattr(value, "model", None) if is_own else None
 
 
 class Request(Step):

@@ -322,6 +322,7 @@ class _Tool(Step):
         super().__init__(
             run, call.tool_name, "tool", lambda: {"input": arguments, "attributes": {_CALL_ID: call.tool_call_id}}
         )
+        self.run = run
         self._event = ToolExecutionEvent(call.tool_name, retry_count=retry or None)
         self._started = time.perf_counter()
 
