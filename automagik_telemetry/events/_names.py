@@ -7,8 +7,9 @@ sent as hashes, unless `configure(allow=[...])` or `declare` has them. The state
 from __future__ import annotations
 
 import contextlib
+import weakref
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from automagik_telemetry._failsafe import attempt
 from automagik_telemetry._process import kept
@@ -16,6 +17,8 @@ from automagik_telemetry.events._allowlist import declare
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+
+Owner = TypeVar("Owner")
 
 MAX_SOURCES = 1_000
 """Maximum number of objects whose names are declared."""
@@ -26,19 +29,21 @@ MAX_NAMES = 1_000
 class _Names:
     def __init__(self) -> None:
         self.closed = False
-        self.sources: list[Callable[[], Iterable[Any]]] = []
+        self.sources: list[tuple[weakref.ref[Any], Callable[[Any], Iterable[Any]]]] = []
 
 
 _names = kept("declared names", _Names)
 
 
-def declare_later(source: Callable[[], Iterable[Any]]) -> None:
-    """Declare the names that `source` returns when the allowlist closes; do nothing once it has closed.
+def declare_later(owner: Owner, names: Callable[[Owner], Iterable[Any]]) -> None:
+    """Declare the names that `names(owner)` returns when the allowlist closes; do nothing once it has closed.
 
-    An application may add tools to an agent until then. What is not a valid name is sent as a hash.
+    An application may add tools to an agent until then, or drop the agent, which is not kept alive. Names that are not
+    valid are sent as hashes, and so are those of an object that allows no weak reference.
     """
     if not _names.closed and len(_names.sources) < MAX_SOURCES:
-        _names.sources.append(source)
+        with contextlib.suppress(TypeError):
+            _names.sources.append((weakref.ref(owner), names))
 
 
 def is_closed() -> bool:
@@ -59,15 +64,16 @@ def close() -> None:
         return
     # Two threads may both do this, so that neither encodes an event before all names are declared.
     for source in list(_names.sources):
-        for name in attempt(_names_of, source, default=()):
+        for name in attempt(_names_of, *source, default=()):
             with contextlib.suppress(TypeError, ValueError):
                 declare(name)
     _names.closed = True
     _names.sources = []
 
 
-def _names_of(source: Callable[[], Iterable[Any]]) -> list[Any]:
-    return list(islice(source(), MAX_NAMES))
+def _names_of(owner: weakref.ref[Any], names: Callable[[Any], Iterable[Any]]) -> list[Any]:
+    alive = owner()
+    return [] if alive is None else list(islice(names(alive), MAX_NAMES))
 
 
 def reopen() -> Callable[[], None]:

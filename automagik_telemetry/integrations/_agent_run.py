@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from automagik_processors._scalars import integer_of
 from automagik_telemetry._failsafe import Block, attempt, class_name
@@ -207,11 +207,16 @@ def _whole(items: list[object]) -> object:
     return "".join(texts) if len(texts) == len(items) else items
 
 
+class TracedRun(Protocol):
+    """A run that may have a span."""
+
+    traced: OpenSpan | None
+
+
 class Step(Run):
     """A span, if its run is traced. `about` returns the input; it is called only if needed, and may fail."""
 
-    def __init__(self, run: AgentRun, name: str, type: str, about: Callable[[], dict[str, Any]]) -> None:  # noqa: A002 - the attribute's name
-        self.run = run
+    def __init__(self, run: TracedRun, name: str, type: str, about: Callable[[], dict[str, Any]]) -> None:  # noqa: A002 - the attribute's name
         self.traced = open_span(name, type) if run.traced is not None else None
         self.record(about)
 

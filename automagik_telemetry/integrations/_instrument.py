@@ -11,13 +11,15 @@ from automagik_telemetry.integrations._errors import described, type_name
 Target = TypeVar("Target")
 
 _ALLOWED: Final = (
-    "an agent of pydantic-ai or agno, a click command or group, a Typer app, or an ASGI application "
-    "such as one of FastAPI or Starlette"
+    "an agent of pydantic-ai or agno, a team or workflow of agno, a click command or group, a Typer app, or an ASGI "
+    "application such as one of FastAPI or Starlette"
 )
 _FRAMEWORKS: Final = {
     ("pydantic_ai", "Agent"): "pydantic_ai",
     ("pydantic_ai", "WrapperAgent"): "pydantic_ai",
     ("agno", "Agent"): "agno",
+    ("agno", "Team"): "agno",
+    ("agno", "Workflow"): "agno",
     ("click", "Command"): "click._tree",
     ("typer", "Command"): "click._tree",
     ("typer", "Typer"): "click._typer",
@@ -25,10 +27,6 @@ _FRAMEWORKS: Final = {
 }
 """The integration of each class, by the package that defines the class and its name."""
 
-_UNSUPPORTED: Final = {
-    ("agno", "Team"): "its members can be instrumented one by one: for member in team.members: instrument(member)",
-    ("agno", "Workflow"): "the agents of its steps can be instrumented one by one, before the workflow is made",
-}
 _ASGI_ARGUMENTS: Final = 3
 _WSGI_ARGUMENTS: Final = 2
 
@@ -40,16 +38,17 @@ def instrument(target: Target, /) -> Target:
     exceptions, output and streams. Instrumenting it twice changes nothing, and `uninstrument` undoes it.
 
     Args:
-        target: An agent of pydantic-ai or agno; a click command or group; a Typer app that has its commands; or an ASGI
-            application: one of FastAPI or Starlette, or any callable that takes `scope, receive, send`.
+        target: An agent of pydantic-ai or agno; a team or workflow of agno; a click command or group; a Typer app that
+            has its commands; or an ASGI application: one of FastAPI or Starlette, or any callable that takes
+            `scope, receive, send`.
 
     Returns:
         The same object, which is now tracked. Of an ASGI application that is not a Starlette one, a
         `TelemetryMiddleware` around it: serve that one.
 
     Raises:
-        TypeError: The object is anything else, among them an agno Team or Workflow and a WSGI application, which are
-            not supported yet. The message names the type and what is allowed.
+        TypeError: The object is anything else, among them a WSGI application, which is not supported yet. The message
+            names the type and what is allowed.
         ValueError: The Typer app has no commands yet.
         ImportError: The framework is older than the version that this package needs.
     """
@@ -80,10 +79,6 @@ def _integration(target: object) -> Any:
         raise TypeError(f"instrument takes {_ALLOWED}; this is {described(target)}, pass an instance")
     for kind in type(target).__mro__:
         key = kind.__module__.partition(".")[0], kind.__name__
-        if key in _UNSUPPORTED:
-            raise TypeError(
-                f"instrument does not support an {key[0]} {key[1]} yet ({type_name(target)}); {_UNSUPPORTED[key]}"
-            )
         if key in _FRAMEWORKS:
             return _module(_FRAMEWORKS[key])
     if _takes(target, "scope", _ASGI_ARGUMENTS):

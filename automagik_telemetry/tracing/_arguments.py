@@ -38,10 +38,28 @@ _NAMES: Final = {
     "reasoning_tokens": ("reasoning_tokens",),
     "cache_read_tokens": ("cache_read_tokens", "cached_tokens", "cache_read_input_tokens"),
     "cache_write_tokens": ("cache_write_tokens", "cache_creation_input_tokens"),
+    "input_audio_tokens": ("input_audio_tokens", "audio_input_tokens"),
+    "output_audio_tokens": ("output_audio_tokens", "audio_output_tokens"),
     "total_tokens": ("total_tokens",),
 }
 USAGE: Final = frozenset(_NAMES)
 """Names of counts of tokens."""
+_BESIDE_INPUT: Final = ("cache_read_input_tokens", "cache_creation_input_tokens")
+"""Anthropic's names of counts that its `input_tokens` does not include."""
+_PROVIDERS: Final = frozenset(
+    {
+        *("anthropic", "aws", "azure", "bedrock", "cerebras", "cohere", "deepseek", "fireworks", "gemini", "google"),
+        *("google-cloud", "google-gla", "google-vertex", "groq", "huggingface", "litellm", "lmstudio", "mistral"),
+        *("moonshotai", "ollama", "openai", "openai-chat", "openai-responses", "openrouter", "perplexity", "together"),
+        *("vercel", "vertexai", "vllm", "xai"),
+    }
+)
+
+
+def model_of(text: str) -> tuple[str, str | None]:
+    """Return the model and the provider of a name such as "openai:gpt-4o"; other names have colons, too."""
+    provider, colon, model = text.partition(":")
+    return (model, provider) if colon and model and provider.lower() in _PROVIDERS else (text, None)
 
 
 def usage_of(usage: Any, report: Callable[[str], object]) -> dict[str, int] | None:
@@ -62,6 +80,8 @@ def usage_of(usage: Any, report: Callable[[str], object]) -> dict[str, int] | No
             found[name] = counts[0]
         elif given:
             report(name)
+    if "input_tokens" in found and of("input_tokens") is not None:
+        found["input_tokens"] += sum(token_count(of(name)) or 0 for name in _BESIDE_INPUT)
     return found or None
 
 

@@ -6,15 +6,18 @@ No call raises. A call with invalid arguments is counted as `bad_call`.
 from __future__ import annotations
 
 import functools
+import time
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from automagik_processors._mappings import plain_dict
 from automagik_processors._otlp_values import text_of
-from automagik_processors._scalars import milliseconds_of
+from automagik_processors._scalars import milliseconds_of, real_of
 from automagik_telemetry._failsafe import attempt
-from automagik_telemetry.tracing._arguments import span_id_of, usage_of
+from automagik_telemetry.tracing._arguments import model_of, span_id_of, usage_of
+from automagik_telemetry.tracing._cost import estimate
 from automagik_telemetry.tracing._reported_runs import ReportedRuns, end
 from automagik_telemetry.tracing.context import TraceContext, annotate
 from automagik_telemetry.tracing.spans import INVALID, fill
@@ -28,6 +31,8 @@ if TYPE_CHECKING:
 
 Method = TypeVar("Method")
 
+_COSTS = ("cost", "cost_usd", "total_cost", "total_cost_usd")
+"""Names of a cost in USD among attributes."""
 _MAX_CALLS = 1_000
 """Tool calls of one `log_metadata` that are taken."""
 
@@ -125,7 +130,7 @@ class TraceProvider:
         """Report a call of a language model.
 
         Args:
-            model: Name of the model.
+            model: Name of the model, such as "gpt-4o" or, with its provider, "openai:gpt-4o".
             messages: Messages of the request.
             response: Response of the model.
             usage: Counts of tokens, as a mapping or an object with attributes.
@@ -133,11 +138,21 @@ class TraceProvider:
             span_id: ID of this span, by which others refer to it.
             parent_span_id: ID of the enclosing span; by default the first span of the run.
             duration_ms: Duration in milliseconds.
-            **attributes: Further attributes of the span.
+            **attributes: Further attributes of the span. `provider` is that of the model, and `cost` in USD; by default
+                it is estimated, if the price of the model is known.
         """
-        span = self._add(text_of(model), "llm", trace_id, span_id, parent_span_id, input=messages, model=text_of(model))
+        name, provider = model_of(text_of(model))
+        provider, cost = attributes.pop("provider", provider), attributes.pop("cost", None)
+        span = self._add(name, "llm", trace_id, span_id, parent_span_id, input=messages, model=name)
         if span is not None:
             span.usage = usage_of(usage, self._count_invalid)
+            estimated = estimate(name, provider, span.usage) if cost is None else None
+            fill(
+                span,
+                provider=provider,
+                cost=cost if estimated is None else estimated,
+                cost_estimated=estimated is not None,
+            )
             self._close(span, response, duration_ms, attributes)
 
     @_never_raises
@@ -251,12 +266,19 @@ class TraceProvider:
 
         Args:
             metadata: The metadata. A `trace_id` selects a run. A `tool_calls` list is reported call by call. An
-                `event_type` of `span_start` or `span_end`, with the IDs and the name of a span, is reported as a span.
+                `event_type` of `trace_start`, `span_start`, `span_end` or `trace_end` reports a run as a tree: with
+                `trace_id`, `span_id`, `parent_span_id`, `name`, `attributes` and `timestamp`, which is ISO 8601, in UTC
+                unless it names an offset, or a Unix time in seconds. Attributes `input`, `output`, `error`, `model`,
+                `provider`, `cost` and counts of tokens are those of the span.
         """
         if not issubclass(type(metadata), Mapping):
             raise TypeError("metadata must be a mapping")  # counted as `bad_call`
         given = _plain(metadata)
-        if given.get("event_type") in ("span_start", "span_end") and given.get("span_id"):
+        kind = given.get("event_type")
+        if kind in ("trace_start", "trace_end") and given.get("trace_id"):
+            self._log_end_of_trace(given) if kind == "trace_end" else self._log_start_of_trace(given)
+            return
+        if kind in ("span_start", "span_end") and given.get("span_id"):
             self._log_span(given)
             return
         trace_id = given.pop("trace_id", None)
@@ -369,12 +391,68 @@ class TraceProvider:
     def _log_span(self, given: dict[str, Any]) -> None:
         ids = {key: given.get(key) for key in ("trace_id", "span_id", "parent_span_id")}
         span = self._runs.find(self.name, ids["trace_id"], ids["span_id"]) if ids["trace_id"] else None
-        if given["event_type"] == "span_start" or span is None or span.span_id != span_id_of(ids["span_id"]):
-            span = self._runs.add(self.name, str(given.get("name", "span")), "span", **ids)
+        is_end = given["event_type"] == "span_end"
+        late = self._seconds_since(given)
+        if not is_end or span is None or span.span_id != span_id_of(ids["span_id"]):
+            span = self._runs.add(self.name, text_of(given.get("name", "span")), "span", **ids)
+            if span is not None:
+                span.backdate(late)
         if span is not None:
-            annotate(span, _plain(given.get("attributes")))
-            if given["event_type"] == "span_end":
+            self._fill(span, given)
+            if is_end:
+                span.shorten(late)
                 span.end()
+
+    def _log_start_of_trace(self, given: dict[str, Any]) -> None:
+        name = text_of(given.get("name") or "trace")
+        root = self._runs.start(self.name, given["trace_id"], given.get("span_id"), name)
+        if root is not None:
+            if root.is_root:  # not a run inside of an open trace
+                root.backdate(self._seconds_since(given))
+            self._fill(root, given)
+            self._remember(root, root.attributes or {})
+
+    def _log_end_of_trace(self, given: dict[str, Any]) -> None:
+        run = self._runs.complete(self.name, given["trace_id"])
+        if run is None:
+            return
+        self._fill(run.root, given)
+        self._remember(run.root, run.root.attributes or {})
+        if run.own:
+            run.root.shorten(self._seconds_since(given))
+        end(run)
+
+    def _fill(self, span: OpenSpan, given: dict[str, Any]) -> None:
+        """Set the fields of a span that an application has reported by its attributes."""
+        attributes = _plain(given.get("attributes"))
+        _fail(span, attributes.pop("error", None))
+        model = attributes.pop("model", None)
+        if model is not None:
+            span.type = "llm" if span.type == "span" else span.type
+            span.model, provider = model_of(text_of(model))
+            attributes.setdefault("provider", provider)
+        fields: dict[str, Any] = {
+            name: attributes.pop(name) for name in ("input", "output", "provider") if name in attributes
+        }
+        provider = fields.get("provider") or span.provider
+        usage = usage_of(attributes, self._count_invalid)
+        cost = next((attributes.pop(name) for name in _COSTS if attributes.get(name) is not None), None)
+        if cost is None and span.model is not None:
+            cost = estimate(span.model, provider, usage)
+            fields["cost_estimated"] = cost is not None
+        fill(span, usage=usage, cost=cost, **fields)
+        annotate(span, attributes)
+
+    def _seconds_since(self, given: dict[str, Any]) -> float:
+        """Return how long ago an event took place; 0 if its time is missing, or not valid, or in the future."""
+        timestamp = given.get("timestamp")
+        if timestamp is None:
+            return 0.0
+        moment: float | None = attempt(_unix_time, timestamp)
+        if moment is None:
+            self._count_invalid("timestamp")
+            return 0.0
+        return max(0.0, time.time() - moment)
 
     def _close(
         self,
@@ -416,6 +494,14 @@ def _fail(span: OpenSpan, error: object) -> None:
         span.fail(error)
     elif error:
         span.error = {"type": "Error", "message": str(error), "stacktrace": None}
+
+
+def _unix_time(timestamp: object) -> float | None:
+    """Return a time in seconds since 1970, of a number of them or a text. A text without an offset is in UTC."""
+    if not isinstance(timestamp, str | datetime):
+        return real_of(timestamp)
+    moment = datetime.fromisoformat(timestamp) if isinstance(timestamp, str) else timestamp
+    return (moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)).timestamp()
 
 
 def _count(value: Any) -> int:

@@ -145,6 +145,13 @@ ROWS: dict[int, tuple[str, str]] = {
     103: ("a user opts out, or resets the ID", "what is queued is deleted; the old ID is shown once"),
     108: ("a reader ends a stream early", "no failure; the text and tokens so far are in the trace"),
     110: ("a run returns an iterator, a stream or a block", "followed to its end"),
+    112: (
+        "cached, reasoning and thought tokens of each provider; local and unknown models",
+        "the provider's sum of tokens and cost, or no cost",
+    ),
+    113: ("agno's models for output, memory and summaries, fallbacks and defaults", "every request is in the trace"),
+    114: ("agno's teams and workflows", "one tree: leader, delegations, steps; `workflow.*` events"),
+    116: ("runs and events that are reported after they end", "one tree with true times, tokens and cost"),
     120: ("a traced command dies by a signal or `os._exit`", "the next process reports it as abandoned"),
     122: ("many small requests to the collector", "those that wait share one commit; acknowledged is stored"),
     123: ("forged rates and times, invented names, other products' spans", "refused and counted by reason"),

@@ -6,13 +6,12 @@ import asyncio
 import functools
 import math
 import time
-import weakref
-from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 try:
     from agno import exceptions
     from agno.agent import Agent
+    from agno.run import team as of_team
     from agno.run.agent import (
         RunCancelledEvent,
         RunContentEvent,
@@ -22,23 +21,25 @@ try:
         ToolCallErrorEvent,
     )
     from agno.run.base import RunStatus
+    from agno.team import Team
 except ImportError as error:
     from automagik_telemetry.integrations._errors import unusable
 
     raise unusable("automagik_telemetry.integrations.agno", "agno", ("agno",), error) from error
 
 from automagik_processors._otlp_values import text_of
-from automagik_telemetry._failsafe import attempt
+from automagik_telemetry._failsafe import Block, attempt
+from automagik_telemetry._process import kept
 from automagik_telemetry.events._allowlist import declare
 from automagik_telemetry.events._names import declare_later
 from automagik_telemetry.events.catalogue import ToolExecutionEvent
-from automagik_telemetry.integrations._agent_run import AgentRun
+from automagik_telemetry.integrations._agent_run import AgentRun, current_run
 from automagik_telemetry.integrations._errors import described
-from automagik_telemetry.integrations._patch import patch_instance, unpatch_instance
+from automagik_telemetry.integrations._patch import is_patched, patch_instance, unpatch_instance
 from automagik_telemetry.integrations._runtime import begin, observability
 from automagik_telemetry.integrations._wrapping import wrap_call
 from automagik_telemetry.integrations.agno._messages import prompt
-from automagik_telemetry.integrations.agno._model import Request, track_model
+from automagik_telemetry.integrations.agno._model import Request, each_model, track_model
 from automagik_telemetry.tracing import _cost as cost
 from automagik_telemetry.tracing._propagation import join_application_trace
 
@@ -48,53 +49,73 @@ if TYPE_CHECKING:
     from agno.models.response import ToolExecution
 
 Method = TypeVar("Method", bound="Callable[..., Any]")
-AnyAgent = TypeVar("AnyAgent", bound=Agent)
+AnyAgent = TypeVar("AnyAgent", bound=Agent | Team)
 
 _METHODS = ("run", "arun", "continue_run", "acontinue_run")
+_OUTPUTS = (RunOutput, of_team.TeamRunOutput)
+_CONTENTS = (RunContentEvent, of_team.RunContentEvent)
+_ERRORS = (RunErrorEvent, of_team.RunErrorEvent)
+_CANCELLATIONS = (RunCancelledEvent, of_team.RunCancelledEvent)
+_TOOLS = (ToolCallCompletedEvent, ToolCallErrorEvent, of_team.ToolCallCompletedEvent, of_team.ToolCallErrorEvent)
+_DELEGATIONS = ("delegate_task_to_member", "delegate_task_to_members")
+"""agno's tools of a team's leader."""
 _MEDIA = ("audio", "images", "videos", "files")
 # The error of a run that agno ended without the class: when it doesn't stream, it keeps only the text.
 _UNNAMED = "AgentRunError"
+_MAX_PAUSED = 1_000
+_paused: dict[str, tuple[str, str]] = kept("agno_paused", dict)
+"""Trace ID and span ID of runs that wait for a decision, by their ID, the oldest first."""
 _MAX_PIECES = 10_000
 """Maximum number of pieces of a stream that are kept for the trace."""
 
 
 def instrument(agent: AnyAgent) -> AnyAgent:
-    """Track every run of this agent, and every tool that it executes.
+    """Track every run of this agent or team, of its members, and every tool that they execute.
 
-    The agent gets a subclass of its own class, of the same name, which tracks `run`, `arun`, `continue_run` and
-    `acontinue_run`; no class changes. agno's hooks would appear in its streams, and replace those of its tools. A
-    second call changes nothing. The names of the agent and its tools are declared if this precedes the first event or
-    request; later ones are sent as hashes, unless they are declared otherwise.
+    It gets a subclass of its own class, of the same name, which tracks `run`, `arun`, `continue_run` and
+    `acontinue_run`; no class changes. So do the members of a team. agno's hooks would appear in its streams, and
+    replace those of its tools. A second call changes nothing. The names of the agent and its tools are declared if this
+    precedes the first event or request; later ones are sent as hashes, unless they are declared otherwise.
 
     Args:
-        agent: An `agno.agent.Agent`.
+        agent: An `agno.agent.Agent` or `agno.team.Team`.
 
     Returns:
         The same agent.
 
     Raises:
-        TypeError: The object is not an agent of agno.
+        TypeError: The object is neither.
     """
     _check(agent)
-    attempt(_instrument, agent)
+    attempt(track_agent, agent)
     return agent
 
 
-def _instrument(agent: Agent) -> None:
-    declare(*_exception_names())
-    declare_later(partial(_names, weakref.ref(agent)))
+def track_agent(agent: Agent | Team) -> None:
+    """Track an agent or a team and its members, unless it is tracked already."""
+    if is_patched(agent):
+        return
+    declare(*_exception_names(), *_DELEGATIONS)
+    declare_later(agent, _names)
     if observability() is not None:
         cost.prepare()
-    patch_instance(agent, dict.fromkeys(_METHODS, _tracked))
+    initialize = "initialize_team" if isinstance(agent, Team) else "initialize_agent"
+    wraps = {**dict.fromkeys(_METHODS, _tracked), initialize: _initialized, "background_executor": _executor}
+    patch_instance(agent, wraps)
+    for member in _members(agent):
+        attempt(track_agent, member)
 
 
-def _names(agent: weakref.ref[Agent]) -> list[Any]:
-    """Return the names of an agent and its tools, as far as the code gives them."""
-    made = agent()
-    if made is None:
-        return []
-    tools = made.tools if isinstance(made.tools, list) else []
-    return [made.name, *(name for tool in tools for name in _names_of(tool))]
+def _members(agent: Agent | Team) -> list[Any]:
+    """Return the members of a team, as far as they are given as objects."""
+    members = agent.members if isinstance(agent, Team) else ()
+    return [member for member in members if isinstance(member, Agent | Team)] if isinstance(members, list) else []
+
+
+def _names(agent: Agent | Team) -> list[Any]:
+    """Return the names of an agent or a team and its tools, as far as the code gives them."""
+    tools = agent.tools if isinstance(agent.tools, list) else []
+    return [agent.name, *(name for tool in tools for name in _names_of(tool))]
 
 
 def _names_of(tool: Any) -> list[Any]:
@@ -106,32 +127,34 @@ def _names_of(tool: Any) -> list[Any]:
 
 
 def uninstrument(agent: AnyAgent) -> AnyAgent:
-    """Undo `instrument`, if it was done.
+    """Undo `instrument`, if it was done, for the members of a team too.
 
     Args:
-        agent: An `agno.agent.Agent`.
+        agent: An `agno.agent.Agent` or `agno.team.Team`.
 
     Returns:
         The same agent.
 
     Raises:
-        TypeError: The object is not an agent of agno.
+        TypeError: The object is neither.
     """
     _check(agent)
     unpatch_instance(agent)
-    unpatch_instance(agent.model)
+    attempt(each_model, agent, unpatch_instance)
+    for member in _members(agent):
+        uninstrument(member)
     return agent
 
 
 def _check(agent: object) -> None:
-    if not isinstance(agent, Agent):
-        raise TypeError(f"instrument takes an agno.agent.Agent; this is {described(agent)}")
+    if not isinstance(agent, Agent | Team):
+        raise TypeError(f"instrument takes an agno.agent.Agent or agno.team.Team; this is {described(agent)}")
 
 
 class _Run(AgentRun):
     """A run with agno's reports: the tools, and the outcome, because agno seldom raises."""
 
-    def __init__(self, agent: Agent, options: dict[str, Any], *, continues: bool, earlier: RunOutput | None) -> None:
+    def __init__(self, agent: Agent | Team, options: dict[str, Any], *, earlier: Any) -> None:
         name = attempt(getattr, agent, "name", None)
         super().__init__(
             (name is not None and text_of(name)) or "agent",
@@ -142,15 +165,10 @@ class _Run(AgentRun):
         self.streams = False
         self._ran = agent
         self._hides = not options.get("yield_run_output")
-        # A run that continues an earlier one reports the sum of both, which is of no use if the earlier one is unknown.
-        self._counts = earlier is not None or not continues
         self._since = time.time()
-        self._earlier = _tokens(earlier)
         self._tools = {_key(tool) for tool in (earlier.tools if earlier else None) or () if _was_executed(tool)}
         self._failure: BaseException | None = None
         self._texts: list[str] = []
-        self._is_reported = False
-        """True once agno has reported the output of the run."""
 
     def ask(self, asked: object, options: dict[str, Any]) -> None:
         """Record the run's input, user and conversation."""
@@ -164,8 +182,8 @@ class _Run(AgentRun):
         """End the run, as a failed one if agno reported a failure."""
         for request in self.requests:
             request.complete()
-        if not self._is_reported:  # of a stream that was left early
-            self._count_own_tokens()
+        # agno's sum includes those of the run that this one continues, and counts each provider's in its own way.
+        attempt(self._count_own_tokens)
         if self.traced is not None and self.traced.output is None and self._texts:  # of a stream that was left early
             self.traced.output = "".join(self._texts)
         super().end(self._failure if error is None else error)
@@ -178,28 +196,29 @@ class _Run(AgentRun):
         if not attempt(self._is_own, value, default=True):
             return False
         attempt(self._take, value)
-        return self._hides and issubclass(type(value), RunOutput)
+        return self._hides and issubclass(type(value), _OUTPUTS)
 
     def _is_own(self, value: object) -> bool:
-        return bool(getattr(value, "agent_id", None) == self._ran.id)
+        own = "team_id" if isinstance(self._ran, Team) else "agent_id"
+        return bool(getattr(value, own, None) == self._ran.id)
 
     def _take(self, value: object) -> None:
-        if isinstance(value, RunOutput):
+        if isinstance(value, _OUTPUTS):
             self._take_output(value)
             for tool in value.tools or ():
                 self._see_tool(tool)
             if value.status == RunStatus.error:
-                self._failure = self._failure or _named(_UNNAMED)
+                self._failure = self._failure or failure(_UNNAMED, value.content)
             elif value.status == RunStatus.cancelled:
                 self._failure = self._failure or asyncio.CancelledError(value.content)
-        elif isinstance(value, RunContentEvent):
+        elif isinstance(value, _CONTENTS):
             if self.traced is not None and isinstance(value.content, str) and len(self._texts) < _MAX_PIECES:
                 self._texts.append(value.content)
-        elif isinstance(value, RunErrorEvent):
-            self._failure = _named(value.error_type or _UNNAMED)
-        elif isinstance(value, RunCancelledEvent):
+        elif isinstance(value, _ERRORS):
+            self._failure = failure(value.error_type or _UNNAMED, value.content)
+        elif isinstance(value, _CANCELLATIONS):
             self._failure = asyncio.CancelledError(value.reason or "")
-        elif isinstance(value, ToolCallCompletedEvent | ToolCallErrorEvent) and value.tool is not None:
+        elif isinstance(value, _TOOLS) and value.tool is not None:
             self._see_tool(value.tool)
 
     def _count_own_tokens(self) -> None:
@@ -209,14 +228,12 @@ class _Run(AgentRun):
             self.event.input_tokens, self.event.output_tokens = map(sum, zip(*known, strict=True))
             self.event.token_count = self.event.input_tokens + self.event.output_tokens
 
-    def _take_output(self, output: RunOutput) -> None:
-        self._is_reported = True
-        event = self.event
-        if self._counts:
-            event.token_count, event.input_tokens, event.output_tokens = (
-                now - before for now, before in zip(_tokens(output), self._earlier, strict=True)
-            )
+    def _take_output(self, output: Any) -> None:
         if self.traced is not None:
+            if output.status == RunStatus.paused and output.run_id is not None:
+                _paused[output.run_id] = self.traced.trace.trace_id, self.traced.span_id
+                while len(_paused) > _MAX_PAUSED:
+                    del _paused[next(iter(_paused))]
             self.traced.output = output.content
             self.traced.thread_id = self.traced.thread_id or output.session_id
 
@@ -232,7 +249,8 @@ class _Run(AgentRun):
 
 
 def _was_executed(tool: ToolExecution) -> bool:
-    return tool.tool_call_error is not None and not tool.is_paused
+    is_rejected = tool.confirmed is False
+    return tool.tool_call_error is not None and not tool.is_paused and not is_rejected
 
 
 def _key(tool: ToolExecution) -> tuple[str | None, float]:
@@ -246,7 +264,7 @@ def _tracked(method: Method) -> Method:
     continues = "continue" in method.__name__
 
     @functools.wraps(method)
-    def tracked(self: Agent, *args: Any, **kwargs: Any) -> Any:
+    def tracked(self: Agent | Team, *args: Any, **kwargs: Any) -> Any:
         run: _Run | None = begin(_begin, self, args, kwargs, continues)
         if run is None:
             return method(self, *args, **kwargs)
@@ -256,33 +274,70 @@ def _tracked(method: Method) -> Method:
     return cast("Method", tracked)
 
 
-def _begin(agent: Agent, args: tuple[Any, ...], kwargs: dict[str, Any], continues: bool) -> _Run | None:  # noqa: FBT001 - for `begin`
+def _begin(agent: Agent | Team, args: tuple[Any, ...], kwargs: dict[str, Any], continues: bool) -> _Run | None:  # noqa: FBT001 - for `begin`
     """Return a run that has begun; None for one in the background, of which agno reports nothing."""
     streams = bool(agent.stream if kwargs.get("stream") is None else kwargs["stream"])
     if kwargs.get("background") and not streams:
         return None
     earlier = kwargs.get("run_response", args[0] if args else None)
-    run = _Run(agent, kwargs, continues=continues, earlier=earlier if isinstance(earlier, RunOutput) else None)
+    run = _Run(agent, kwargs, earlier=earlier if isinstance(earlier, _OUTPUTS) else None)
     run.streams = streams
-    track_model(agent.model)
     with join_application_trace():
         run.begin()
     if run.traced is not None:
+        if run.traced.is_root and run.traced.trace.link is None:
+            run.traced.trace.link = _paused.pop(kwargs.get("run_id") or getattr(earlier, "run_id", None) or "", None)
         attempt(run.ask, None if continues else kwargs.get("input", args[0] if args else None), kwargs)
     return run
 
 
-def _tokens(output: RunOutput | None) -> tuple[int, int, int]:
-    """Return the numbers of total, read and written tokens."""
-    metrics = output.metrics if output is not None else None
-    return (0, 0, 0) if metrics is None else (metrics.total_tokens, metrics.input_tokens, metrics.output_tokens)
+def _initialized(method: Method) -> Method:
+    """Return a method that begins a run, and tracks the models and members that the run has by then."""
+
+    @functools.wraps(method)
+    def tracked(self: Agent | Team, *args: Any, **kwargs: Any) -> Any:
+        result = method(self, *args, **kwargs)
+        attempt(each_model, self, track_model)
+        for member in attempt(_members, self, default=()):
+            attempt(track_agent, member)
+        return result
+
+    return cast("Method", tracked)
 
 
-def _named(error_type: str) -> Exception:
+def _executor(plain: Any) -> Any:
+    """Return the property of the executor whose threads update memories: what they do is part of the run."""
+    return property(lambda agent: _Executor(plain.__get__(agent)))
+
+
+class _Executor:
+    """An executor whose jobs are part of the run that submits them."""
+
+    def __init__(self, executor: Any) -> None:
+        self._executor = executor
+
+    def submit(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+        """Submit a job."""
+        run = current_run()
+        if run is None:
+            return self._executor.submit(function, *args, **kwargs)
+
+        def job() -> Any:
+            with Block(run.step):
+                return function(*args, **kwargs)
+
+        return self._executor.submit(job)
+
+    def __getattr__(self, name: str) -> Any:
+        """Return any other attribute of the executor."""
+        return getattr(self._executor, name)
+
+
+def failure(error_type: str, message: object = None) -> Exception:
     """Return an exception with that name, because agno gives only a slug or the class name for its own."""
     name = "".join(part.title() for part in error_type.split("_")) if error_type.islower() else error_type
     kind: type[Exception] = type(name, (Exception,), {})
-    return kind()
+    return kind() if message is None else kind(text_of(message))
 
 
 def _exception_names() -> list[str]:

@@ -9,6 +9,9 @@ from collections import abc
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
+from agno.models.base import Model
+from agno.models.fallback import FallbackConfig
+
 from automagik_processors._otlp_values import text_of
 from automagik_telemetry._failsafe import attempt
 from automagik_telemetry._process import kept
@@ -16,13 +19,13 @@ from automagik_telemetry.integrations._agent_run import MAX_ITEMS, AgentRun, Ste
 from automagik_telemetry.integrations._patch import patch_instance
 from automagik_telemetry.integrations._wrapping import Run, follow, wrap_call
 from automagik_telemetry.integrations.agno import _messages as agno_messages
+from automagik_telemetry.integrations.agno._usage import counts
 from automagik_telemetry.tracing._cost import estimate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
 
-    from agno.models.base import Model
     from agno.models.message import Message
     from agno.tools.function import FunctionCall
 
@@ -30,11 +33,13 @@ if TYPE_CHECKING:
 
 _REQUESTS = ("invoke", "ainvoke", "invoke_stream", "ainvoke_stream")
 _TOOLS = ("run_function_call", "arun_function_call")
-_COUNTS = ("input_tokens", "output_tokens", "reasoning_tokens", "cache_read_tokens", "cache_write_tokens")
+_USAGE = "_get_metrics"
 _CALL_ID = "gen_ai.tool.call.id"
 
 
-_asking: ContextVar[object] = kept("agno_model", lambda: ContextVar("automagik_telemetry_agno_model", default=None))
+_asking: ContextVar[Request | None] = kept(
+    "agno_request", lambda: ContextVar("automagik_telemetry_agno_request", default=None)
+)
 
 
 class ModelRun(Protocol):
@@ -46,15 +51,36 @@ class ModelRun(Protocol):
 def track_model(model: object) -> None:
     """Give a model a lookalike subclass of its class, which reports its requests and tools to the current run."""
     # An object that is not a model, or whose class can't be changed, is left alone.
-    attempt(patch_instance, model, {**dict.fromkeys(_REQUESTS, _request), **dict.fromkeys(_TOOLS, _tool)})
+    wraps = {**dict.fromkeys(_REQUESTS, _request), **dict.fromkeys(_TOOLS, _tool)}
+    if hasattr(model, _USAGE):
+        wraps[_USAGE] = _usage
+    attempt(patch_instance, model, wraps)
+
+
+def each_model(owner: Any, apply: Callable[[Any], None]) -> None:
+    """Apply a function to all models of an agent or team, and of its managers of memory, summaries and the like."""
+    for value in list(vars(owner).values()):
+        listed = vars(value).values() if type(value) is FallbackConfig else (value,)
+        for one in listed:
+            for model in one if isinstance(one, list) else (one, _model_of_manager(one)):
+                if isinstance(model, Model):
+                    apply(model)
+
+
+def _model_of_manager(value: object) -> object:
+    """Return the model of one of agno's own objects; None of any other, whose attributes may be anything."""
+    is_own = type(value).__module__.partition(".")[0] == "agno"
+    return getattr(value, "model", None) if is_own else None
 
 
 class Request(Step):
     """A request to a model, or one try of a request that fails."""
 
     def __init__(self, run: AgentRun, model: Model, options: dict[str, Any]) -> None:
+        self.model = model
+        self.usage: object = None
+        """The usage as the provider reports it."""
         self._message = options.get("assistant_message")
-        self._model = model
         self._answer: Any = None
         self._texts: list[str] = []
         self._streamed = False
@@ -69,7 +95,7 @@ class Request(Step):
     @contextlib.contextmanager
     def step(self) -> Iterator[None]:
         """Return a block in which the model's own requests are part of this one."""
-        token = _asking.set(self._model)
+        token = _asking.set(self)
         try:
             with super().step():
                 yield
@@ -105,8 +131,8 @@ class Request(Step):
 
     def tokens(self) -> tuple[int, int] | None:
         """Return the numbers of read and written tokens, as far as they are known."""
-        metrics = self._metrics()
-        return None if metrics is None else (metrics.input_tokens, metrics.output_tokens)
+        found = counts(self.model, self._metrics(), self.usage)
+        return (found.get("input_tokens", 0), found.get("output_tokens", 0)) if found else None
 
     def _metrics(self) -> Any:
         of_answer = getattr(self._answer, "response_usage", None)
@@ -122,9 +148,9 @@ class Request(Step):
         if whole is answer and self._streamed:
             output[0]["content"] = "".join(self._texts)
         metrics = self._metrics()
-        usage = {name: count for name in _COUNTS if (count := getattr(metrics, name, 0))}
+        usage = counts(self.model, metrics, self.usage)
         cost = getattr(metrics, "cost", None)
-        estimated = estimate(self._model.id, self._model.provider, usage) if cost is None else None
+        estimated = estimate(self.model.id, self.model.provider, usage, _url(self.model)) if cost is None else None
         return {
             "output": output,
             "usage": usage,
@@ -218,13 +244,35 @@ def _request(method: Call) -> Call:
 def _begin_request(model: Model, options: dict[str, Any]) -> Request | None:
     """Return a request that has begun; None outside of a run, and within a request of the same model."""
     run = current_run()
-    if run is None or not hasattr(run, "requests") or _asking.get() is model:
+    asking = _asking.get()
+    if run is None or not hasattr(run, "requests") or (asking is not None and asking.model is model):
         return None
     requests = cast("ModelRun", run).requests
     run.count_retries(bool(requests and requests[-1].failed))
     request = Request(run, model, options)
     requests.append(request)
     return request
+
+
+def _usage(method: Call) -> Call:
+    """Return a method that keeps the provider's usage, which agno converts with it."""
+
+    @functools.wraps(method)
+    def tracked(self: Model, usage: object, *args: Any, **kwargs: Any) -> Any:
+        request = _asking.get()
+        if request is not None and request.model is self:
+            request.usage = usage
+        return method(self, usage, *args, **kwargs)
+
+    return tracked
+
+
+def _url(model: object) -> str | None:
+    """Return the address of a model's API, as far as its client or itself have it."""
+    for owner in (getattr(model, "client", None), getattr(model, "async_client", None), model):
+        if url := getattr(owner, "base_url", None):
+            return str(url)
+    return None
 
 
 def _tool(method: Call) -> Call:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import weakref
 from contextvars import ContextVar
-from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from automagik_telemetry._failsafe import Block, attempt, class_name
@@ -61,7 +59,7 @@ class TelemetryMiddleware:
         self.app = app
         self._skip = frozenset(templates)
         self._routes = Routes(app)
-        names.declare_later(partial(_templates, weakref.ref(self._routes)))
+        names.declare_later(self._routes, Routes.templates)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection; anything but a request or a websocket passes untracked."""
@@ -112,11 +110,6 @@ class TelemetryMiddleware:
         if template == UNMATCHED and status not in _UNSERVED:
             template = attempt(self._routes.matching, outer, path, default=UNMATCHED)
         return template
-
-
-def _templates(reference: weakref.ref[Routes]) -> list[str]:
-    routes = reference()
-    return [] if routes is None else routes.templates()
 
 
 class _Request(NamedTuple):

@@ -93,8 +93,8 @@ class Routes:
     def _look_up(self, endpoint: object, outer: object, path: str) -> str:
         """Return the template of an endpoint that was not in the table with a template for this path.
 
-        The table is read again when as many requests have come as it is long, so that the cost of a request does not
-        grow with the table.
+        The table is read again at the first such request, and then once for every `size / _ROUTES_PER_REQUEST` of
+        them: a single one may read it all, but their average does not grow with the table.
         """
         found = self._late.get(id(endpoint))
         if found is None or not found.matches(path):

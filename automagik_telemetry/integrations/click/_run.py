@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import sys
 import time
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, cast
@@ -106,7 +107,9 @@ class CommandRun(Run):
         if self._outer is None and attempt(is_crash, error, default=True):
             with self._span.within():
                 self._telemetry.track_error(class_name(type(error)), "cli", unhandled=True)
-        code = attempt(exit_code, error, default=1)
+        if attempt(_is_help, error):
+            return
+        code = attempt(exit_code, error, self._result, default=1)
         event = CLICommandEvent(self.name, code == 0, duration_ms, attempt(_count, self.name, self._result), code)
         self._telemetry.track_event(event, ids=self._span.ids)
 
@@ -129,26 +132,65 @@ def _count(name: str, result: object) -> int | None:
 
 
 _INTERRUPTED = 130
-"""The exit code of a command that Ctrl-C ended: 128 + SIGINT, as shells report it."""
+"""The exit code of a program, or a Typer app, that Ctrl-C ended: 128 + SIGINT, as shells report it."""
+_ABORTED = 1
+"""The exit code of a click command that Ctrl-C ended."""
+_MODULES = ("click", "typer._click.globals", "asyncclick")
+"""Modules that know the context of the command that is running."""
 _PACKAGES = ("click", "typer", "asyncclick", "rich_click")
 _ENDINGS = ("ClickException", "Exit", "Abort")
 
 
-def exit_code(error: BaseException | None) -> int:
-    """Return the exit code (0 to 255) of the process for a command's exception, or for its return (None)."""
+is_standalone: ContextVar[bool] = kept("standalone", lambda: ContextVar("automagik_telemetry_standalone", default=True))
+"""True if click ends the process after the command, and ignores its result."""
+
+
+def exit_code(error: BaseException | None, result: object = None) -> int:
+    """Return the exit code (0 to 255) of the process for a command's exception or result.
+
+    An int result is one too, as in `sys.exit(main())`, unless it is a bool, or click or Typer ignores it.
+    """
     kind = type(error)
     if error is None:
-        return 0
+        is_code = issubclass(type(result), int) and type(result) is not bool
+        return _byte(result) if is_code and (_context() is None or not is_standalone.get()) else 0
     if issubclass(kind, SystemExit):
         code = cast("SystemExit", error).code
         return _byte(code) if code is not None else 0
     if issubclass(kind, KeyboardInterrupt):
-        return _INTERRUPTED
+        return _ABORTED if _is_of_click(_context()) else _INTERRUPTED
     return _byte(getattr(error, "exit_code", 1)) if _is_ending(kind) else 1
 
 
 def _byte(code: object) -> int:
     return int.__and__(cast("int", code), 0xFF) if issubclass(type(code), int) else 1
+
+
+def _context() -> Any:
+    """Return the current context of click or of Typer's own copy of it; None outside of their commands."""
+    for name in _MODULES:
+        context = attempt(lambda name=name: sys.modules[name].get_current_context(silent=True))
+        if context is not None:
+            return context
+    return None
+
+
+def _is_of_click(context: Any) -> bool:
+    """Return whether a context belongs to a command line of click. Typer's has exit codes of its own."""
+    kinds = () if context is None else type(context.find_root().command).__mro__
+    return bool(kinds) and not any(kind.__module__.partition(".")[0] == "typer" for kind in kinds)
+
+
+def _is_help(error: BaseException | None) -> bool:
+    """Return whether argparse has ended the program after it printed its help or version."""
+    argparse = sys.modules.get("argparse")
+    if argparse is None or not issubclass(type(error), SystemExit):
+        return False
+    actions = [action.__call__.__code__ for action in (argparse._HelpAction, argparse._VersionAction)]  # noqa: SLF001 - it has no other sign
+    place = cast("SystemExit", error).__traceback__
+    while place is not None and place.tb_frame.f_code not in actions:
+        place = place.tb_next
+    return place is not None
 
 
 def is_crash(error: BaseException | None) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import weakref
-from functools import cache, partial
+from functools import cache
 from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -16,7 +16,7 @@ from automagik_telemetry.integrations.click import _run as command_run
 from automagik_telemetry.integrations.click._run import exit_code
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
 CommandT = TypeVar("CommandT")
 
@@ -28,8 +28,10 @@ _found: weakref.WeakKeyDictionary[Any, weakref.WeakSet[Any]] = weakref.WeakKeyDi
 """For each tracked group, the commands that are tracked because they were found in it."""
 _MAX_COMMANDS = 10_000
 """Maximum number of a group's commands that are searched for a name."""
-MAX_DEPTH = 10
+_MAX_DEPTH = 10
 """Maximum depth of a tree whose names are declared."""
+_STANDALONE = 3
+"""Position of the argument `standalone_mode` of `main`."""
 _ROOT = "main"
 """The name of a tree's root that has none of its own."""
 
@@ -57,7 +59,7 @@ def instrument_click(command: CommandT) -> CommandT:
         raise TypeError(f"instrument_click takes a click command or group, not {type(command).__name__}{hint}")
     attempt(track, command)  # its class may be one that can't be extended
     attempt(_given.add, command)  # it may be one that can't be hashed
-    declare_later(partial(_names_below, attempt(weakref.ref, command)))
+    declare_later(command, _names_of)
     return command
 
 
@@ -126,6 +128,14 @@ def tracked_class(base: Any) -> Any:
 
         def invoke(self, ctx: Any) -> Any:
             return _invoke(self, ctx, super().invoke)
+
+        def main(self, *args: Any, **kwargs: Any) -> Any:
+            standalone = kwargs.get("standalone_mode", args[_STANDALONE] if len(args) > _STANDALONE else True)
+            token = command_run.is_standalone.set(attempt(bool, standalone, default=True))
+            try:
+                return super().main(*args, **kwargs)
+            finally:
+                command_run.is_standalone.reset(token)
 
     tracked: Any = Tracked
     if hasattr(base, "resolve_command"):
@@ -230,29 +240,34 @@ def _name(command: Any, info_name: str | None, parent: Any) -> str:
         command, info_name, parent = parent.command, parent.info_name, parent.parent
     name = " ".join(words) or _own_name(command) or _ROOT
     if not is_closed():
-        for each in islice(_registered_below(command, ()), MAX_NAMES):
+        for each in islice(names_below(command, _registered), MAX_NAMES):
             declare_if_open(each)
     if declared:
         declare_if_open(name)
     return name
 
 
-def _names_below(root: weakref.ref[Any] | None) -> Iterator[str]:
+def _names_of(root: Any) -> Iterator[str]:
     """Yield the names of the commands that are registered in a tree, not those that a group lists dynamically."""
-    command = None if root is None else root()
-    if command is not None:
-        yield from _registered_below(command, ())
-        yield _own_name(command) or _ROOT
+    yield from names_below(root, _registered)
+    yield _own_name(root) or _ROOT
 
 
-def _registered_below(group: Any, words: tuple[str, ...]) -> Iterator[str]:
+def _registered(group: Any) -> Iterable[tuple[Any, Any]]:
     commands = attempt(getattr, group, "commands", None)
-    if len(words) >= MAX_DEPTH or not isinstance(commands, dict):
-        return
-    for name, command in list(commands.items()):
-        if type(name) is str:
-            yield " ".join((*words, name))
-            yield from _registered_below(command, (*words, name))
+    return list(commands.items()) if isinstance(commands, dict) else ()
+
+
+def names_below(group: Any, members: Callable[[Any], Iterable[tuple[Any, Any]]], *words: str) -> Iterator[str]:
+    """Yield the names of all commands below a group, of which `members` returns names and commands or groups.
+
+    The commands of a member whose name is not a str belong to the group itself.
+    """
+    for name, member in members(group) if len(words) < _MAX_DEPTH else ():
+        inner = (*words, name) if type(name) is str else words
+        if inner is not words:
+            yield " ".join(inner)
+        yield from names_below(member, members, *inner)
 
 
 def _word(command: Any, info_name: str | None, parent: Any) -> tuple[str, bool]:

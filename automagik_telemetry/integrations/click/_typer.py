@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from automagik_telemetry._failsafe import attempt
 from automagik_telemetry.events._names import declare_later
-from automagik_telemetry.integrations.click._tree import MAX_DEPTH, tracked_class
+from automagik_telemetry.integrations.click._tree import names_below, tracked_class
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -44,27 +44,19 @@ def instrument_typer(app: AppT) -> AppT:
         _replace_class(typer, info, tracked_class(info.cls if isinstance(info.cls, type) else core.TyperGroup))
     for info in typer.registered_commands:
         _replace_class(typer, info, tracked_class(info.cls or core.TyperCommand))
-    declare_later(partial(_names_of, weakref.ref(app)))
+    declare_later(app, partial(names_below, members=_registered))
     return app
 
 
-def _names_of(reference: weakref.ref[Any]) -> Iterator[str]:
-    """Yield the names of an app's commands, as Typer makes them."""
-    app = reference()
-    if app is not None:
-        yield from _names_below(app, ())
-
-
-def _names_below(app: Any, words: tuple[str, ...]) -> Iterator[str]:
-    for info in app.registered_commands if len(words) < MAX_DEPTH else ():
-        name = info.name or info.callback.__name__.lower().replace("_", "-")
-        yield " ".join((*words, name))
-    for info in app.registered_groups if len(words) < MAX_DEPTH else ():
-        if type(info.name) is str:
-            yield " ".join((*words, info.name))
-        if info.typer_instance is not None:
-            name = info.name if type(info.name) is str else info.typer_instance.info.name
-            yield from _names_below(info.typer_instance, (*words, name) if type(name) is str else words)
+def _registered(app: Any) -> Iterator[tuple[Any, Any]]:
+    """Yield the names of an app's commands, as Typer makes them, and its groups."""
+    if app is None:  # of a command
+        return
+    for info in app.registered_commands:
+        yield info.name or info.callback.__name__.lower().replace("_", "-"), None
+    for info in app.registered_groups:
+        inner = info.typer_instance
+        yield (info.name if type(info.name) is str or inner is None else inner.info.name), inner
 
 
 def uninstrument_typer(app: AppT) -> AppT:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import time
-import weakref
 from asyncio import CancelledError
 from contextvars import ContextVar
 from functools import partial
@@ -34,6 +33,7 @@ from automagik_telemetry.integrations._errors import described
 from automagik_telemetry.integrations._runtime import begin
 from automagik_telemetry.integrations._wrapping import wrap_coroutine
 from automagik_telemetry.integrations.pydantic_ai._messages import chat, prompt, request
+from automagik_telemetry.tracing._cost import is_known
 from automagik_telemetry.tracing._propagation import join_application_trace
 
 try:
@@ -66,7 +66,16 @@ AnyAgent = TypeVar("AnyAgent", bound="Agent[Any, Any] | WrapperAgent[Any, Any]")
 _DEFERRALS = (exceptions.CallDeferred, exceptions.ApprovalRequired)
 
 _RETRIES = ("retry-prompt", "retry-feedback")
-_COUNTS = ("input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens")
+_COUNTS = {
+    "input_tokens": "input_tokens",
+    "output_tokens": "output_tokens",
+    "reasoning_tokens": "output_reasoning_tokens",
+    "cache_read_tokens": "cache_read_tokens",
+    "cache_write_tokens": "cache_write_tokens",
+    "input_audio_tokens": "input_audio_tokens",
+    "output_audio_tokens": "output_audio_tokens",
+}
+"""The counts, and pydantic-ai's names for them."""
 _CALL_ID = "gen_ai.tool.call.id"
 
 _run: ContextVar[_Run | None] = kept(
@@ -93,7 +102,7 @@ def instrument(agent: AnyAgent) -> AnyAgent:
     inner = _innermost(agent)
     if not _trackers(inner):
         declare(*_exception_names())
-        declare_later(partial(_names, weakref.ref(inner)))
+        declare_later(inner, _names)
         # The agent itself adds the listeners of `on_event` in this way. The root's content stays as it is.
         tracker = _Tracker(inner.root_capability)
         tracker.after = CombinedCapability([tracker, tracker.before])
@@ -101,13 +110,10 @@ def instrument(agent: AnyAgent) -> AnyAgent:
     return agent
 
 
-def _names(agent: weakref.ref[Agent[Any, Any]]) -> list[Any]:
+def _names(agent: Agent[Any, Any]) -> list[Any]:
     """Return the names of an agent and its tools, as far as the code gives them: not those of a server."""
-    made = agent()
-    if made is None:
-        return []
-    tools = [getattr(toolset, "tools", None) for toolset in made.toolsets]
-    return [made.name, *(name for each in tools if isinstance(each, dict) for name in each)]
+    tools = [getattr(toolset, "tools", None) for toolset in agent.toolsets]
+    return [agent.name, *(name for each in tools if isinstance(each, dict) for name in each)]
 
 
 def uninstrument(agent: AnyAgent) -> AnyAgent:
@@ -298,8 +304,8 @@ class _Request(Step):
 
     def _about(self, response: ModelResponse) -> dict[str, Any]:
         usage = response.usage
-        counts = {name: getattr(usage, name, 0) for name in _COUNTS}
-        counts["reasoning_tokens"] = usage.details.get("reasoning_tokens", 0)
+        counts = {name: getattr(usage, of, 0) for name, of in _COUNTS.items()}
+        counts["reasoning_tokens"] = counts["reasoning_tokens"] or usage.details.get("reasoning_tokens", 0)
         return {
             "output": chat(response),
             "model": response.model_name,
@@ -316,6 +322,7 @@ class _Tool(Step):
         super().__init__(
             run, call.tool_name, "tool", lambda: {"input": arguments, "attributes": {_CALL_ID: call.tool_call_id}}
         )
+        self.run = run
         self._event = ToolExecutionEvent(call.tool_name, retry_count=retry or None)
         self._started = time.perf_counter()
 
@@ -353,6 +360,8 @@ def _cost(response: ModelResponse) -> dict[str, Any]:
         return {}
     # Where the price is not known, it can't be an estimate.
     estimated = attempt(lambda: bool(response.cost().total_price == cost), default=False)
+    if estimated and response.provider_url and not is_known(response.provider_url):
+        return {}  # pydantic-ai takes a local server, or an unknown one, for the provider that it imitates
     return {"cost": float(cost), "cost_estimated": estimated}
 
 

@@ -13,6 +13,9 @@ GEN_AI: Final = "semantic conventions 1.44.0"
 RECEIVER: Final = "LangWatch's receiver"
 """The keys that its server reads, and the SDK lacks or spells out: `langwatch/src/server/tracer/otel.traces.ts`."""
 
+PYDANTIC_AI: Final = "pydantic-ai 2.68"
+"""Its own OpenTelemetry output, for counts that the conventions lack."""
+
 OURS: Final = "this project"
 
 SPAN_TYPE: Final = "langwatch.span.type"
@@ -31,6 +34,8 @@ OUTPUT_TOKENS: Final = "gen_ai.usage.output_tokens"
 REASONING_TOKENS: Final = "gen_ai.usage.reasoning.output_tokens"
 CACHE_READ_TOKENS: Final = "gen_ai.usage.cache_read.input_tokens"
 CACHE_CREATION_TOKENS: Final = "gen_ai.usage.cache_creation.input_tokens"
+INPUT_AUDIO_TOKENS: Final = "gen_ai.usage.details.input_audio_tokens"
+OUTPUT_AUDIO_TOKENS: Final = "gen_ai.usage.details.output_audio_tokens"
 ERROR_TYPE: Final = "error.type"
 EXCEPTION: Final = ("exception.type", "exception.message", "exception.stacktrace")
 COST_ESTIMATED: Final = "automagik.cost_estimated"
@@ -66,11 +71,13 @@ KEYS: Final = (
     Row(MODEL, LANGWATCH, "the model"),
     Row(SYSTEM, LANGWATCH, "the provider of the model"),
     Row(PROVIDER, GEN_AI, "the same, by its newer name"),
-    Row(INPUT_TOKENS, LANGWATCH, "tokens read"),
-    Row(OUTPUT_TOKENS, LANGWATCH, "tokens written"),
+    Row(INPUT_TOKENS, LANGWATCH, "tokens read, those from a cache and those put into one included"),
+    Row(OUTPUT_TOKENS, LANGWATCH, "tokens written, those for reasoning included"),
     Row(REASONING_TOKENS, GEN_AI, "of those, the ones for reasoning"),
     Row(CACHE_READ_TOKENS, GEN_AI, "of the tokens read, the ones from a cache"),
     Row(CACHE_CREATION_TOKENS, GEN_AI, "of the tokens read, the ones put into a cache"),
+    Row(INPUT_AUDIO_TOKENS, PYDANTIC_AI, "of the tokens read, the ones of audio"),
+    Row(OUTPUT_AUDIO_TOKENS, PYDANTIC_AI, "of the tokens written, the ones of audio"),
     Row(ERROR_TYPE, LANGWATCH, "the class of the exception, which is also an event of the span"),
     Row(COST_ESTIMATED, OURS, "true if the cost is an estimate from a price list, not reported by the framework"),
     Row(SAMPLE_RATE, OURS, "the share of such traces that is kept: count this one as its inverse"),
@@ -105,5 +112,7 @@ TOKENS: Final = (
     ("reasoning_tokens", REASONING_TOKENS, "reasoning_tokens"),
     ("cache_read_tokens", CACHE_READ_TOKENS, None),
     ("cache_write_tokens", CACHE_CREATION_TOKENS, None),
+    ("input_audio_tokens", INPUT_AUDIO_TOKENS, None),
+    ("output_audio_tokens", OUTPUT_AUDIO_TOKENS, None),
 )
 """A count of `usage`, its attribute, and its name in the metrics."""

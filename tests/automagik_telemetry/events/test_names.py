@@ -108,16 +108,19 @@ def test_it_is_bounded_and_holds_no_agent(opted_in: Any) -> None:
     instrument(AgnoAgent(name="gone", telemetry=False))
     gc.collect()
     instrument(AgnoAgent(name="4711", telemetry=False))
-    names.declare_later(lambda: (f"endless-{number}" for number in iter(int, 1)))
-    names.declare_later(lambda: 1 / 0)  # type: ignore[arg-type, return-value]  # it raises
-    names.declare_later(lambda: (1 / 0 for _ in range(2)))
+    owner = clerk("owner")
+    names.declare_later(owner, lambda _: (f"endless-{number}" for number in iter(int, 1)))
+    names.declare_later(owner, lambda _: 1 / 0)  # type: ignore[arg-type, return-value]  # it raises
+    names.declare_later(owner, lambda _: (1 / 0 for _ in range(2)))
+    names.declare_later("allows no weak reference", lambda _: ["unreferenced"])
     for _ in range(names.MAX_SOURCES):
-        names.declare_later(lambda: ["same"])
+        names.declare_later(owner, lambda _: ["same"])
     assert len(names._names.sources) == names.MAX_SOURCES
     names.close()
     assert "gone" not in allowlist
+    assert "unreferenced" not in allowlist
     assert len(allowlist) <= count + 2 * names.MAX_NAMES
-    names.declare_later(lambda: ["too-late"])
+    names.declare_later(owner, lambda _: ["too-late"])
     names.close()
     assert names._names.sources == []
     assert "too-late" not in allowlist

@@ -16,8 +16,6 @@ import pytest
 import typer
 import typer.testing
 from agno.agent import Agent as AgnoAgent
-from agno.team import Team
-from agno.workflow import Workflow
 from click.testing import CliRunner
 from fastapi import FastAPI
 from pydantic_ai import Agent
@@ -333,8 +331,6 @@ class Flasklike:
 
 
 REFUSED: list[tuple[Any, list[str]]] = [
-    (Team(members=[]), ["agno Team", "yet", "members"]),
-    (Workflow(name="flow"), ["agno Workflow", "yet", "agents"]),
     (wsgi, ["WSGI", "yet", "ASGI"]),
     (Flasklike(), ["WSGI", "Flasklike", "yet", "ASGI"]),
     (Hostile(), ["an instance of", "Hostile"]),

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 import uuid
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from unittest.mock import AsyncMock
 
@@ -13,6 +15,7 @@ import pytest
 from automagik_telemetry import get_tracing_manager
 from automagik_telemetry.integrations._runtime import observability
 from automagik_telemetry.integrations.asgi import TelemetryMiddleware
+from automagik_telemetry.tracing._cost import prepare
 from automagik_telemetry.tracing.spans import open_span
 
 if TYPE_CHECKING:
@@ -152,12 +155,12 @@ def test_reported_run_is_one_trace(manager: ObservabilityManager, arrived: Any, 
         assert root["traceId"] == given.replace("-", "")
     assert "parentSpanId" not in root
     parents = {name: span["parentSpanId"] for name, span in spans.items() if span is not root}
-    assert parents.pop("search") == spans["openai:gpt-4.1"]["spanId"]
+    assert parents.pop("search") == spans["gpt-4.1"]["spanId"]
     assert set(parents.values()) == {root["spanId"]}
     assert content(root, "output") == "answer"
     assert root["fields"]["langwatch.user.id"] == "7"
     assert root["fields"].get("sampling.reason") == ("why" if inside else None)
-    assert spans["openai:gpt-4.1"]["fields"]["gen_ai.usage.input_tokens"] == 3
+    assert spans["gpt-4.1"]["fields"]["gen_ai.usage.input_tokens"] == 3
     assert manager.get_metrics()["traces"].get("bad_call") is None
 
 
@@ -270,3 +273,94 @@ def test_served_run_is_part_of_its_callers_trace(manager: ObservabilityManager, 
     spans = arrived()
     assert spans["agent.server"]["traceId"] == spans["agent.client"]["traceId"]
     assert spans["agent.server"]["parentSpanId"] == spans["agent.client"]["spanId"]
+
+
+@pytest.mark.fault(112)
+def test_a_model_with_its_provider_and_its_cost(manager: ObservabilityManager, arrived: Any) -> None:
+    """A prefix is the provider; a cost is the reported one, else an estimate, else absent."""
+    prepare()
+    with manager.trace_agent_run(agent_name="simple"):
+        provider = manager.providers["langwatch"]
+        provider.log_llm_call("openai:gpt-4o", [], "a", {"prompt_tokens": 1_000_000, "completion_tokens": 0})
+        provider.log_llm_call("gpt-4.1", [], "b", {"prompt_tokens": 10}, cost=0.5, provider="openai")
+        provider.log_llm_call("ollama:llama3:8b", [], "c", {"prompt_tokens": 10})
+        provider.log_llm_call("gpt-oss:20b", [], "d", {"prompt_tokens": 10})
+        cached = {"input_tokens": 100, "cache_read_input_tokens": 700, "cache_creation_input_tokens": 200}
+        provider.log_llm_call("anthropic:claude-sonnet-4-6", [], "e", cached)
+    spans = {name: span["fields"] for name, span in arrived().items()}
+    assert {
+        name: (
+            said.get("gen_ai.provider.name"),
+            json.loads(said["langwatch.metrics"]).get("cost"),
+            said.get("automagik.cost_estimated", False),
+        )
+        for name, said in spans.items()
+        if name != "agent.simple"
+    } == {
+        "gpt-4o": ("openai", 2.5, True),
+        "gpt-4.1": ("openai", 0.5, False),
+        "llama3:8b": ("ollama", None, False),
+        "gpt-oss:20b": (None, None, False),
+        "claude-sonnet-4-6": ("anthropic", pytest.approx((300 + 210 + 750) / 1e6), True),
+    }
+    assert json.loads(spans["claude-sonnet-4-6"]["langwatch.metrics"])["prompt_tokens"] == 1000
+
+
+@pytest.mark.fault(116)
+def test_events_that_are_reported_later_are_one_tree_with_their_times(
+    manager: ObservabilityManager, arrived: Any
+) -> None:
+    """Starts and ends with ISO timestamps, naive or not, make spans of these times, with session, user and tokens."""
+    provider = manager.providers["langwatch"]
+    run, turn, tool = (str(uuid.uuid4()) for _ in range(3))
+    ago = datetime.now(UTC) - timedelta(minutes=5)
+
+    def tell(kind: str, seconds: float, span: str, name: str, **attributes: Any) -> None:
+        moment = ago + timedelta(seconds=seconds)
+        text = moment.isoformat() if kind.endswith("end") else moment.replace(tzinfo=None).isoformat()
+        ids = {"trace_id": run, "span_id": span, "parent_span_id": turn if span == tool else None}
+        provider.log_metadata({**ids, "event_type": kind, "name": name, "timestamp": text, "attributes": attributes})
+
+    tell("trace_start", 0, run, "claude_code", session_id="s-1", user_id="u-1", input="question", workspace="here")
+    tell("span_start", 1, turn, "turn", model="anthropic:claude-sonnet-4-6")
+    tell("span_start", 2, tool, "Bash", input={"command": "ls"})
+    tell("span_end", 5, tool, "Bash", error="no such file")
+    tell("span_end", 10, turn, "turn", input_tokens=100, output_tokens=10, cost_usd=0.25)
+    tell("trace_end", 12, run, "claude_code", output="answer")
+    spans = arrived()
+    root, model, called = spans["claude_code"], spans["turn"], spans["Bash"]
+    assert len({span["traceId"] for span in spans.values()}) == 1
+    assert (model["parentSpanId"], called["parentSpanId"]) == (root["spanId"], model["spanId"])
+    times = {
+        name: [round(int(span[key]) / 1e9 - ago.timestamp(), 1) for key in ("startTimeUnixNano", "endTimeUnixNano")]
+        for name, span in spans.items()
+    }
+    assert times == {"claude_code": [0.0, 12.0], "turn": [1.0, 10.0], "Bash": [2.0, 5.0]}
+    assert root["fields"]["langwatch.thread.id"] == "s-1"
+    assert root["fields"]["langwatch.user.id"] == "u-1"
+    assert json.loads(root["fields"]["metadata"])["workspace"] == "here"
+    assert "question" in root["fields"]["langwatch.input"]
+    assert "answer" in root["fields"]["langwatch.output"]
+    assert model["fields"]["langwatch.span.type"] == "llm"
+    assert model["fields"]["gen_ai.provider.name"] == "anthropic"
+    assert json.loads(model["fields"]["langwatch.metrics"]) == {
+        "prompt_tokens": 100, "completion_tokens": 10, "cost": 0.25,
+    }  # fmt: skip
+    assert called["status"] == {"code": 2, "message": "no such file"}
+
+
+@pytest.mark.fault(116)
+def test_odd_times_of_reported_events(manager: ObservabilityManager, arrived: Any) -> None:
+    """A time that is not valid is counted, and the event takes place when it is reported."""
+    provider = manager.providers["langwatch"]
+    times: list[Any] = ["yesterday", [], float("nan"), "2999-01-01T00:00:00", None]
+    for timestamp in times:
+        run = str(uuid.uuid4())
+        for kind in ("trace_start", "trace_end"):
+            provider.log_metadata({"trace_id": run, "event_type": kind, "name": str(timestamp), "timestamp": timestamp})
+    provider.log_metadata({"trace_id": "never begun", "event_type": "trace_end"})
+    spans = arrived()
+    assert len(spans) == 5
+    for span in spans.values():
+        assert abs(int(span["startTimeUnixNano"]) / 1e9 - time.time()) < 60
+    assert manager.get_metrics()["traces"]["invalid.timestamp"] == 6

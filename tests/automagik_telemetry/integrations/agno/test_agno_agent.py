@@ -141,7 +141,7 @@ def test_off_changes_nothing(opted_in: Any) -> None:
 @pytest.mark.parametrize("wrong", [None, "agent", Agent, object()])
 def test_wrong_use(wrong: Any) -> None:
     """An object that is not an agent is refused at once, with a description of it."""
-    with pytest.raises(TypeError, match=r"instrument takes an agno\.agent\.Agent; this is"):
+    with pytest.raises(TypeError, match=r"instrument takes an agno\.agent\.Agent or agno\.team\.Team; this is"):
         instrument(wrong)
 
 

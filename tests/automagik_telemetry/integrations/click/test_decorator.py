@@ -18,7 +18,7 @@ from automagik_telemetry import get_tracing_manager
 from automagik_telemetry.integrations.click import track_cli_command
 
 ENDINGS: list[tuple[BaseException | None, int]] = [
-    (None, 0),
+    (None, 5),
     (SystemExit(), 0),
     (SystemExit(0), 0),
     (SystemExit(3), 3),
@@ -221,7 +221,7 @@ def test_other_callables(opted_in: Any, fields: Any) -> None:
     assert get_tracing_manager().flush(10)
     sent = [(fields(span)["event.command"], fields(span)["event.exit_code"]) for span in opted_in.spans()]
     assert sent == [
-        ("a method", 0), ("a classmethod", 0), ("below it", 0), ("a staticmethod", 0), ("a partial", 0),
+        ("a method", 0), ("a classmethod", 0), ("below it", 0), ("a staticmethod", 0), ("a partial", 3),
         ("returns a coroutine", 1),
     ]  # fmt: skip
 

@@ -139,12 +139,12 @@ BOTH: dict[str, Commands] = {
     "agents run": [("agents run", 2, None)],
     "agents end exit": [("agents end", 3, None)],
     "agents end abort": [("agents end", 1, None)],
-    "agents end interrupt": [("agents end", 130, None)],
     "agents end crash": [("agents end", 1, None)],
     "api": [("api", 0, None)],
 }
 CLICK: dict[str, Commands] = {
     **BOTH,
+    "agents end interrupt": [("agents end", 1, None)],
     "--fail-early agents list": [("cli", 1, None)],
     "--secret": [("cli", 2, None)],
     "agents both": [("agent run", 0, None), ("agents both", 0, None)],
@@ -155,6 +155,7 @@ CLICK: dict[str, Commands] = {
 }
 TYPER: dict[str, Commands] = {
     **BOTH,
+    "agents end interrupt": [("agents end", 130, None)],
     "--fail-early agents list": [("main", 1, None)],
     "--secret": [("main", 2, None)],
 }
