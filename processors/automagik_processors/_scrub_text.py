@@ -6,7 +6,8 @@ import re
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from automagik_processors import _scrub_values as values
-from automagik_processors._scrub_keys import Kind
+from automagik_processors._scrub_keys import CERTAIN, Kind
+from automagik_processors._scrub_shapes import replaced
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
 MAX_TEXT: Final = 1_000_000
 """Maximum number of characters of a string. A mark replaces the rest."""
 
-_ENCODED: Final = re.compile("%[0-9A-Fa-f]{2}")
 # A user part may hold anything but blanks and quotes. A path may hold an `@` too, but no colon before it.
 _USERINFO: Final = re.compile(
     r"(://)(?!git@)(?:[^\s/?#\"'<>:@]{0,256}:(?!\d{1,5}[/?#])[^\s\"'<>]{1,1024}|[^\s/?#\"'<>]{1,1024})@(?=[\w.\[$%{-])"
@@ -105,6 +105,7 @@ _STATEMENTS: Final = frozenset(
     {"raise", "return", "pass", "import", "print", "yield", "break", "continue", "await", "new"}
 )
 _IN_PHRASE: Final = re.compile(r"[\w'!?#-]+")
+_PHRASE_BACKWARDS: Final = re.compile(r"[\w \t.-]*")
 _LETTERS: Final = re.compile(r"[^\W\d_]+")
 _MAX_REJECTED: Final = 8  # times the characters of a text
 _MAX_PHRASE: Final = 200  # characters of a password of several words
@@ -142,13 +143,16 @@ class _Word(NamedTuple):
 
 
 class _Words:
-    """Finds the words in a text that may announce a secret, and remembers for short ones whether they do."""
+    """Finds the words in a text that may announce a secret, and remembers for short ones whether they do.
+
+    The words are content: only their hashes are kept.
+    """
 
     def __init__(self, keys: SecretKeys, shapes: Shapes) -> None:
         self._keys = keys
         self._shapes = shapes
-        self._known: dict[str, _Word] = {}
-        self._others: set[str] = set()
+        self._known: dict[int, _Word] = {}
+        self._others: set[int] = set()
 
     def within(self, text: str) -> dict[str, _Word]:
         """Return the words of `text` that may announce a secret."""
@@ -157,9 +161,13 @@ class _Words:
         else:
             tokens = set(text.translate(_TO_BLANKS).split() if text.isascii() else _ANY_TOKEN.findall(text))
         found: dict[str, _Word] = {}
-        for token in tokens - self._others:
-            word = self._known.get(token)
-            if word is None and not (token[0].isdigit() and token[-1].isdigit()):
+        others, known, numbers = self._others, self._known, self._keys.may_be_number
+        for token in tokens:
+            place = hash(token)
+            if place in others:
+                continue
+            word = known.get(place)
+            if word is None and (numbers or not (token[0].isdigit() and token[-1].isdigit())):
                 word = self._judged(token)
             if word is not None:
                 found[token] = word
@@ -172,18 +180,17 @@ class _Words:
             rules += tuple(self._shapes.by_word.get(lowered.strip("-"), ()))
         if rules or self._keys.may_end(token):
             kind = self._keys.kind(token)
-            ends_phrase = kind in (None, Kind.STRANGE) and self._keys.ends_phrase(token)
+            ends_phrase = self._keys.ends_phrase(token, kind)
             if kind or ends_phrase or rules:
                 word = _Word(kind, ends_phrase, rules)
                 if len(token) <= _SHORT and len(self._known) < _MAX_REMEMBERED:
-                    self._known[token] = word
+                    self._known[hash(token)] = word
                 return word
-        if (
-            len(token) <= _SHORT and _DIGIT.search(token) is None
-        ):  # others are numbers and IDs, of which each is another
+        # Others with digits are numbers and IDs, of which each is another.
+        if len(token) <= _SHORT and _DIGIT.search(token) is None:
             if len(self._others) >= _MAX_WORDS_REMEMBERED:
                 self._others.clear()
-            self._others.add(token)
+            self._others.add(hash(token))
         return None
 
 
@@ -230,7 +237,7 @@ class TextScrubber:
         words = self._words.within(text)
         if not words:
             return self._shapes.scrub(text)
-        text = self._replaced(text, self._named(text, words))
+        text = replaced(text, self._named(text, words), self._mark)
         return self._shapes.scrub(text, {rule for word in words.values() for rule in word.rules})
 
     def _parameter(self, found: re.Match[str]) -> str:
@@ -239,20 +246,11 @@ class TextScrubber:
         if value == self._mark or values.is_placeholder(value):
             return found[0]
         kind = self._keys.kind(found[2])
-        if kind in _CERTAIN or (
+        if kind in CERTAIN or (
             _SIGNING.fullmatch(found[2]) and (found[2].lower() in _ALWAYS or values.is_strange(value))
         ):
             return found[1] + self._mark
         return found[0]
-
-    def _replaced(self, text: str, spans: Iterator[tuple[int, int]]) -> str:
-        """Return `text` with the mark in each span: places in order, which don't overlap."""
-        parts: list[str] = []
-        done = 0
-        for start, end in spans:
-            parts += text[done:start], self._mark
-            done = end
-        return "".join((*parts, text[done:])) if parts else text
 
     def _named(self, text: str, words: dict[str, _Word]) -> Iterator[tuple[int, int]]:
         """Find the values that stand after the name of a secret, or after another word that announces one."""
@@ -284,8 +282,8 @@ class TextScrubber:
         """Return the kind of secrets that a word, or the phrase that ends with it, is a name of."""
         if not word.ends_phrase or begin == done:
             return word.kind
-        before = text[max(done, begin - _NAME) : begin]
-        words = re.split(r"[^\w \t.-]", before)[-1].split()[-3:]
+        backwards = _PHRASE_BACKWARDS.match(text[max(done, begin - self._keys.longest) : begin][::-1])
+        words = backwards[0][::-1].split()[1 - self._keys.max_words :] if backwards else []
         return self._keys.kind(" ".join((*words, text[begin:end]))) or word.kind if words else word.kind
 
     def _is_secret(self, kind: Kind, name: str, text: str, form: _Form) -> bool:
@@ -362,7 +360,6 @@ class TextScrubber:
         )
 
 
-_CERTAIN: Final = frozenset({Kind.ANY, Kind.PASSWORD, Kind.TOKEN})
 _ALWAYS: Final = frozenset({"sig", "signature", "hmac", "x-amz-signature", "x-goog-signature", "x-amz-credential"}) | {
     "x-goog-credential",
     "x-amz-security-token",
