@@ -54,17 +54,21 @@ _NEXT_IS_VALUE: Final = re.compile(
     r"[\"']?,?(?:[ \t]{0,4}[\w-]{1,20}=[\"'][^\"'\n]{0,60}[\"']){0,3}"
     r"\s{0,40}[\"']?[Vv]alue[\"']?[ \t]{0,4}[:=][ \t]{0,4}"
 )
+_MAX_TAG: Final = 300  # characters from a name within a tag to its end
 _MARKUP: Final = re.compile(
     r"(?:[\"'][^<>\n]{0,80})?>(?=[^<\s])|</\w{1,20}>\s{0,40}<\w{1,20}>(?=[^<\s])|(?:\s[^<>]{0,256})>(?=[^<\s])"
 )
 _BLOCK: Final = re.compile(r"[\"']?[ \t]{0,4}:[ \t]{0,4}(?:[|>][+-]?\d?[ \t]{0,4})?\r?\n[ \t]{1,40}(?=[^\s#-])")
+_MAX_BLOCK: Final = 16  # characters between a separator and the end of its line
 _FORM: Final = re.compile(r"\"[^\n]{0,200}\r?\n(?:[\w-]{1,40}:[^\n]{0,200}\r?\n){0,3}\r?\n(?=[^\r\n])")
 _FOLLOWS: Final = frozenset(" \t\"'`\\])*:=%<>(,：＝!|\r\n")
 """Characters of which one stands after each name of a secret that has a value."""
 
 # Between a separator and its value.
+_BEFORE_VALUE: Final = frozenset(" \t=>*")
 _BLANKS: Final = re.compile(r"[ \t]*+(?:[=>]{1,2}[ \t]*+|\*\*[ \t]*+)?")
 _OPENING: Final = re.compile(r"(?:[bBfFrRuU@$N]{0,2})(\\{0,8})(\"\"\"|'''|[\"'`])")
+_MAY_OPEN: Final = frozenset("bBfFrRuU@$N\\\"'`")
 _MAX_VALUE: Final = 10_000  # characters of a value
 _MAX_BACKSLASHES: Final = 16
 _LITERAL: Final = re.compile(
@@ -75,26 +79,33 @@ _KEY_AT_END: Final = re.compile(r"(?<![\w.-])[\w.-]+\Z")
 _BARE: Final = re.compile(r"(?:[^\s&;\"'`<>,]|,(?!\s|[\w.\"' -]{1,64}[:=])){1,10000}+")
 _BARE_ENCODED: Final = re.compile(r"(?:[^\s&;\"'`<>,%]|%(?!2[26])){1,10000}+")
 _SCHEME: Final = re.compile(r"(?i:api-?key|basic|bearer|digest|hawk|negotiate|ntlm|token|aws4-hmac-sha256)[ \t]+(?=\S)")
+_MAY_BE_SCHEME: Final = frozenset("aAbBdDhHnNtT")
+_BEFORE_ASSIGNED: Final = (" ", "\t", "=")
 _ASSIGNED: Final = re.compile(r"[ \t]{0,8}=[ \t]{0,8}")  # `password: str = "..."`
 _NO_SECRETS: Final = frozenset(
     {"", "none", "null", "nil", "true", "false", "undefined", "nan", "yes", "no", "on", "off"}
 )
 _HEADERS: Final = ("authorization", "cookie", "cookies")
-_PHRASES: Final = ("mnemonic", "phrase", "passphrase")
+_WITH_LINES: Final = (*_HEADERS, "mnemonic", "phrase")
+"""Ends of names whose values are the rest of the line."""
 _PAIR_IN_COOKIE: Final = re.compile(r"[\w.-]{1,64}=\S")
 _SENTENCE: Final = re.compile(
     r"(?i)(?<![^\s(])(?:the|an|to|of|is|are|for|with|and|or|if|in|on|be|by|not|you|your|this|that|must|should|can|will|please"
     r"|enter|use|used|when|at|from|der|die|das|und|ist|le|la|les|des|el|los|il|di|не|или|as|it|we|was|has|have|no|any"
     r"|required|optional|default|see|set|get|wrong|invalid|incorrect|missing|expired|field|characters|least|changed)(?![^\s.,:;!?)])"
 )
-_TYPES: Final = re.compile(
-    r"(?i)(?:optional|str|string|text|int|integer|number|bool|boolean|bytes?|any|object|list|dict|map|array|float|char|varchar"
-    r"|required|secretstr|secret|unknown|void|type|password|passwd|token|bearer|basic|digest|oauth2?|jwt|hidden|header|query"
-    r"|cookie|body|form|input|default|auto|prompt|ask|env|file|path|enabled|disabled|invalid|missing|wrong|expired|reset"
-    r"|public|private|readonly|const|let|var|self|this|name|value|key|id|user|username|email"
-    r"|empty|blank|anonymous|admin|root|guest|callable|union|final|classvar|field|property|function|method|class)"
-)
+_TYPES: Final = frozenset({
+    *("optional", "str", "string", "text", "int", "integer", "number", "bool", "boolean", "byte", "bytes"),
+    *("any", "object", "list", "dict", "map", "array", "float", "char", "varchar", "required", "secretstr"),
+    *("secret", "unknown", "void", "type", "password", "passwd", "token", "bearer", "basic", "digest"),
+    *("oauth", "oauth2", "jwt", "hidden", "header", "query", "cookie", "body", "form", "input", "default"),
+    *("auto", "prompt", "ask", "env", "file", "path", "enabled", "disabled", "invalid", "missing", "wrong"),
+    *("expired", "reset", "public", "private", "readonly", "const", "let", "var", "self", "this", "name"),
+    *("value", "key", "id", "user", "username", "email", "empty", "blank", "anonymous", "admin", "root"),
+    *("guest", "callable", "union", "final", "classvar", "field", "property", "function", "method", "class"),
+})  # fmt: skip
 _SAMPLES: Final = frozenset({"x", "y", "n", "z", "abc", "foo", "bar", "baz", "test", "spam", "eggs", "qwe", "asdf"})
+_WORDS_OF_CODE: Final = _TYPES | _SAMPLES
 _TWO_WORDS: Final = re.compile(r" [a-z]+[ ,.] ?[a-z]+")
 _IDENTIFIER: Final = re.compile(r"[^\W\d][\w-]*")
 _SNAKE: Final = re.compile(
@@ -107,7 +118,9 @@ _STATEMENTS: Final = frozenset(
 _IN_PHRASE: Final = re.compile(r"[\w'!?#-]+")
 _PHRASE_BACKWARDS: Final = re.compile(r"[\w \t.-]*")
 _LETTERS: Final = re.compile(r"[^\W\d_]+")
-_MAX_REJECTED: Final = 8  # times the characters of a text
+_MAX_REJECTED: Final = 8  # times the characters of a text, of values that were examined and are no secrets
+_COST_OF_NAME: Final = 256  # characters of a value whose examination takes as long as that of a name
+_SURELY_EXAMINED: Final = 32_000  # characters of a text for which the limit is not reached by names alone
 _MAX_PHRASE: Final = 200  # characters of a password of several words
 _MAX_WORDS: Final = 12  # of a password
 _MIN_HEX: Final = 20  # characters of hex in quotes
@@ -255,24 +268,30 @@ class TextScrubber:
     def _named(self, text: str, words: dict[str, _Word]) -> Iterator[tuple[int, int]]:
         """Find the values that stand after the name of a secret, or after another word that announces one."""
         done = rejected = 0
+        most = _MAX_REJECTED * (len(text) + _SURELY_EXAMINED)
         for begin, end in _occurrences(text, words):
             if begin < done:
                 continue
+            # Names without a secret are rare, and values within values are examined again and again. Beyond what
+            # happens in good faith, the rest of the text is replaced.
+            if rejected > most:
+                yield begin, len(text)
+                return
             word = words[text[begin:end]]
             if word.rules and (span := self._shapes.after_word(word.rules, text, begin)):
                 done = span[1]
                 yield span
                 continue
+            rejected += _COST_OF_NAME
             if text[end : end + 1] not in _FOLLOWS:
                 continue
             kind = self._kind(word, text, done, begin, end)
             form = _value(_Name(text, begin, end, done, kind)) if kind else None
             if form is None or kind is None:
                 continue
-            name = text[max(done, end - _NAME) : end]
-            # Values within values are examined again and again. Beyond what happens in good faith, all are replaced.
-            if rejected > _MAX_REJECTED * len(text) or self._is_secret(kind, name, text, form):
+            if self._is_secret(kind, text[max(done, end - _NAME) : end], text, form):
                 done = form.end
+                rejected -= _COST_OF_NAME
                 if form.end > form.start:
                     yield form.start, form.end
             else:
@@ -291,7 +310,7 @@ class TextScrubber:
         value = text[form.start : form.end]
         if kind is Kind.ANY:
             return value.lower() not in _NO_SECRETS and value != self._mark
-        scheme = _SCHEME.match(value)
+        scheme = _SCHEME.match(value) if value[:1] in _MAY_BE_SCHEME else None
         bare = value[scheme.end() :] if scheme else value
         bare = bare.strip()
         if form.way == "bare":
@@ -310,7 +329,7 @@ class TextScrubber:
             return values.is_typed(bare) or (len(bare) >= _MIN_LONG and (values.is_hex(bare) or values.is_uuid(bare)))
         if form.way == "data":
             in_sentence = bare.islower() and bare.isalpha() and _TWO_WORDS.match(text, form.end)
-            return not (in_sentence or _shares_word(name, bare) or _TYPES.fullmatch(bare) or values.is_path(bare))
+            return not (in_sentence or _shares_word(name, bare) or bare.lower() in _TYPES or values.is_path(bare))
         if form.way == "line":
             return _is_line_secret(name, bare, has_scheme=scheme is not None)
         if bare[:1] in _OPENING_BRACKETS and form.way == "bare":
@@ -331,7 +350,7 @@ class TextScrubber:
             return False
         if not _IDENTIFIER.fullmatch(value):
             return len(value) >= _SHORTEST_BARE and (values.is_typed(value) or kind is Kind.PASSWORD)
-        if _TYPES.fullmatch(value) or value.lower() in _SAMPLES or _shares_word(name, value):
+        if value.lower() in _WORDS_OF_CODE or _shares_word(name, value):
             return False
         if values.is_uuid(value) or (values.is_hex(value) and len(value) >= _MIN_LONG):
             return True
@@ -412,7 +431,8 @@ def _value(name: _Name) -> _Form | None:
     text, begin, end, done, kind = name
     found = _SEPARATED.match(text, end)
     if found:
-        block = _BLOCK.match(text, end)
+        after = found.end()
+        block = _BLOCK.match(text, end) if text.find("\n", after, after + _MAX_BLOCK) >= 0 else None
         if block:
             value = text[block.end() : _line_end(text, block.end())].rstrip()
             quoted = _quoted_or_bare(text, block.end())
@@ -421,19 +441,18 @@ def _value(name: _Name) -> _Form | None:
             if ": " in value or value.endswith(":") or " " in value:
                 return None
             return _Form(block.end(), block.end() + len(value), "typed")
-        named_value = _NEXT_IS_VALUE.match(text, end)
-        return _separated(name, found) if not named_value else _pair(text, named_value.end())
+        return _separated(name, found)
     if text[end : end + 1] in "\"',> \t\n<":
         found = _NEXT_IS_VALUE.match(text, end)
-        if found:
-            return _pair(text, found.end())
-        found = _MARKUP.match(text, end)
+        if found:  # `name: X, value: Y` or `name="X" value="Y"`
+            return _Form(*_quoted_or_bare(text, found.end()), "quoted")
+        found = _MARKUP.match(text, end) if text.find(">", end, end + _MAX_TAG) >= 0 else None
         if found:
             closing = text.find("<", found.end(), found.end() + _MAX_VALUE)
             if closing > 0 and _opens_element(text, end, done):
                 return _Form(found.end(), closing, "quoted")
             return None
-        found = _FORM.match(text, end)
+        found = _FORM.match(text, end) if text[end] == '"' else None
         if found and text.rfind("name=", max(done, end - 80), end) >= 0:
             return _Form(found.end(), _line_end(text, found.end()), "data")
     if text[begin] == "-":
@@ -447,17 +466,11 @@ def _value(name: _Name) -> _Form | None:
     if found:
         start, stop = _quoted_or_bare(text, found.end())
         return _Form(start, stop, "typed")
-    found = _SPACED.match(text, end)
-    if found and kind is not Kind.STRANGE:
+    found = _SPACED.match(text, end) if kind is not Kind.STRANGE else None
+    if found:
         start, stop = _quoted_or_bare(text, found.end())
         return _Form(start, stop, "typed")
     return None
-
-
-def _pair(text: str, place: int) -> _Form:
-    """Return the place of the value in `name: X, value: Y` or `name="X" value="Y"`."""
-    start, end = _quoted_or_bare(text, place)
-    return _Form(start, end, "quoted")
 
 
 def _opens_element(text: str, end: int, done: int) -> bool:
@@ -473,12 +486,14 @@ def _separated(name: _Name, found: re.Match[str]) -> _Form | None:
     separator = found["separator"]
     if separator == ":" and text.startswith((":", "//"), place):  # `Auth::login`, `session://`
         return None
-    start = _blanks(text, place)
-    head = text[max(done, end - _NAME) : end].lower()
-    opening = _OPENING.match(text, start)
+    blanks = _BLANKS.match(text, place) if text[place : place + 1] in _BEFORE_VALUE else None
+    start = blanks.end() if blanks else place
+    opening = _OPENING.match(text, start) if text[start : start + 1] in _MAY_OPEN else None
     if separator == ":" and "$" in text[max(0, begin - 2) : begin]:  # a variable of a shell
         return None
-    if head.endswith((*_HEADERS, *_PHRASES)) and not opening:
+    before = text[max(done, end - _NAME) : end]
+    head = before.lower()
+    if head.endswith(_WITH_LINES) and not opening:
         if found[0][0] in "\"'" and not _SCHEME.match(text, start):  # a key of a dict in code
             return None
         return _Form(start, _end_of_line(text, start, head, end), "line")
@@ -486,16 +501,16 @@ def _separated(name: _Name, found: re.Match[str]) -> _Form | None:
         encoded = _BARE_ENCODED.match(text, start + 3 if text.startswith(("%22", "%27"), start) else start)
         return _Form(encoded.start(), encoded.end(), "data") if encoded else None
     start, stop = _quoted_or_bare(text, start)
-    assigned = _ASSIGNED.match(text, stop)
+    assigned = _ASSIGNED.match(text, stop) if text[stop : stop + 1] in _BEFORE_ASSIGNED else None
     if assigned and not opening and text[start - 1 : start] != "=":  # that was a type
         opening = _OPENING.match(text, assigned.end())
         start, stop = _quoted_or_bare(text, assigned.end())
     if opening:
         return _Form(start, stop, "quoted")
-    before = text[max(done, end - _NAME) : end]
-    word = before.rsplit(None, 1)[-1] if before.strip() else ""
-    if separator == "=" and (word.startswith("--") or any(mark in word for mark in "?&")):
-        return _Form(start, stop, "data")
+    if separator == "=":
+        word = before.rsplit(None, 1)[-1]
+        if word.startswith("--") or "?" in word or "&" in word:
+            return _Form(start, stop, "data")
     if kind is Kind.PASSWORD and separator in (":", "：", "="):
         stop = _end_of_words(text, start, stop, place)
     return _Form(start, stop, "bare")
@@ -503,8 +518,10 @@ def _separated(name: _Name, found: re.Match[str]) -> _Form | None:
 
 def _end_of_words(text: str, start: int, end: int, place: int) -> int:
     """Return the end of a password of several words, or `end`."""
-    rest = re.split(r"[\r\n]", text[start : start + _MAX_PHRASE + 1], maxsplit=1)[0]
-    if place == start or end >= start + len(rest.rstrip()) or len(rest) > _MAX_PHRASE:
+    if place == start:
+        return end
+    rest = text[start : min(_line_end(text, start), start + _MAX_PHRASE + 1)]
+    if end >= start + len(rest.rstrip()) or len(rest) > _MAX_PHRASE:
         return end
     for stop in (",", ";", "|", '"', "'", "<", ">", "(", "`", ". ", " - ", " # ", " //", "\\n", ".\n"):
         rest = rest.split(stop, 1)[0]
@@ -529,7 +546,7 @@ def _is_line_secret(name: str, value: str, *, has_scheme: bool) -> bool:
     if lowered.endswith("authorization"):
         if has_scheme and (" " not in value or "=" in value):
             return True
-        return not values.is_expression(value) and not _SENTENCE.search(value) and _TYPES.fullmatch(value) is None
+        return not values.is_expression(value) and not _SENTENCE.search(value) and value.lower() not in _TYPES
     words = value.split()
     return (len(words) > 2 and not _SENTENCE.search(value) and not values.is_expression(value)) or values.is_typed(
         value
@@ -547,7 +564,7 @@ def _is_quoted_secret(kind: Kind, name: str, value: str) -> bool:
             and not (value[0].isupper() and value[-1:] in ".:?!")
             and "=" not in value
         )
-    if _TYPES.fullmatch(value) or value.lower() in _SAMPLES or _shares_word(name, value) or len(value) < 2:
+    if value.lower() in _WORDS_OF_CODE or _shares_word(name, value) or len(value) < 2:
         return False
     if value.startswith(
         ("/", "./", "../", "http://", "https://", "\\", "^", "#", "%", "(", "[", "$", "--", "@", "&", "*")
@@ -573,23 +590,19 @@ def _is_quoted_secret(kind: Kind, name: str, value: str) -> bool:
 
 def _shares_word(name: str, value: str) -> bool:
     """Return whether a plain value repeats a word of its name, as in `token=new_token`."""
-    if any(not (letter.isalnum() or letter in "_-.") for letter in value):
+    if not _PLAIN.fullmatch(value):
         return False
-    words = {word.lower() for word in _LETTERS.findall(value)}
-    tail = re.split(r"[\s\"'`(\[{,;=:]", name.rstrip(" \"'`"))[-1].lower()
-    own = {word.lower() for word in _LETTERS.findall(tail)}
-    common = words & (own | _COMMON)
-    return bool(common) or value.lower() in tail
+    found = _TAIL_BACKWARDS.match(name.rstrip(" \"'`")[::-1])
+    tail = found[0][::-1].lower() if found else ""
+    value = value.lower()
+    return value in tail or not _COMMON.union(_LETTERS.findall(tail)).isdisjoint(_LETTERS.findall(value))
 
 
+_PLAIN: Final = re.compile(r"[\w.-]*")
+_TAIL_BACKWARDS: Final = re.compile(r"[^\s\"'`(\[{,;=:]*")
 _COMMON: Final = frozenset(
     {"password", "passwd", "secret", "token", "pwd", "passphrase", "credential", "credentials", "apikey"}
 )
-
-
-def _blanks(text: str, place: int) -> int:
-    found = _BLANKS.match(text, place)
-    return found.end() if found else place
 
 
 def _end_of_line(text: str, start: int, head: str, end_of_name: int) -> int:
@@ -606,12 +619,13 @@ def _end_of_line(text: str, start: int, head: str, end_of_name: int) -> int:
 
 def _quoted_or_bare(text: str, start: int) -> tuple[int, int]:
     """Return where the value that begins at `start` begins and ends, without its quotes."""
-    opening = _OPENING.match(text, start)
+    first = text[start : start + 1]
+    opening = _OPENING.match(text, start) if first in _MAY_OPEN else None
     if opening:
         return opening.end(), _end_of_quoted(text, opening.end(), opening[1], opening[2])
-    if text[start : start + 1] in _OPENING_BRACKETS:
+    if first in _OPENING_BRACKETS:
         return start, _end_of_bracketed(text, start)
-    scheme = _SCHEME.match(text, start)
+    scheme = _SCHEME.match(text, start) if first in _MAY_BE_SCHEME else None
     found = _BARE.match(text, scheme.end() if scheme else start)
     if not found:
         return start, start
