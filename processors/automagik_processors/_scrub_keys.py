@@ -217,15 +217,15 @@ _HARMLESS: Final = frozenset(
     {"bostoken", "clstoken", "endtoken", "eostoken", "firsttoken", "lasttoken", "masktoken", "padtoken", "pertoken"}
     | {"septoken", "specialtoken", "starttoken", "stoptoken", "unktoken", "nexttoken", "pagetoken", "nextpagetoken"}
     | {"continuationtoken", "synctoken", "cursortoken", "currenttoken", "previoustoken", "prevtoken", "outputtoken"}
-    | {"inputtoken", "prompttoken", "completiontoken", "pushtokentype", "canceltoken", "cancellationtoken", "eottoken"}
+    | {"inputtoken", "prompttoken", "completiontoken", "canceltoken", "cancellationtoken", "eottoken"}
     | {"publickey", "pubkey", "primarykey", "foreignkey", "cachekey", "sortkey", "partitionkey", "rowkey", "dictkey"}
     | {"hashkey", "rangekey", "groupkey", "objectkey", "bucketkey", "routingkey", "messagekey", "eventkey", "mapkey"}
     | {"lookupkey", "indexkey", "uniquekey", "compositekey", "surrogatekey", "naturalkey", "dedupkey", "dedupekey"}
     | {"deduplicationkey", "idempotencykey", "translationkey", "i18nkey", "configkey", "settingkey", "fieldkey"}
     | {"columnkey", "itemkey", "elementkey", "datakey", "attributekey", "metakey", "tagkey", "labelkey", "storekey"}
     | {"filekey", "imagekey", "blobkey", "s3key", "issuekey", "projectkey", "teamkey", "spacekey", "boardkey", "hotkey"}
-    | {"accesskeyboard", "statekey", "reducerkey", "querykey", "mutationkey", "reactkey", "artistkey", "songkey"}
-    | {"musickey", "majorkey", "minorkey", "arrowkey", "functionkeyname", "sitekey", "recaptchasitekey", "fingerprint"}
+    | {"statekey", "reducerkey", "querykey", "mutationkey", "reactkey", "artistkey", "songkey"}
+    | {"musickey", "majorkey", "minorkey", "arrowkey", "sitekey", "recaptchasitekey"}
     | {"lockkey", "shardkey", "joinkey", "distkey", "resourcekey", "registrykey", "answerkey", "keykey", "templatekey"}
     | {"statuscode", "errorcode", "countrycode", "zipcode", "postcode", "postalcode", "langcode", "languagecode"}
     | {"currencycode", "sourcecode", "exitcode", "returncode", "responsecode", "httpcode", "colorcode", "charcode"}
@@ -233,9 +233,8 @@ _HARMLESS: Final = frozenset(
     | {"geocode", "unicode", "bytecode", "encode", "decode", "vscode", "claudecode", "regioncode", "airportcode"}
     | {"requestsession", "currentsession", "dbsession", "randomseed", "publicsession", "methodsignature"}
     | {"functionsignature", "callsignature", "typesignature", "timesignature", "keysignature", "mouseauth", "noauth"}
-    | {"softwarelicense", "licenselicense", "projectlicense", "spdxlicense", "ssopass", "boardingpass", "lowpass"}
+    | {"ssopass", "boardingpass", "lowpass"}
     | {"highpass", "bandpass", "bypass", "compass", "testpass", "firstpass", "secondpass", "renderpass", "linkpass"}
-    | {"uptotan", "latan", "arctan", "atan"}
 )
 _WORD: Final = re.compile(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[^\WA-Z\d_]+|[A-Z]+|\d+")
 _LONGEST: Final = 64  # characters at the end of a key that are checked

@@ -49,7 +49,7 @@ _UNUSUAL: Final = re.compile("[0-9]|[A-Z][^A-Z]{0,40}[A-Z][^A-Z]{0,40}[A-Z]")
 _SYMBOL: Final = frozenset(":<$+*")
 _DELIMITER: Final = re.compile(r"[^\w+/=.~%-]")
 """A character that a match of a rule with starts doesn't hold, or only near its end."""
-_DIGITS: Final = re.compile("[0-9]")
+_HEX_OF_HASHES: Final = frozenset({16, 24, 32, 40, 56, 64, 96, 128})  # hex digits of IDs and hashes
 _HASHES: Final = frozenset({27, 28, 43, 44, 86, 87, 88})  # characters of SHA-1, SHA-256 and SHA-512 in base64
 
 # Prefixes of identifiers, which are of random characters and no secrets.
@@ -204,12 +204,12 @@ class Shapes:
 
     def _word(self, word: str, *, is_data: bool = False) -> str:
         """Return a text without blanks, or a copy without secrets. In data, random parts are none."""
-        if _UNUSUAL.search(word) is None:
+        if _UNUSUAL.search(word) is None or (len(word) in _HEX_OF_HASHES and values.is_hex(word)):
             return word
         spans = self._starting(word)
         for run in _LONG_RUN.finditer(word):
             start, end = run.span()
-            if end - start <= _LONGEST_RANDOM and _DIGITS.search(word, start, end):
+            if end - start <= _LONGEST_RANDOM and values.DIGIT.search(word, start, end):
                 for hint, rule in self._words:
                     if hint in word and (
                         found := _compiled(rule.pattern).search(word, max(0, start - _BESIDE), end + _BESIDE)
@@ -336,7 +336,7 @@ def _random_span(word: str, start: int, end: int) -> Iterator[tuple[int, int]]:
         return
     if beside := _RANDOM_BESIDE.search(word, max(0, start - _BESIDE), start):
         start = beside.start()
-    if (keyed and len(body) >= _SHORTEST_AFTER_PREFIX and _DIGITS.search(body) and values.is_random(body)) or (
+    if (keyed and len(body) >= _SHORTEST_AFTER_PREFIX and values.DIGIT.search(body) and values.is_random(body)) or (
         len(body) >= _SHORTEST_RANDOM and (_is_mixed(body) or _is_of_one_case(body, prefixed=bool(prefixes)))
     ):
         yield start, end
@@ -346,14 +346,14 @@ def _is_mixed(text: str) -> bool:
     """Return whether letters of both cases and digits stand among one another as in no name."""
     upper = sum(map(str.isupper, text))
     lower = sum(map(str.islower, text))
-    return upper > 1 and lower > 1 and _DIGITS.search(text) is not None and values.is_random(text)
+    return upper > 1 and lower > 1 and values.DIGIT.search(text) is not None and values.is_random(text)
 
 
 def _is_of_one_case(text: str, *, prefixed: bool) -> bool:
     """Return whether letters of one case and digits stand among one another, and not as a number or an ULID."""
     if not text.isalnum() or not (text.islower() or text.isupper()) or values.is_ulid(text):
         return False
-    digits = len(_DIGITS.findall(text))
+    digits = len(values.DIGIT.findall(text))
     least = _SHORTEST_RANDOM if prefixed else _SHORTEST_OF_ONE_CASE
     return len(text) >= least and 2 < digits < len(text) * 0.7 and values.is_random(text)
 

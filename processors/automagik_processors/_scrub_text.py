@@ -29,7 +29,6 @@ _SIGNING: Final = re.compile(
     r"|awsaccesskeyid|googleaccessid|key-pair-id|accesskeyid|oauth_\w+|hdn\w{1,3}|s|st|tok|apikey|access_key|code|state)"
 )
 
-_DIGIT: Final = re.compile("[0-9]")
 _HEX: Final = re.compile("[0-9a-f]{1,64}").fullmatch
 _SHORT: Final = 64  # characters of a text that is remembered, if it is harmless: names, words, types, roles
 _WORD: Final = 15  # characters from which on a word is no word
@@ -200,7 +199,7 @@ class _Words:
                     self._known[hash(token)] = word
                 return word
         # Others with digits are numbers and IDs, of which each is another.
-        if len(token) <= _SHORT and _DIGIT.search(token) is None:
+        if len(token) <= _SHORT and values.DIGIT.search(token) is None:
             if len(self._others) >= _MAX_WORDS_REMEMBERED:
                 self._others.clear()
             self._others.add(hash(token))

@@ -59,7 +59,8 @@ class Scrub:
 
     Depth and size are bounded: a mark replaces everything deeper than `MAX_DEPTH` levels, everything after the first
     `MAX_NODES` values of a field (of a list `spans`, of each span), and everything after the first million characters
-    of a text. A secret stays that is a plain word in a sentence, or that looks like an ID and has no name.
+    of a text. It also replaces the rest of a text in which names of secrets without a value stand more often than
+    once in 32 characters. A secret stays that is a plain word in a sentence, or that looks like an ID and has no name.
 
     Nothing of the caller's is changed, and the processor raises nothing.
 
@@ -67,8 +68,9 @@ class Scrub:
         keys: Names of secrets, in place of the defaults.
         patterns: Regular expressions of secrets, in place of the defaults. If an expression has a group named `secret`,
             that group alone is replaced. It should take time linear in the text.
-        mark: The text that replaces a secret. The default is "[scrubbed]".
-        extra_keys: Names of secrets, in addition to `keys`. Any value under them is one.
+        mark: The text that replaces a secret. The default is "[scrubbed]"; an empty one removes secrets.
+        extra_keys: Names of secrets, in addition to `keys`. Any value under them is one, in every key
+            that ends with such a name.
         extra_patterns: Regular expressions of secrets, in addition to `patterns`.
 
     Raises:

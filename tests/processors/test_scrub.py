@@ -372,6 +372,17 @@ def test_size_is_bounded() -> None:
     assert SECRET not in scrubbed(json.dumps([*range(MAX_NODES), *"x" * MAX_NODES, {"password": SECRET}]))
 
 
+def test_names_are_bounded() -> None:
+    """Many names without a secret are left; the rest of a text that holds little else is replaced."""
+    many = "The token: none, and so on for a line or two of text.\n" * 2_000
+    assert scrubbed(many) == many
+    nothing_else = "key: a " * 20_000
+    text = scrubbed(f"{nothing_else} password: {SECRET}")
+    assert text.startswith("key: a key: a")
+    assert text.endswith(MARK)
+    assert len(text) < len(nothing_else)
+
+
 @pytest.mark.parametrize(
     "piece",
     [
