@@ -27,6 +27,9 @@ class Kind(Enum):
     """A URL or connection string that holds more than an address."""
 
 
+CERTAIN: Final = frozenset({Kind.ANY, Kind.PASSWORD, Kind.TOKEN})
+"""Kinds of which any value in data is a secret."""
+
 _PASSWORDS: Final = (
     *("password", "passwords", "passwd", "passphrase", "passcode", "passwort", "pwd", "db pass", "user pass"),
     *("smtp pass", "mail pass", "email pass", "key pass", "store pass", "root pass", "admin pass", "become pass"),
@@ -214,15 +217,15 @@ _HARMLESS: Final = frozenset(
     {"bostoken", "clstoken", "endtoken", "eostoken", "firsttoken", "lasttoken", "masktoken", "padtoken", "pertoken"}
     | {"septoken", "specialtoken", "starttoken", "stoptoken", "unktoken", "nexttoken", "pagetoken", "nextpagetoken"}
     | {"continuationtoken", "synctoken", "cursortoken", "currenttoken", "previoustoken", "prevtoken", "outputtoken"}
-    | {"inputtoken", "prompttoken", "completiontoken", "pushtokentype", "canceltoken", "cancellationtoken", "eottoken"}
+    | {"inputtoken", "prompttoken", "completiontoken", "canceltoken", "cancellationtoken", "eottoken"}
     | {"publickey", "pubkey", "primarykey", "foreignkey", "cachekey", "sortkey", "partitionkey", "rowkey", "dictkey"}
     | {"hashkey", "rangekey", "groupkey", "objectkey", "bucketkey", "routingkey", "messagekey", "eventkey", "mapkey"}
     | {"lookupkey", "indexkey", "uniquekey", "compositekey", "surrogatekey", "naturalkey", "dedupkey", "dedupekey"}
     | {"deduplicationkey", "idempotencykey", "translationkey", "i18nkey", "configkey", "settingkey", "fieldkey"}
     | {"columnkey", "itemkey", "elementkey", "datakey", "attributekey", "metakey", "tagkey", "labelkey", "storekey"}
     | {"filekey", "imagekey", "blobkey", "s3key", "issuekey", "projectkey", "teamkey", "spacekey", "boardkey", "hotkey"}
-    | {"accesskeyboard", "statekey", "reducerkey", "querykey", "mutationkey", "reactkey", "artistkey", "songkey"}
-    | {"musickey", "majorkey", "minorkey", "arrowkey", "functionkeyname", "sitekey", "recaptchasitekey", "fingerprint"}
+    | {"statekey", "reducerkey", "querykey", "mutationkey", "reactkey", "artistkey", "songkey"}
+    | {"musickey", "majorkey", "minorkey", "arrowkey", "sitekey", "recaptchasitekey"}
     | {"lockkey", "shardkey", "joinkey", "distkey", "resourcekey", "registrykey", "answerkey", "keykey", "templatekey"}
     | {"statuscode", "errorcode", "countrycode", "zipcode", "postcode", "postalcode", "langcode", "languagecode"}
     | {"currencycode", "sourcecode", "exitcode", "returncode", "responsecode", "httpcode", "colorcode", "charcode"}
@@ -230,16 +233,16 @@ _HARMLESS: Final = frozenset(
     | {"geocode", "unicode", "bytecode", "encode", "decode", "vscode", "claudecode", "regioncode", "airportcode"}
     | {"requestsession", "currentsession", "dbsession", "randomseed", "publicsession", "methodsignature"}
     | {"functionsignature", "callsignature", "typesignature", "timesignature", "keysignature", "mouseauth", "noauth"}
-    | {"softwarelicense", "licenselicense", "projectlicense", "spdxlicense", "ssopass", "boardingpass", "lowpass"}
+    | {"ssopass", "boardingpass", "lowpass"}
     | {"highpass", "bandpass", "bypass", "compass", "testpass", "firstpass", "secondpass", "renderpass", "linkpass"}
-    | {"uptotan", "latan", "arctan", "atan"}
 )
 _WORD: Final = re.compile(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[^\WA-Z\d_]+|[A-Z]+|\d+")
 _LONGEST: Final = 64  # characters at the end of a key that are checked
 _IN_ALL_TEXTS: Final = frozenset({"id", "url", "uri", "str", "string"})
 """Last words of names that are too common to look for what stands before each of them."""
 _END: Final = 3  # characters at the end of a key that are checked first
-_MAX_WORDS: Final = 6
+_MAX_WORDS: Final = 6  # of a key that are checked
+_MAX_REMEMBERED: Final = 4_096  # keys
 _UNMISTAKABLE: Final = 8  # letters: a name of this length is recognized at the end of a longer word too
 
 
@@ -249,39 +252,65 @@ class SecretKeys:
     def __init__(self, names: Iterable[str], added: Iterable[str] = ()) -> None:
         kinds = {_folded(name): _KINDS.get(name, Kind.ANY) for name in names}
         kinds.update((_folded(name), Kind.ANY) for name in added)
-        phrases = {name: _WORD.findall(name) for name in kinds}
-        self._kinds = {"".join(phrases[name]).lower(): kind for name, kind in kinds.items()}
-        self._harmless = _HARMLESS - self._kinds.keys()
-        longer = [
-            joined
-            for name, words in phrases.items()
-            if len(joined := "".join(words).lower()) >= _UNMISTAKABLE or len(words) > 1 or not joined.isascii()
-        ]
+        phrases = {name: [word.lower() for word in _WORD.findall(name)] for name in kinds}
+        self._kinds = {"".join(phrases[name]): kind for name, kind in kinds.items()}
+        self._given = frozenset(name for name, kind in self._kinds.items() if kind is Kind.ANY)
+        """Names from a configuration, which outweigh what is known of others."""
+        longer = {
+            joined: kind
+            for name, kind in kinds.items()
+            if len(joined := "".join(phrases[name])) >= _UNMISTAKABLE or len(phrases[name]) > 1 or not joined.isascii()
+        }
         self._suffixes = tuple(sorted(longer, key=len, reverse=True))
-        lasts = {words[-1].lower() for words in phrases.values()}
-        self._ends = frozenset(word[-_END:] for word in lasts | _TRAILERS)
-        self._last_words = frozenset(words[-1].lower() for words in phrases.values() if len(words) > 1) - _IN_ALL_TEXTS
-        self._kind = lru_cache(4096)(self._judge)
+        self._given_suffixes = tuple(suffix for suffix in self._suffixes if longer[suffix] is Kind.ANY)
+        self._ends = _ENDS_OF_TRAILERS.union(
+            *(
+                {_end(words[-1]), _end("".join(words))} for words in phrases.values()
+            )  # "badge 7" ends with "7", and with "e"
+        )
+        self.may_be_number = "" in self._ends
+        """True if a name is, or ends with, a number."""
+        several = [name for name in kinds if len(phrases[name]) > 1]
+        self._given_last_words = frozenset(phrases[name][-1] for name in several if kinds[name] is Kind.ANY)
+        self._last_words = frozenset(phrases[name][-1] for name in several) - _IN_ALL_TEXTS | self._given_last_words
+        self.max_words = max(_MAX_WORDS, *map(len, phrases.values())) if phrases else _MAX_WORDS
+        """Maximum number of words of a name."""
+        self.longest = max(_LONGEST, 2 * max(map(len, kinds), default=0))
+        """Maximum number of characters at the end of a key that are checked."""
+        self._known: dict[int, Kind | None] = {}
+        """The kinds of some of the last keys, by their hashes. The keys are content, and are not kept."""
 
     def kind(self, key: str) -> Kind | None:
         """Return the kind of secret that `key` is the name of, or None."""
-        return self._kind(key if len(key) <= _LONGEST else key[-_LONGEST:])
+        place = hash(key)
+        if place in self._known:
+            return self._known[place]
+        kind = self._judge(key[-self.longest :])
+        if len(self._known) >= _MAX_REMEMBERED:
+            self._known.clear()
+        self._known[place] = kind
+        return kind
 
     def may_end(self, word: str) -> bool:
         """Return False if `word` can't end with the name of a secret. Faster than `kind`."""
-        end = word.rstrip("0123456789_-")[-_END:].lower()
+        end = _end(word)
         return end in self._ends or end[1:] in self._ends or end[2:] in self._ends or not end.isascii()
 
-    def ends_phrase(self, word: str) -> bool:
-        """Return whether a name of several words ends with `word`."""
-        return _folded(word).lower() in self._last_words
+    def ends_phrase(self, word: str, kind: Kind | None) -> bool:
+        """Return whether a name of several words, which outweighs `kind`, ends with `word`."""
+        last = _folded(word).lower()
+        return last in (self._last_words if kind in (None, Kind.STRANGE) else self._given_last_words)
 
     def _judge(self, key: str) -> Kind | None:
         words = [word.lower() for word in _WORD.findall(_folded(key))]
+        if self._is_given(words):
+            return Kind.ANY
         while words and (words[-1] in _TRAILERS or words[-1].isdigit()) and words[-1] not in self._kinds:
             words.pop()
-        ends = ["".join(words[-count:]) for count in range(min(len(words), _MAX_WORDS), 0, -1)]
-        if not ends or not self._harmless.isdisjoint(ends):
+        if self._is_given(words):
+            return Kind.ANY
+        ends = self._ends_of(words)
+        if not ends or not _HARMLESS.isdisjoint(ends):
             return None
         for end in ends:
             if end in self._kinds:
@@ -289,6 +318,24 @@ class SecretKeys:
         if words[-1].endswith(self._suffixes):
             return next(self._kinds[suffix] for suffix in self._suffixes if words[-1].endswith(suffix))
         return None
+
+    def _is_given(self, words: list[str]) -> bool:
+        """Return whether a key of these words ends with a name from a configuration."""
+        return bool(self._given and words) and (
+            not self._given.isdisjoint(self._ends_of(words)) or words[-1].endswith(self._given_suffixes)
+        )
+
+    def _ends_of(self, words: list[str]) -> list[str]:
+        """Return the last words joined, the most of them first."""
+        return ["".join(words[-count:]) for count in range(min(len(words), self.max_words), 0, -1)]
+
+
+def _end(word: str) -> str:
+    """Return the characters at the end of a key by which it is checked first; digits are ignored there."""
+    return word.rstrip("0123456789_-")[-_END:].lower()
+
+
+_ENDS_OF_TRAILERS: Final = frozenset(map(_end, _TRAILERS))
 
 
 def _folded(name: str) -> str:

@@ -32,7 +32,7 @@ _SHORTEST_AFTER_PREFIX: Final = 14  # the same after a prefix that is a word for
 _BESIDE: Final = 80  # characters beside a random part of a word that may belong to a secret
 _SHORTEST_OF_ONE_CASE: Final = 24
 _LONG_HEX: Final = 32
-_MAX_FAILURES: Final = 32  # of a rule at one start within a word: a key begins once
+_MAX_FAILURES: Final = 32  # of a rule at one start between delimiters: a key begins once
 _MAX_REMEMBERED: Final = 8_192  # words
 _MAX_REMEMBERED_CHARACTERS: Final = 64
 _AWS_SECRET: Final = 40  # characters of base64
@@ -47,7 +47,9 @@ _LEADING_WORD: Final = re.compile(r"(?:[a-z][a-z0-9]{0,15}|[A-Z][A-Z0-9]{0,11}|[
 _RANDOM_BESIDE: Final = re.compile(r"(?=\w{0,12}\d)(?<![\w.])\w{6,24}[.:]\Z")
 _UNUSUAL: Final = re.compile("[0-9]|[A-Z][^A-Z]{0,40}[A-Z][^A-Z]{0,40}[A-Z]")
 _SYMBOL: Final = frozenset(":<$+*")
-_DIGITS: Final = re.compile("[0-9]")
+_DELIMITER: Final = re.compile(r"[^\w+/=.~%-]")
+"""A character that a match of a rule with starts doesn't hold, or only near its end."""
+_HEX_OF_HASHES: Final = frozenset({16, 24, 32, 40, 56, 64, 96, 128})  # hex digits of IDs and hashes
 _HASHES: Final = frozenset({27, 28, 43, 44, 86, 87, 88})  # characters of SHA-1, SHA-256 and SHA-512 in base64
 
 # Prefixes of identifiers, which are of random characters and no secrets.
@@ -191,23 +193,23 @@ class Shapes:
         if not changed:
             return text
 
-        def replaced(found: re.Match[str]) -> str:
+        def changed_word(found: re.Match[str]) -> str:
             word = found[0]
             if word not in changed:
                 return word
             within_data = _is_within_data(text, found.start(), found.end())
             return self._word(word, is_data=True) if within_data else changed[word]
 
-        return _WORDS.sub(replaced, text)
+        return _WORDS.sub(changed_word, text)
 
     def _word(self, word: str, *, is_data: bool = False) -> str:
         """Return a text without blanks, or a copy without secrets. In data, random parts are none."""
-        if _UNUSUAL.search(word) is None:
+        if _UNUSUAL.search(word) is None or (len(word) in _HEX_OF_HASHES and values.is_hex(word)):
             return word
         spans = self._starting(word)
         for run in _LONG_RUN.finditer(word):
             start, end = run.span()
-            if end - start <= _LONGEST_RANDOM and _DIGITS.search(word, start, end):
+            if end - start <= _LONGEST_RANDOM and values.DIGIT.search(word, start, end):
                 for hint, rule in self._words:
                     if hint in word and (
                         found := _compiled(rule.pattern).search(word, max(0, start - _BESIDE), end + _BESIDE)
@@ -215,7 +217,7 @@ class Shapes:
                         spans.append(found.span("secret" if "secret" in found.re.groupindex else 0))
                 if self._random and not is_data and "://" not in word[:start] and ";base64," not in word[:start]:
                     spans += _random_span(word, start, end)
-        return _replaced(word, spans, self._mark) if spans else word
+        return replaced(word, sorted(spans), self._mark) if spans else word
 
     @cached_property
     def _heads(self) -> re.Pattern[str]:
@@ -230,11 +232,14 @@ class Shapes:
         """Return the places in a word that match a rule with starts."""
         spans: list[tuple[int, int]] = []
         failures: dict[str, int] = {}
-        done = 0
+        done = last = 0
         for head in self._heads.finditer(word):
             place = head.start()
             if place < done:
                 continue
+            if failures and _DELIMITER.search(word, last, place):
+                failures.clear()
+            last = place
             for start, rule in self._by_head[head[0]]:
                 if not word.startswith(start, place) or failures.get(start, 0) > _MAX_FAILURES:
                     continue
@@ -250,16 +255,22 @@ class Shapes:
         """Return the place of a secret in a match that begins at `place` with a word of one of `rules`, or None."""
         for rule in rules:
             found = _compiled(rule.pattern).match(text, place) if rule.where == "after" else None
-            if found and not found["secret"].startswith(self._mark) and not values.is_placeholder(found["secret"]):
+            if found and not self._is_replaced(found["secret"]):
                 return found.span("secret")
         return None
 
     def _marked(self, found: re.Match[str]) -> str:
         if "secret" not in found.re.groupindex:
             return self._mark
-        if found["secret"].startswith(self._mark) or values.is_placeholder(found["secret"]):
+        if self._is_replaced(found["secret"]):
             return found[0]
         return self._marked_always(found)
+
+    def _is_replaced(self, secret: str) -> bool:
+        """Return whether a match is a placeholder, or a mark with no more than punctuation behind it."""
+        if values.is_placeholder(secret):
+            return True
+        return secret.startswith(self._mark) and not any(map(str.isalnum, secret[len(self._mark) :]))
 
     def _marked_always(self, found: re.Match[str]) -> str:
         if "secret" not in found.re.groupindex:
@@ -271,15 +282,15 @@ class Shapes:
 _WORDS: Final = re.compile(r"(?<!\S)\S{15,}")
 
 
-def _replaced(text: str, spans: list[tuple[int, int]], mark: str) -> str:
-    """Return `text` with the mark in each of `spans`, which may overlap."""
+def replaced(text: str, spans: Iterable[tuple[int, int]], mark: str) -> str:
+    """Return `text` with the mark in each of `spans`, which are in order and may overlap."""
     parts: list[str] = []
     done = 0
-    for start, end in sorted(spans):
+    for start, end in spans:
         if start >= done:
             parts += text[done:start], mark
         done = max(done, end)
-    return "".join((*parts, text[done:]))
+    return "".join((*parts, text[done:])) if parts else text
 
 
 def _is_within_data(text: str, start: int, end: int) -> bool:
@@ -325,7 +336,7 @@ def _random_span(word: str, start: int, end: int) -> Iterator[tuple[int, int]]:
         return
     if beside := _RANDOM_BESIDE.search(word, max(0, start - _BESIDE), start):
         start = beside.start()
-    if (keyed and len(body) >= _SHORTEST_AFTER_PREFIX and _DIGITS.search(body) and values.is_random(body)) or (
+    if (keyed and len(body) >= _SHORTEST_AFTER_PREFIX and values.DIGIT.search(body) and values.is_random(body)) or (
         len(body) >= _SHORTEST_RANDOM and (_is_mixed(body) or _is_of_one_case(body, prefixed=bool(prefixes)))
     ):
         yield start, end
@@ -335,14 +346,14 @@ def _is_mixed(text: str) -> bool:
     """Return whether letters of both cases and digits stand among one another as in no name."""
     upper = sum(map(str.isupper, text))
     lower = sum(map(str.islower, text))
-    return upper > 1 and lower > 1 and _DIGITS.search(text) is not None and values.is_random(text)
+    return upper > 1 and lower > 1 and values.DIGIT.search(text) is not None and values.is_random(text)
 
 
 def _is_of_one_case(text: str, *, prefixed: bool) -> bool:
     """Return whether letters of one case and digits stand among one another, and not as a number or an ULID."""
     if not text.isalnum() or not (text.islower() or text.isupper()) or values.is_ulid(text):
         return False
-    digits = len(_DIGITS.findall(text))
+    digits = len(values.DIGIT.findall(text))
     least = _SHORTEST_RANDOM if prefixed else _SHORTEST_OF_ONE_CASE
     return len(text) >= least and 2 < digits < len(text) * 0.7 and values.is_random(text)
 

@@ -6,7 +6,8 @@ import re
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from automagik_processors import _scrub_values as values
-from automagik_processors._scrub_keys import Kind
+from automagik_processors._scrub_keys import CERTAIN, Kind
+from automagik_processors._scrub_shapes import replaced
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
 MAX_TEXT: Final = 1_000_000
 """Maximum number of characters of a string. A mark replaces the rest."""
 
-_ENCODED: Final = re.compile("%[0-9A-Fa-f]{2}")
 # A user part may hold anything but blanks and quotes. A path may hold an `@` too, but no colon before it.
 _USERINFO: Final = re.compile(
     r"(://)(?!git@)(?:[^\s/?#\"'<>:@]{0,256}:(?!\d{1,5}[/?#])[^\s\"'<>]{1,1024}|[^\s/?#\"'<>]{1,1024})@(?=[\w.\[$%{-])"
@@ -29,7 +29,6 @@ _SIGNING: Final = re.compile(
     r"|awsaccesskeyid|googleaccessid|key-pair-id|accesskeyid|oauth_\w+|hdn\w{1,3}|s|st|tok|apikey|access_key|code|state)"
 )
 
-_DIGIT: Final = re.compile("[0-9]")
 _HEX: Final = re.compile("[0-9a-f]{1,64}").fullmatch
 _SHORT: Final = 64  # characters of a text that is remembered, if it is harmless: names, words, types, roles
 _WORD: Final = 15  # characters from which on a word is no word
@@ -54,17 +53,21 @@ _NEXT_IS_VALUE: Final = re.compile(
     r"[\"']?,?(?:[ \t]{0,4}[\w-]{1,20}=[\"'][^\"'\n]{0,60}[\"']){0,3}"
     r"\s{0,40}[\"']?[Vv]alue[\"']?[ \t]{0,4}[:=][ \t]{0,4}"
 )
+_MAX_TAG: Final = 300  # characters from a name within a tag to its end
 _MARKUP: Final = re.compile(
     r"(?:[\"'][^<>\n]{0,80})?>(?=[^<\s])|</\w{1,20}>\s{0,40}<\w{1,20}>(?=[^<\s])|(?:\s[^<>]{0,256})>(?=[^<\s])"
 )
 _BLOCK: Final = re.compile(r"[\"']?[ \t]{0,4}:[ \t]{0,4}(?:[|>][+-]?\d?[ \t]{0,4})?\r?\n[ \t]{1,40}(?=[^\s#-])")
+_MAX_BLOCK: Final = 16  # characters between a separator and the end of its line
 _FORM: Final = re.compile(r"\"[^\n]{0,200}\r?\n(?:[\w-]{1,40}:[^\n]{0,200}\r?\n){0,3}\r?\n(?=[^\r\n])")
 _FOLLOWS: Final = frozenset(" \t\"'`\\])*:=%<>(,：＝!|\r\n")
 """Characters of which one stands after each name of a secret that has a value."""
 
 # Between a separator and its value.
+_BEFORE_VALUE: Final = frozenset(" \t=>*")
 _BLANKS: Final = re.compile(r"[ \t]*+(?:[=>]{1,2}[ \t]*+|\*\*[ \t]*+)?")
 _OPENING: Final = re.compile(r"(?:[bBfFrRuU@$N]{0,2})(\\{0,8})(\"\"\"|'''|[\"'`])")
+_MAY_OPEN: Final = frozenset("bBfFrRuU@$N\\\"'`")
 _MAX_VALUE: Final = 10_000  # characters of a value
 _MAX_BACKSLASHES: Final = 16
 _LITERAL: Final = re.compile(
@@ -75,26 +78,33 @@ _KEY_AT_END: Final = re.compile(r"(?<![\w.-])[\w.-]+\Z")
 _BARE: Final = re.compile(r"(?:[^\s&;\"'`<>,]|,(?!\s|[\w.\"' -]{1,64}[:=])){1,10000}+")
 _BARE_ENCODED: Final = re.compile(r"(?:[^\s&;\"'`<>,%]|%(?!2[26])){1,10000}+")
 _SCHEME: Final = re.compile(r"(?i:api-?key|basic|bearer|digest|hawk|negotiate|ntlm|token|aws4-hmac-sha256)[ \t]+(?=\S)")
+_MAY_BE_SCHEME: Final = frozenset("aAbBdDhHnNtT")
+_BEFORE_ASSIGNED: Final = (" ", "\t", "=")
 _ASSIGNED: Final = re.compile(r"[ \t]{0,8}=[ \t]{0,8}")  # `password: str = "..."`
 _NO_SECRETS: Final = frozenset(
     {"", "none", "null", "nil", "true", "false", "undefined", "nan", "yes", "no", "on", "off"}
 )
 _HEADERS: Final = ("authorization", "cookie", "cookies")
-_PHRASES: Final = ("mnemonic", "phrase", "passphrase")
+_WITH_LINES: Final = (*_HEADERS, "mnemonic", "phrase")
+"""Ends of names whose values are the rest of the line."""
 _PAIR_IN_COOKIE: Final = re.compile(r"[\w.-]{1,64}=\S")
 _SENTENCE: Final = re.compile(
     r"(?i)(?<![^\s(])(?:the|an|to|of|is|are|for|with|and|or|if|in|on|be|by|not|you|your|this|that|must|should|can|will|please"
     r"|enter|use|used|when|at|from|der|die|das|und|ist|le|la|les|des|el|los|il|di|не|или|as|it|we|was|has|have|no|any"
     r"|required|optional|default|see|set|get|wrong|invalid|incorrect|missing|expired|field|characters|least|changed)(?![^\s.,:;!?)])"
 )
-_TYPES: Final = re.compile(
-    r"(?i)(?:optional|str|string|text|int|integer|number|bool|boolean|bytes?|any|object|list|dict|map|array|float|char|varchar"
-    r"|required|secretstr|secret|unknown|void|type|password|passwd|token|bearer|basic|digest|oauth2?|jwt|hidden|header|query"
-    r"|cookie|body|form|input|default|auto|prompt|ask|env|file|path|enabled|disabled|invalid|missing|wrong|expired|reset"
-    r"|public|private|readonly|const|let|var|self|this|name|value|key|id|user|username|email"
-    r"|empty|blank|anonymous|admin|root|guest|callable|union|final|classvar|field|property|function|method|class)"
-)
+_TYPES: Final = frozenset({
+    *("optional", "str", "string", "text", "int", "integer", "number", "bool", "boolean", "byte", "bytes"),
+    *("any", "object", "list", "dict", "map", "array", "float", "char", "varchar", "required", "secretstr"),
+    *("secret", "unknown", "void", "type", "password", "passwd", "token", "bearer", "basic", "digest"),
+    *("oauth", "oauth2", "jwt", "hidden", "header", "query", "cookie", "body", "form", "input", "default"),
+    *("auto", "prompt", "ask", "env", "file", "path", "enabled", "disabled", "invalid", "missing", "wrong"),
+    *("expired", "reset", "public", "private", "readonly", "const", "let", "var", "self", "this", "name"),
+    *("value", "key", "id", "user", "username", "email", "empty", "blank", "anonymous", "admin", "root"),
+    *("guest", "callable", "union", "final", "classvar", "field", "property", "function", "method", "class"),
+})  # fmt: skip
 _SAMPLES: Final = frozenset({"x", "y", "n", "z", "abc", "foo", "bar", "baz", "test", "spam", "eggs", "qwe", "asdf"})
+_WORDS_OF_CODE: Final = _TYPES | _SAMPLES
 _TWO_WORDS: Final = re.compile(r" [a-z]+[ ,.] ?[a-z]+")
 _IDENTIFIER: Final = re.compile(r"[^\W\d][\w-]*")
 _SNAKE: Final = re.compile(
@@ -105,8 +115,11 @@ _STATEMENTS: Final = frozenset(
     {"raise", "return", "pass", "import", "print", "yield", "break", "continue", "await", "new"}
 )
 _IN_PHRASE: Final = re.compile(r"[\w'!?#-]+")
+_PHRASE_BACKWARDS: Final = re.compile(r"[\w \t.-]*")
 _LETTERS: Final = re.compile(r"[^\W\d_]+")
-_MAX_REJECTED: Final = 8  # times the characters of a text
+_MAX_REJECTED: Final = 8  # times the characters of a text, of values that were examined and are no secrets
+_COST_OF_NAME: Final = 256  # characters of a value whose examination takes as long as that of a name
+_SURELY_EXAMINED: Final = 32_000  # characters of a text for which the limit is not reached by names alone
 _MAX_PHRASE: Final = 200  # characters of a password of several words
 _MAX_WORDS: Final = 12  # of a password
 _MIN_HEX: Final = 20  # characters of hex in quotes
@@ -142,13 +155,16 @@ class _Word(NamedTuple):
 
 
 class _Words:
-    """Finds the words in a text that may announce a secret, and remembers for short ones whether they do."""
+    """Finds the words in a text that may announce a secret, and remembers for short ones whether they do.
+
+    The words are content: only their hashes are kept.
+    """
 
     def __init__(self, keys: SecretKeys, shapes: Shapes) -> None:
         self._keys = keys
         self._shapes = shapes
-        self._known: dict[str, _Word] = {}
-        self._others: set[str] = set()
+        self._known: dict[int, _Word] = {}
+        self._others: set[int] = set()
 
     def within(self, text: str) -> dict[str, _Word]:
         """Return the words of `text` that may announce a secret."""
@@ -157,9 +173,13 @@ class _Words:
         else:
             tokens = set(text.translate(_TO_BLANKS).split() if text.isascii() else _ANY_TOKEN.findall(text))
         found: dict[str, _Word] = {}
-        for token in tokens - self._others:
-            word = self._known.get(token)
-            if word is None and not (token[0].isdigit() and token[-1].isdigit()):
+        others, known, numbers = self._others, self._known, self._keys.may_be_number
+        for token in tokens:
+            place = hash(token)
+            if place in others:
+                continue
+            word = known.get(place)
+            if word is None and (numbers or not (token[0].isdigit() and token[-1].isdigit())):
                 word = self._judged(token)
             if word is not None:
                 found[token] = word
@@ -172,18 +192,17 @@ class _Words:
             rules += tuple(self._shapes.by_word.get(lowered.strip("-"), ()))
         if rules or self._keys.may_end(token):
             kind = self._keys.kind(token)
-            ends_phrase = kind in (None, Kind.STRANGE) and self._keys.ends_phrase(token)
+            ends_phrase = self._keys.ends_phrase(token, kind)
             if kind or ends_phrase or rules:
                 word = _Word(kind, ends_phrase, rules)
                 if len(token) <= _SHORT and len(self._known) < _MAX_REMEMBERED:
-                    self._known[token] = word
+                    self._known[hash(token)] = word
                 return word
-        if (
-            len(token) <= _SHORT and _DIGIT.search(token) is None
-        ):  # others are numbers and IDs, of which each is another
+        # Others with digits are numbers and IDs, of which each is another.
+        if len(token) <= _SHORT and values.DIGIT.search(token) is None:
             if len(self._others) >= _MAX_WORDS_REMEMBERED:
                 self._others.clear()
-            self._others.add(token)
+            self._others.add(hash(token))
         return None
 
 
@@ -230,7 +249,7 @@ class TextScrubber:
         words = self._words.within(text)
         if not words:
             return self._shapes.scrub(text)
-        text = self._replaced(text, self._named(text, words))
+        text = replaced(text, self._named(text, words), self._mark)
         return self._shapes.scrub(text, {rule for word in words.values() for rule in word.rules})
 
     def _parameter(self, found: re.Match[str]) -> str:
@@ -239,42 +258,39 @@ class TextScrubber:
         if value == self._mark or values.is_placeholder(value):
             return found[0]
         kind = self._keys.kind(found[2])
-        if kind in _CERTAIN or (
+        if kind in CERTAIN or (
             _SIGNING.fullmatch(found[2]) and (found[2].lower() in _ALWAYS or values.is_strange(value))
         ):
             return found[1] + self._mark
         return found[0]
 
-    def _replaced(self, text: str, spans: Iterator[tuple[int, int]]) -> str:
-        """Return `text` with the mark in each span: places in order, which don't overlap."""
-        parts: list[str] = []
-        done = 0
-        for start, end in spans:
-            parts += text[done:start], self._mark
-            done = end
-        return "".join((*parts, text[done:])) if parts else text
-
     def _named(self, text: str, words: dict[str, _Word]) -> Iterator[tuple[int, int]]:
         """Find the values that stand after the name of a secret, or after another word that announces one."""
         done = rejected = 0
+        most = _MAX_REJECTED * (len(text) + _SURELY_EXAMINED)
         for begin, end in _occurrences(text, words):
             if begin < done:
                 continue
+            # Names without a secret are rare, and values within values are examined again and again. Beyond what
+            # happens in good faith, the rest of the text is replaced.
+            if rejected > most:
+                yield begin, len(text)
+                return
             word = words[text[begin:end]]
             if word.rules and (span := self._shapes.after_word(word.rules, text, begin)):
                 done = span[1]
                 yield span
                 continue
+            rejected += _COST_OF_NAME
             if text[end : end + 1] not in _FOLLOWS:
                 continue
             kind = self._kind(word, text, done, begin, end)
             form = _value(_Name(text, begin, end, done, kind)) if kind else None
             if form is None or kind is None:
                 continue
-            name = text[max(done, end - _NAME) : end]
-            # Values within values are examined again and again. Beyond what happens in good faith, all are replaced.
-            if rejected > _MAX_REJECTED * len(text) or self._is_secret(kind, name, text, form):
+            if self._is_secret(kind, text[max(done, end - _NAME) : end], text, form):
                 done = form.end
+                rejected -= _COST_OF_NAME
                 if form.end > form.start:
                     yield form.start, form.end
             else:
@@ -284,8 +300,8 @@ class TextScrubber:
         """Return the kind of secrets that a word, or the phrase that ends with it, is a name of."""
         if not word.ends_phrase or begin == done:
             return word.kind
-        before = text[max(done, begin - _NAME) : begin]
-        words = re.split(r"[^\w \t.-]", before)[-1].split()[-3:]
+        backwards = _PHRASE_BACKWARDS.match(text[max(done, begin - self._keys.longest) : begin][::-1])
+        words = backwards[0][::-1].split()[1 - self._keys.max_words :] if backwards else []
         return self._keys.kind(" ".join((*words, text[begin:end]))) or word.kind if words else word.kind
 
     def _is_secret(self, kind: Kind, name: str, text: str, form: _Form) -> bool:
@@ -293,7 +309,7 @@ class TextScrubber:
         value = text[form.start : form.end]
         if kind is Kind.ANY:
             return value.lower() not in _NO_SECRETS and value != self._mark
-        scheme = _SCHEME.match(value)
+        scheme = _SCHEME.match(value) if value[:1] in _MAY_BE_SCHEME else None
         bare = value[scheme.end() :] if scheme else value
         bare = bare.strip()
         if form.way == "bare":
@@ -312,7 +328,7 @@ class TextScrubber:
             return values.is_typed(bare) or (len(bare) >= _MIN_LONG and (values.is_hex(bare) or values.is_uuid(bare)))
         if form.way == "data":
             in_sentence = bare.islower() and bare.isalpha() and _TWO_WORDS.match(text, form.end)
-            return not (in_sentence or _shares_word(name, bare) or _TYPES.fullmatch(bare) or values.is_path(bare))
+            return not (in_sentence or _shares_word(name, bare) or bare.lower() in _TYPES or values.is_path(bare))
         if form.way == "line":
             return _is_line_secret(name, bare, has_scheme=scheme is not None)
         if bare[:1] in _OPENING_BRACKETS and form.way == "bare":
@@ -333,7 +349,7 @@ class TextScrubber:
             return False
         if not _IDENTIFIER.fullmatch(value):
             return len(value) >= _SHORTEST_BARE and (values.is_typed(value) or kind is Kind.PASSWORD)
-        if _TYPES.fullmatch(value) or value.lower() in _SAMPLES or _shares_word(name, value):
+        if value.lower() in _WORDS_OF_CODE or _shares_word(name, value):
             return False
         if values.is_uuid(value) or (values.is_hex(value) and len(value) >= _MIN_LONG):
             return True
@@ -362,7 +378,6 @@ class TextScrubber:
         )
 
 
-_CERTAIN: Final = frozenset({Kind.ANY, Kind.PASSWORD, Kind.TOKEN})
 _ALWAYS: Final = frozenset({"sig", "signature", "hmac", "x-amz-signature", "x-goog-signature", "x-amz-credential"}) | {
     "x-goog-credential",
     "x-amz-security-token",
@@ -415,7 +430,8 @@ def _value(name: _Name) -> _Form | None:
     text, begin, end, done, kind = name
     found = _SEPARATED.match(text, end)
     if found:
-        block = _BLOCK.match(text, end)
+        after = found.end()
+        block = _BLOCK.match(text, end) if text.find("\n", after, after + _MAX_BLOCK) >= 0 else None
         if block:
             value = text[block.end() : _line_end(text, block.end())].rstrip()
             quoted = _quoted_or_bare(text, block.end())
@@ -424,19 +440,18 @@ def _value(name: _Name) -> _Form | None:
             if ": " in value or value.endswith(":") or " " in value:
                 return None
             return _Form(block.end(), block.end() + len(value), "typed")
-        named_value = _NEXT_IS_VALUE.match(text, end)
-        return _separated(name, found) if not named_value else _pair(text, named_value.end())
+        return _separated(name, found)
     if text[end : end + 1] in "\"',> \t\n<":
         found = _NEXT_IS_VALUE.match(text, end)
-        if found:
-            return _pair(text, found.end())
-        found = _MARKUP.match(text, end)
+        if found:  # `name: X, value: Y` or `name="X" value="Y"`
+            return _Form(*_quoted_or_bare(text, found.end()), "quoted")
+        found = _MARKUP.match(text, end) if text.find(">", end, end + _MAX_TAG) >= 0 else None
         if found:
             closing = text.find("<", found.end(), found.end() + _MAX_VALUE)
             if closing > 0 and _opens_element(text, end, done):
                 return _Form(found.end(), closing, "quoted")
             return None
-        found = _FORM.match(text, end)
+        found = _FORM.match(text, end) if text[end] == '"' else None
         if found and text.rfind("name=", max(done, end - 80), end) >= 0:
             return _Form(found.end(), _line_end(text, found.end()), "data")
     if text[begin] == "-":
@@ -450,17 +465,11 @@ def _value(name: _Name) -> _Form | None:
     if found:
         start, stop = _quoted_or_bare(text, found.end())
         return _Form(start, stop, "typed")
-    found = _SPACED.match(text, end)
-    if found and kind is not Kind.STRANGE:
+    found = _SPACED.match(text, end) if kind is not Kind.STRANGE else None
+    if found:
         start, stop = _quoted_or_bare(text, found.end())
         return _Form(start, stop, "typed")
     return None
-
-
-def _pair(text: str, place: int) -> _Form:
-    """Return the place of the value in `name: X, value: Y` or `name="X" value="Y"`."""
-    start, end = _quoted_or_bare(text, place)
-    return _Form(start, end, "quoted")
 
 
 def _opens_element(text: str, end: int, done: int) -> bool:
@@ -476,12 +485,14 @@ def _separated(name: _Name, found: re.Match[str]) -> _Form | None:
     separator = found["separator"]
     if separator == ":" and text.startswith((":", "//"), place):  # `Auth::login`, `session://`
         return None
-    start = _blanks(text, place)
-    head = text[max(done, end - _NAME) : end].lower()
-    opening = _OPENING.match(text, start)
+    blanks = _BLANKS.match(text, place) if text[place : place + 1] in _BEFORE_VALUE else None
+    start = blanks.end() if blanks else place
+    opening = _OPENING.match(text, start) if text[start : start + 1] in _MAY_OPEN else None
     if separator == ":" and "$" in text[max(0, begin - 2) : begin]:  # a variable of a shell
         return None
-    if head.endswith((*_HEADERS, *_PHRASES)) and not opening:
+    before = text[max(done, end - _NAME) : end]
+    head = before.lower()
+    if head.endswith(_WITH_LINES) and not opening:
         if found[0][0] in "\"'" and not _SCHEME.match(text, start):  # a key of a dict in code
             return None
         return _Form(start, _end_of_line(text, start, head, end), "line")
@@ -489,16 +500,16 @@ def _separated(name: _Name, found: re.Match[str]) -> _Form | None:
         encoded = _BARE_ENCODED.match(text, start + 3 if text.startswith(("%22", "%27"), start) else start)
         return _Form(encoded.start(), encoded.end(), "data") if encoded else None
     start, stop = _quoted_or_bare(text, start)
-    assigned = _ASSIGNED.match(text, stop)
+    assigned = _ASSIGNED.match(text, stop) if text[stop : stop + 1] in _BEFORE_ASSIGNED else None
     if assigned and not opening and text[start - 1 : start] != "=":  # that was a type
         opening = _OPENING.match(text, assigned.end())
         start, stop = _quoted_or_bare(text, assigned.end())
     if opening:
         return _Form(start, stop, "quoted")
-    before = text[max(done, end - _NAME) : end]
-    word = before.rsplit(None, 1)[-1] if before.strip() else ""
-    if separator == "=" and (word.startswith("--") or any(mark in word for mark in "?&")):
-        return _Form(start, stop, "data")
+    if separator == "=":
+        word = before.rsplit(None, 1)[-1]
+        if word.startswith("--") or "?" in word or "&" in word:
+            return _Form(start, stop, "data")
     if kind is Kind.PASSWORD and separator in (":", "：", "="):
         stop = _end_of_words(text, start, stop, place)
     return _Form(start, stop, "bare")
@@ -506,8 +517,10 @@ def _separated(name: _Name, found: re.Match[str]) -> _Form | None:
 
 def _end_of_words(text: str, start: int, end: int, place: int) -> int:
     """Return the end of a password of several words, or `end`."""
-    rest = re.split(r"[\r\n]", text[start : start + _MAX_PHRASE + 1], maxsplit=1)[0]
-    if place == start or end >= start + len(rest.rstrip()) or len(rest) > _MAX_PHRASE:
+    if place == start:
+        return end
+    rest = text[start : min(_line_end(text, start), start + _MAX_PHRASE + 1)]
+    if end >= start + len(rest.rstrip()) or len(rest) > _MAX_PHRASE:
         return end
     for stop in (",", ";", "|", '"', "'", "<", ">", "(", "`", ". ", " - ", " # ", " //", "\\n", ".\n"):
         rest = rest.split(stop, 1)[0]
@@ -532,7 +545,7 @@ def _is_line_secret(name: str, value: str, *, has_scheme: bool) -> bool:
     if lowered.endswith("authorization"):
         if has_scheme and (" " not in value or "=" in value):
             return True
-        return not values.is_expression(value) and not _SENTENCE.search(value) and _TYPES.fullmatch(value) is None
+        return not values.is_expression(value) and not _SENTENCE.search(value) and value.lower() not in _TYPES
     words = value.split()
     return (len(words) > 2 and not _SENTENCE.search(value) and not values.is_expression(value)) or values.is_typed(
         value
@@ -550,7 +563,7 @@ def _is_quoted_secret(kind: Kind, name: str, value: str) -> bool:
             and not (value[0].isupper() and value[-1:] in ".:?!")
             and "=" not in value
         )
-    if _TYPES.fullmatch(value) or value.lower() in _SAMPLES or _shares_word(name, value) or len(value) < 2:
+    if value.lower() in _WORDS_OF_CODE or _shares_word(name, value) or len(value) < 2:
         return False
     if value.startswith(
         ("/", "./", "../", "http://", "https://", "\\", "^", "#", "%", "(", "[", "$", "--", "@", "&", "*")
@@ -576,23 +589,19 @@ def _is_quoted_secret(kind: Kind, name: str, value: str) -> bool:
 
 def _shares_word(name: str, value: str) -> bool:
     """Return whether a plain value repeats a word of its name, as in `token=new_token`."""
-    if any(not (letter.isalnum() or letter in "_-.") for letter in value):
+    if not _PLAIN.fullmatch(value):
         return False
-    words = {word.lower() for word in _LETTERS.findall(value)}
-    tail = re.split(r"[\s\"'`(\[{,;=:]", name.rstrip(" \"'`"))[-1].lower()
-    own = {word.lower() for word in _LETTERS.findall(tail)}
-    common = words & (own | _COMMON)
-    return bool(common) or value.lower() in tail
+    found = _TAIL_BACKWARDS.match(name.rstrip(" \"'`")[::-1])
+    tail = found[0][::-1].lower() if found else ""
+    value = value.lower()
+    return value in tail or not _COMMON.union(_LETTERS.findall(tail)).isdisjoint(_LETTERS.findall(value))
 
 
+_PLAIN: Final = re.compile(r"[\w.-]*")
+_TAIL_BACKWARDS: Final = re.compile(r"[^\s\"'`(\[{,;=:]*")
 _COMMON: Final = frozenset(
     {"password", "passwd", "secret", "token", "pwd", "passphrase", "credential", "credentials", "apikey"}
 )
-
-
-def _blanks(text: str, place: int) -> int:
-    found = _BLANKS.match(text, place)
-    return found.end() if found else place
 
 
 def _end_of_line(text: str, start: int, head: str, end_of_name: int) -> int:
@@ -609,12 +618,13 @@ def _end_of_line(text: str, start: int, head: str, end_of_name: int) -> int:
 
 def _quoted_or_bare(text: str, start: int) -> tuple[int, int]:
     """Return where the value that begins at `start` begins and ends, without its quotes."""
-    opening = _OPENING.match(text, start)
+    first = text[start : start + 1]
+    opening = _OPENING.match(text, start) if first in _MAY_OPEN else None
     if opening:
         return opening.end(), _end_of_quoted(text, opening.end(), opening[1], opening[2])
-    if text[start : start + 1] in _OPENING_BRACKETS:
+    if first in _OPENING_BRACKETS:
         return start, _end_of_bracketed(text, start)
-    scheme = _SCHEME.match(text, start)
+    scheme = _SCHEME.match(text, start) if first in _MAY_BE_SCHEME else None
     found = _BARE.match(text, scheme.end() if scheme else start)
     if not found:
         return start, start

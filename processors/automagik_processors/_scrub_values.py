@@ -33,7 +33,7 @@ _ULID: Final = re.compile("0[0-7][0-9A-HJKMNP-TV-Z]{24}")
 _TOKEN: Final = re.compile(r"[\w.+/=~:!@#$%^&*-]+", re.ASCII)
 _SPECIAL: Final = re.compile(r"[!@#$%^&*+~?]")
 _LETTER: Final = re.compile(r"[^\W\d_]")
-_DIGIT: Final = re.compile("[0-9]")
+DIGIT: Final = re.compile("[0-9]")
 _PATH: Final = re.compile(r"(?:[A-Za-z]:)?[.~]{0,2}[/\\]|[\w.-]+/(?:[\w.-]+/)*[\w.-]*$|\w+://|[\w-]+\.[A-Za-z]{2,4}$")
 _WORD_AND_NUMBER: Final = re.compile(r"[^\W\d_]+[_-]?\d{1,2}|(?:[^\W\d_]+[_.-])+[^\W\d_]*\d{0,2}|[vV]\d[\w.]*")
 _TECHNICAL: Final = re.compile(
@@ -81,14 +81,14 @@ def is_random(text: str, most: float = _FEW_COMMON) -> bool:
             if lowered[place : place + 2] in _COMMON_PAIRS:
                 common += 1
     if pairs < _FEW_PAIRS:
-        return _DIGIT.search(text) is not None
+        return DIGIT.search(text) is not None
     return common <= most * pairs
 
 
 def is_generated(body: str) -> bool:
     """Return whether what follows the prefix of a key looks random: digits or odd letters, and not words."""
     beginning = body[:_ENOUGH]
-    if _DIGIT.search(body) is None:
+    if DIGIT.search(body) is None:
         return is_random(beginning) and not beginning.islower()
     if is_random(beginning, _NOT_ALL_COMMON) or len(_LEET.findall(beginning)) > 1:
         return True
@@ -138,7 +138,7 @@ def is_strange(text: str, least: int = 8) -> bool:
     """Return whether `text` is one word that looks like a key, and not like an ID, a number, a path or a name."""
     if not least <= len(text) <= _LONGEST or _TOKEN.fullmatch(text) is None:
         return False
-    if _DIGIT.search(text) is None or _LETTER.search(text) is None:
+    if DIGIT.search(text) is None or _LETTER.search(text) is None:
         return _SPECIAL.search(text[1:-1]) is not None and _LETTER.search(text) is not None and "://" not in text
     if is_uuid(text) or is_ulid(text) or _NUMBER.fullmatch(text) or _WORD_AND_NUMBER.fullmatch(text):
         return False
@@ -158,9 +158,7 @@ def is_path(text: str) -> bool:
     """Return whether `text` is a path, a URL or the name of a file."""
     if "://" in text or "](" in text:
         return True
-    return _PATH.match(text) is not None and not (
-        _DIGIT.search(text) and len(text) >= _SHORTEST_HEX and is_random(text)
-    )
+    return _PATH.match(text) is not None and not (DIGIT.search(text) and len(text) >= _SHORTEST_HEX and is_random(text))
 
 
 def is_typed(text: str) -> bool:
@@ -169,7 +167,7 @@ def is_typed(text: str) -> bool:
         return False
     if _WORD_AND_NUMBER.fullmatch(text) or is_expression(text):
         return False
-    if _DIGIT.search(text):
+    if DIGIT.search(text):
         return _LETTER.search(text) is not None
     return _SPECIAL.search(text[1:-1]) is not None and _LETTER.search(text) is not None
 

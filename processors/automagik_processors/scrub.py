@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from enum import Enum
 from operator import is_
@@ -17,7 +17,7 @@ from automagik_processors import _scrub_shapes as scrub_shapes
 from automagik_processors import _scrub_values as values
 from automagik_processors._mappings import by_type, pairs_of, plain_dict
 from automagik_processors._otlp_values import text_of
-from automagik_processors._scrub_keys import DEFAULT_KEYS, Kind, SecretKeys, secret_keys
+from automagik_processors._scrub_keys import CERTAIN, DEFAULT_KEYS, Kind, SecretKeys, secret_keys
 from automagik_processors._scrub_shapes import DEFAULT_PATTERNS, Shapes
 from automagik_processors._scrub_text import TextScrubber, is_secret_address
 
@@ -36,8 +36,9 @@ _MAX_REMEMBERED: Final = 4_096
 _LONG_TEXT: Final = 100  # characters; a longer text is examined only once in an event
 _NUMBERS: Final = frozenset({NoneType, bool, int, float})
 _DIGITS: Final = range(3, 13)  # of a PIN or the like
-_CERTAIN: Final = frozenset({Kind.ANY, Kind.PASSWORD, Kind.TOKEN})
 _EMPTY: Final = frozenset({str, bytes, list, tuple, dict, set, frozenset})  # of which an empty one holds no secret
+_SHORT_FLAGS: Final = frozenset({"-p", "-P", "-pw"})
+_MAX_ARGUMENTS: Final = 256
 _NAMES: Final = ("name", "key", "header", "Name", "Key")
 _SAFE: Final = (NoneType, bool, int, float, complex, dt.date, dt.time, dt.timedelta, Decimal, UUID)
 
@@ -58,7 +59,8 @@ class Scrub:
 
     Depth and size are bounded: a mark replaces everything deeper than `MAX_DEPTH` levels, everything after the first
     `MAX_NODES` values of a field (of a list `spans`, of each span), and everything after the first million characters
-    of a text. A secret stays that is a plain word in a sentence, or that looks like an ID and has no name.
+    of a text. It also replaces the rest of a text in which names of secrets without a value stand more often than
+    once in 32 characters. A secret stays that is a plain word in a sentence, or that looks like an ID and has no name.
 
     Nothing of the caller's is changed, and the processor raises nothing.
 
@@ -66,8 +68,9 @@ class Scrub:
         keys: Names of secrets, in place of the defaults.
         patterns: Regular expressions of secrets, in place of the defaults. If an expression has a group named `secret`,
             that group alone is replaced. It should take time linear in the text.
-        mark: The text that replaces a secret. The default is "[scrubbed]".
-        extra_keys: Names of secrets, in addition to `keys`. Any value under them is one.
+        mark: The text that replaces a secret. The default is "[scrubbed]"; an empty one removes secrets.
+        extra_keys: Names of secrets, in addition to `keys`. Any value under them is one, in every key
+            that ends with such a name.
         extra_patterns: Regular expressions of secrets, in addition to `patterns`.
 
     Raises:
@@ -92,41 +95,44 @@ class Scrub:
         self._mark = mark
         self._keys = secret_keys(names, added)
         self._text = TextScrubber(self._keys, Shapes(shapes, mark), mark)
-        self._harmless_keys = _HarmlessKeys(self._keys, self._text)
+        self._known_keys = _KnownKeys(self._keys, self._text)
 
     def __call__(self, _logger: WrappedLogger, _method_name: str, event_dict: EventDict) -> EventDict:
         """Return the event without secrets."""
         try:
             event = event_dict if type(event_dict) is dict else plain_dict(event_dict, text_of)
-            return _Walk(self._keys, self._text, self._harmless_keys, self._mark).fields(event)
+            return _Walk(self._keys, self._text, self._known_keys, self._mark).fields(event)
         except Exception:  # a key whose __hash__ or __eq__ raises
             return {"event": self._mark}
 
 
-class _HarmlessKeys(dict[Any, bool]):
-    """Cache, for short keys, of the verdict that a key is a str without the name of a secret or a secret."""
+class _KnownKeys:
+    """Recognizes keys that are a str without the name of a secret or a secret, and remembers short ones."""
 
     def __init__(self, keys: SecretKeys, text: TextScrubber) -> None:
-        super().__init__()
         self._keys = keys
         self._text = text
+        self.harmless: set[int] = set()
+        """Hashes of keys that were found to be harmless. The keys are content, and are not kept."""
 
-    def __missing__(self, key: object) -> bool:
-        if type(key) is not str:
+    def is_harmless(self, key: object) -> bool:
+        """Judge a key of which the hash is not known."""
+        if type(key) is not str or self._keys.kind(key) is not None:
             return False
-        harmless = self._keys.kind(key) is None and (len(key) <= _LONG_KEY or self._text.scrub(key) == key)
-        if len(key) <= _MAX_REMEMBERED_CHARACTERS and len(self) < _MAX_REMEMBERED:
-            self[key] = harmless
+        harmless = len(key) <= _LONG_KEY or self._text.scrub(key) == key
+        if harmless and len(key) <= _MAX_REMEMBERED_CHARACTERS and len(self.harmless) < _MAX_REMEMBERED:
+            self.harmless.add(hash(key))
         return harmless
 
 
 class _Walk:
     """One event in progress. `_left` is the number of values that may still be examined within the present field."""
 
-    def __init__(self, keys: SecretKeys, text: TextScrubber, harmless: _HarmlessKeys, mark: str) -> None:
+    def __init__(self, keys: SecretKeys, text: TextScrubber, known_keys: _KnownKeys, mark: str) -> None:
         self._keys = keys
         self._texts = text
-        self._harmless = harmless
+        self._harmless = known_keys.harmless
+        self._is_harmless = known_keys.is_harmless
         self._known = text.harmless
         self._is_id = text.is_harmless_id
         self._seen: set[str] = set()
@@ -136,10 +142,12 @@ class _Walk:
     def fields(self, event: EventDict) -> EventDict:
         """Return the event, or a copy without secrets."""
         changes: dict[Any, tuple[Any, Any]] = {}
-        harmless, known, is_id = self._harmless, self._known, self._is_id
+        harmless, is_harmless, known, is_id = self._harmless, self._is_harmless, self._known, self._is_id
         for key, value in event.items():
             kind = type(value)
-            if harmless[key] and (kind in _NUMBERS or (kind is str and (hash(value) in known or is_id(value)))):
+            if (hash(key) in harmless or is_harmless(key)) and (
+                kind in _NUMBERS or (kind is str and (hash(value) in known or is_id(value)))
+            ):
                 continue
             self._left = MAX_NODES
             if kind is list and type(key) is str and key == "spans":
@@ -208,22 +216,29 @@ class _Walk:
     def _pair(self, key: Any, value: Any, depth: int) -> tuple[Any, Any]:
         if type(key) is not str:
             name = key.decode("latin-1") if type(key) is bytes else text_of(key)
-        elif self._harmless[key]:
+        elif hash(key) in self._harmless or self._is_harmless(key):
             return key, self.value(value, depth + 1)
         else:
             name = key
             if len(key) > _LONG_KEY:
                 key = self._texts.scrub(key)
         kind = self._keys.kind(name)
-        if kind is not None and self._is_secret(kind, value):
+        if kind is None:
+            return key, self.value(value, depth + 1)
+        if self._is_secret(kind, value):
             return key, self._mark
-        return key, self.value(value, depth + 1)
+        new = self.value(value, depth + 1)
+        if isinstance(new, (list, tuple)):  # headers and parameters often come as lists
+            judged = [self._mark if self._is_secret(kind, item) else item for item in new]
+            new = new if _same(list(new), judged) else judged
+        return key, new
 
     def _dict(self, value: dict[Any, Any], depth: int) -> object:
         changes: dict[Any, tuple[Any, Any]] = {}
-        harmless, known, is_id, shallow = self._harmless, self._known, self._is_id, depth < MAX_DEPTH
+        harmless, is_harmless, known, is_id = self._harmless, self._is_harmless, self._known, self._is_id
+        shallow = depth < MAX_DEPTH
         for key, item in dict.items(value):
-            if harmless[key]:
+            if hash(key) in harmless or is_harmless(key):
                 kind = type(item)
                 if kind in _NUMBERS:
                     continue
@@ -249,35 +264,60 @@ class _Walk:
                     pairs = {**pairs, holder: self._mark}
         return pairs
 
-    def _items(self, items: Iterable[Any], depth: int) -> list[Any]:
-        """Return the items without secrets; of a pair with a secret's name, and after a flag with one, the mark."""
+    def _items(self, items: list[Any], depth: int) -> list[Any]:
+        """Return the items without secrets: those of pairs, those after a flag or name, and a command's arguments."""
         scrubbed: list[Any] = []
-        flagged = False
+        kind: Kind | None = None  # of the item before
         for item in items:
-            new = self._mark if flagged and type(item) is str else self.value(item, depth + 1)
-            if type(item) in (list, tuple) and len(item) == 2 and self._names_secret(*item):  # noqa: PLR2004 - a pair
+            if kind is not None and self._is_secret(kind, item):
+                new: object = self._mark
+            elif type(item) in (list, tuple) and len(item) == 2 and self._names_secret(*item):  # noqa: PLR2004 - a pair
                 new = type(item)((item[0], self._mark))
-            flagged = type(item) is str and item[:2] == "--" and "=" not in item and self._keys.kind(item) in _CERTAIN
+            else:
+                new = self.value(item, depth + 1)
+            kind = self._announced(item)
             scrubbed.append(new)
+        if 1 < len(items) <= _MAX_ARGUMENTS and any(map(_is_flag, items)):
+            self._scrub_arguments(items, scrubbed)
         return scrubbed
 
+    def _announced(self, item: object) -> Kind | None:
+        """Return the kind of secret that follows an item of a list: after a flag as under a key, else a random one."""
+        name = _plain(item)
+        if type(name) is not str or len(name) > _MAX_REMEMBERED_CHARACTERS or "=" in name:
+            return None
+        kind = self._keys.kind(name)
+        return kind if name[:1] == "-" and kind is not None else Kind.STRANGE if kind or name in _SHORT_FLAGS else None
+
+    def _scrub_arguments(self, items: list[Any], scrubbed: list[Any]) -> None:
+        """Replace those of a command's arguments that are secrets because of what stands before them."""
+        words = [word for item in items if type(word := _plain(item)) is str]
+        if len(words) < len(items):
+            return
+        line = self._texts.scrub(" ".join(words))
+        for place, word in enumerate(words):
+            if scrubbed[place] is items[place] and word not in line:
+                scrubbed[place] = self._mark
+
     def _names_secret(self, key: object, value: object) -> bool:
-        if type(key) is bytes:
-            key = key.decode("latin-1")
+        key = _plain(key)
         kind = self._keys.kind(key) if type(key) is str else None
         return kind is not None and self._is_secret(kind, value)
 
-    def _is_secret(self, kind: Kind, value: object) -> bool:
+    def _is_secret(self, kind: Kind, value: Any) -> bool:
         """Return whether a value under a key of this kind is a secret."""
+        value = _plain(value)
         if value is None or type(value) is bool or (type(value) in _EMPTY and not value):
             return False
-        if kind in _CERTAIN:
+        if kind in CERTAIN:
             return True
-        if type(value) is bytes:
-            value = value.decode("latin-1")
-        if kind is Kind.DIGITS and type(value) is int:
-            value = str(value)
-        if type(value) is not str or value == self._mark:
+        if kind is Kind.DIGITS and issubclass(type(value), int):
+            value = str(int.__int__(value))
+        if type(value) is not str:
+            if type(value) in _WALKERS or by_type(_WALKERS, type(value), _Walk._other) is not _Walk._other:
+                return False
+            value = text_of(value)
+        if value == self._mark:
             return False
         if kind is Kind.ADDRESS:
             return is_secret_address(value)
@@ -328,6 +368,21 @@ class _Walk:
     def _as_text(self, value: object, text: str, depth: int) -> object:
         scrubbed = self._text(text, depth)
         return value if scrubbed == text else scrubbed
+
+
+def _plain(value: Any) -> Any:
+    """Return a text, bytes, or the member of an enumeration that holds either, as a plain str; else the value."""
+    if type(value) is str:
+        return value
+    if issubclass(type(value), Enum):
+        value = value._value_
+    if issubclass(type(value), str):
+        return str.__str__(value)
+    return bytes(value).decode("latin-1") if issubclass(type(value), (bytes, bytearray, memoryview)) else value
+
+
+def _is_flag(item: object) -> bool:
+    return type(item) is str and item[:1] == "-" and item[1:2].isalpha() and not any(map(str.isspace, item))
 
 
 def _with(changes: dict[Any, tuple[Any, Any]], value: Mapping[Any, Any]) -> dict[Any, Any]:

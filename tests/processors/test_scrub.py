@@ -7,7 +7,8 @@ import dataclasses
 import json
 import random
 from collections import namedtuple
-from enum import Enum
+from enum import Enum, IntEnum
+from pathlib import PurePosixPath
 from types import MappingProxyType
 from typing import Any
 
@@ -25,6 +26,7 @@ from tests.privacy.oracle import found_in
 from tests.privacy.shapes import TEMPLATES, parts
 
 SECRET = "hunter2.s3cr3t"  # noqa: S105 - it is planted
+RANDOM = "Zq8xK2vLm4Rt"
 MARK = "[scrubbed]"
 scrub = Scrub()
 
@@ -149,8 +151,11 @@ def test_detect_secrets_finds_nothing_afterwards() -> None:
     assert {name: after for name, text in texts.items() if (after := found_in(scrubbed(text), MARK))} == {}
 
 
-# Texts without the letters of a secret's name: hypothesis tries the constants of the source, and so those names.
-harmless = st.text(st.characters(codec="ascii", exclude_characters="aeiouwAEIOUW"), max_size=5)
+# Hypothesis tries the constants of the source too, so the alphabet is one in which no secret has a name.
+LETTERS_OF_NAMES = "aeiouwdsv"
+harmless = st.text(
+    st.characters(codec="ascii", exclude_characters=LETTERS_OF_NAMES + LETTERS_OF_NAMES.upper()), max_size=5
+)
 containers = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | harmless,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(harmless, inner, max_size=3),
@@ -188,6 +193,11 @@ def test_no_planted_secret_stays(value: Any) -> None:
     assert MARK in repr(once)
     assert event == {"event": "e", "x": before}
     assert scrub(None, "info", once) == once
+
+
+def test_harmless_texts_are_no_names() -> None:
+    """Each name of a secret that an ASCII text can be holds a letter that harmless texts don't."""
+    assert [key for key in DEFAULT_KEYS if key.isascii() and set(LETTERS_OF_NAMES).isdisjoint(key)] == []
 
 
 @given(containers)
@@ -247,6 +257,35 @@ class Shown:
         return f"Shown(user='joe', password='{SECRET}')"
 
 
+class Text(str):
+    """A class of texts."""
+
+    __slots__ = ()
+
+
+class Code(IntEnum):
+    """An enumeration of numbers."""
+
+    PIN = 1234
+
+
+class Address:
+    """An object that is sent as its text."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+    def __str__(self) -> str:
+        return self.text
+
+
+def kinds_of(text: str) -> list[Any]:
+    """Return values of many classes that are sent as this text."""
+    member = getattr(Enum("Member", {"ONE": text}), "ONE")  # noqa: B009 - made at run time
+    data = text.encode()
+    return [text, Text(text), member, data, bytearray(data), memoryview(data), Address(text), PurePosixPath(text)]
+
+
 Pair = namedtuple("Pair", "name password")  # noqa: PYI024 - as applications write it
 
 
@@ -267,6 +306,20 @@ Pair = namedtuple("Pair", "name password")  # noqa: PYI024 - as applications wri
         ({"name": "X-Api-Key", "value": SECRET}, {"name": "X-Api-Key", "value": MARK}),
         ({"name": "X-Other", "value": "x"}, {"name": "X-Other", "value": "x"}),
         (["run", "--password", SECRET, "x"], ["run", "--password", MARK, "x"]),
+        (["run", "--session-id", RANDOM, "--key", "name"], ["run", "--session-id", MARK, "--key", "name"]),
+        (("--token", SECRET), ("--token", MARK)),
+        ([Text("--token"), Text(SECRET)], [Text("--token"), MARK]),
+        ([b"--session-id", RANDOM.encode()], [b"--session-id", MARK]),
+        (["app", "-p", RANDOM], ["app", "-p", MARK]),
+        (["app", "-p", "8080:80"], ["app", "-p", "8080:80"]),
+        (["mysql", "-uroot", f"-p{RANDOM}", "app"], ["mysql", "-uroot", MARK, "app"]),
+        (["curl", "-u", f"joe:{RANDOM}", "http://h/"], ["curl", "-u", MARK, "http://h/"]),
+        (["X-Api-Key", RANDOM, "Accept", "text/html"], ["X-Api-Key", MARK, "Accept", "text/html"]),
+        *(({"session_id": kind}, {"session_id": MARK}) for kind in kinds_of(RANDOM)),
+        *(({"cvv": kind}, {"cvv": MARK}) for kind in [*kinds_of("1234"), 1234, Code.PIN]),
+        *(({"dsn": kind}, {"dsn": MARK}) for kind in kinds_of("host=h user=joe secret=x")),
+        ({"X-Signature": [RANDOM, "v1"]}, {"X-Signature": [MARK, "v1"]}),
+        ({"session_id": Text("main")}, {"session_id": Text("main")}),
         ({b"password": SECRET}, {b"password": MARK}),
         ({"password": {"deep": [SECRET]}}, {"password": MARK}),
         ({"password": 1, "token": None, "otp": False}, {"password": MARK, "token": None, "otp": False}),
@@ -319,6 +372,17 @@ def test_size_is_bounded() -> None:
     assert SECRET not in scrubbed(json.dumps([*range(MAX_NODES), *"x" * MAX_NODES, {"password": SECRET}]))
 
 
+def test_names_are_bounded() -> None:
+    """Many names without a secret are left; the rest of a text that holds little else is replaced."""
+    many = "The token: none, and so on for a line or two of text.\n" * 2_000
+    assert scrubbed(many) == many
+    nothing_else = "key: a " * 20_000
+    text = scrubbed(f"{nothing_else} password: {SECRET}")
+    assert text.startswith("key: a key: a")
+    assert text.endswith(MARK)
+    assert len(text) < len(nothing_else)
+
+
 @pytest.mark.parametrize(
     "piece",
     [
@@ -361,6 +425,55 @@ def test_lists_of_ones_own() -> None:
     assert scrubbed(text, own) == text.replace("7", "***")
     assert scrubbed({"eos_token": "x"}, Scrub(extra_keys=["eos token"])) == {"eos_token": MARK}
     assert scrubbed({"password": "x"}, Scrub(keys=[], patterns=[])) == {"password": "x"}
+
+
+@pytest.mark.parametrize(
+    ("name", "key"),
+    [
+        ("page token", "next_page_token"),
+        ("token", "eosToken"),
+        ("public key", "MY_PUBLIC_KEY"),
+        ("tax data", "tax_data"),
+        ("badge 7", "badge7"),
+        ("007", "agent 007"),
+        ("employee id", "employeeId"),
+        ("name of the first pet of joe", "nameOfTheFirstPetOfJoe"),
+        ("x" * 80, "x" * 80),
+    ],
+)
+def test_a_given_name_outweighs_all_that_is_known(name: str, key: str) -> None:
+    """Any value under a name from a configuration goes: under a key that is harmless otherwise, and in text."""
+    given = Scrub(extra_keys=[name])
+    assert scrubbed({key: "blue"}) == {key: "blue"}
+    assert scrubbed({key: "blue"}, given) == {key: MARK}
+    for text in (f"{name}: blue", f"{key}=blue", f"the {name}: blue, and"):
+        assert "blue" not in scrubbed(text, given)
+
+
+def test_a_given_name_outweighs_a_shorter_one() -> None:
+    """Under a name that ends with a default one, every value in text is a secret too."""
+    text = "visitor password: optional"
+    assert scrubbed(text) == text
+    assert scrubbed(text, Scrub(extra_keys=["visitor password"])) == f"visitor password: {MARK}"
+
+
+@pytest.mark.parametrize("mark", ["", "x", "s3", "***", "<secret>"])
+def test_any_mark_replaces_a_secret(mark: str) -> None:
+    """A secret that begins as the mark does, or with nothing where the mark is empty, goes too."""
+    processor = Scrub(mark=mark)
+    secret = "s3cr3tX9tigerQ"  # noqa: S105 - it is planted
+    for text in (f"Bearer {secret}", f"mysql -uroot -p{secret} app", f"password={secret}", f"curl -u joe:{secret} h"):
+        once = scrubbed(text, processor)
+        assert once == text.replace(secret, mark)
+        assert scrubbed(once, processor) == once
+
+
+def test_a_secret_behind_many_candidates_goes() -> None:
+    """In one long word, such as minified CSS or JSON, a key is found behind any number of others that are none."""
+    key = "pk-Zq8xK2vLm4Rt7Wn3"
+    for separator in (",", ";", "|", "&", "<", ">", "(", ")", "{", "}", "[", "]", '"', "'", "`", ":"):
+        text = separator.join(["pk-a"] * 100 + [key, "pk-b"])
+        assert key not in scrubbed(text), separator
 
 
 @pytest.mark.parametrize(

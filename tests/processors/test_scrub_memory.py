@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import gc
+import string
+import sys
+from functools import cache
 from random import Random
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given
@@ -12,6 +16,9 @@ from hypothesis import strategies as st
 from automagik_processors import Scrub
 from automagik_processors._scrub_rules import RULES
 from tests.processors.redaction.filling import filled
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
 
 used = Scrub()
 
@@ -56,14 +63,53 @@ def test_no_rule_is_of_hex_digits_alone() -> None:
 
 
 def test_memory_is_bounded() -> None:
-    """New keys, words and IDs don't fill the memory. No text is kept, and no hash of a long or secret one."""
+    """New keys, words and IDs don't fill the memory, and no hash of a long or secret text is kept."""
     scrub = Scrub()
     for number in range(10_000):
         scrub(
-            None, "info", {f"key {number}": f"a text {number}", "x": "a" * 100 + str(number), "y": f"token=a{number}b"}
+            None,
+            "info",
+            {f"field {number}": f"a text {number}", "x": "a" * 100 + str(number), "y": f"token=a{number}b"},
         )
-    assert 100 < len(scrub._harmless_keys) <= 5_000
+    assert 100 < len(scrub._known_keys.harmless) <= 5_000
+    assert len(scrub._keys._known) <= 5_000
     assert 100 < len(scrub._text.harmless) <= 5_000
-    assert {type(kept) for kept in scrub._text.harmless} == {int}
     assert not any(hash(f"token=a{number}b") in scrub._text.harmless for number in range(10_000))
     assert not any(hash("a" * 100 + str(number)) in scrub._text.harmless for number in range(10_000))
+
+
+def reachable(start: Iterable[Any]) -> Iterator[Any]:
+    """Yield each object that containers, caches and objects of this package hold, those of other modules aside."""
+    seen: set[int] = set()
+    left = list(start)
+    while left:
+        held = left.pop()
+        if id(held) in seen:
+            continue
+        seen.add(id(held))
+        yield held
+        own = type(held).__module__.startswith("automagik_processors")
+        if own or isinstance(held, (dict, list, tuple, set, frozenset, type(cache(len)))):
+            left += gc.get_referents(held)
+
+
+def test_no_content_is_kept() -> None:
+    """After scrubbing, no cache of an instance or a module holds a word of the content, in whatever place that was."""
+    random = Random(1)
+    made = ["".join(random.choices(string.ascii_lowercase, k=12)) for _ in range(30)]
+    word = iter(made).__next__
+    event: dict[str, Any] = {
+        "prose": f"{word()} wrote {word()} to {word()}, the {word()} {word()} key: 5 and my {word()} token is {word()}",
+        "names": f"{word()}_password=x, {word()}Token: y, http://h/?{word()}_key=z",
+        "json": '{"' + word() + '": {"name": "' + word() + '", "value": 1}}',
+        word(): [(word(), 1), [word(), 2], {word(): 3}, b"x"],
+        "arguments": ["run", f"--{word()}", word(), f"--{word()}-token", word()],
+        f"{word()} password": {word(): word()},
+    }
+    modules = [module for name, module in sys.modules.items() if name.startswith("automagik_processors")]
+    scrub = Scrub()
+    scrub(None, "info", event)
+    assert scrub._text._words._others
+    kept = [held for held in reachable([scrub, *map(vars, modules)]) if isinstance(held, (str, bytes))]
+    assert len(kept) > 1_000
+    assert [text for text in map(str, kept) if any(part in text.lower() for part in made)] == []

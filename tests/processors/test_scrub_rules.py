@@ -7,7 +7,7 @@ from pathlib import Path
 from random import Random
 
 from automagik_processors._scrub_rules import RULES, Rule
-from automagik_processors._scrub_shapes import DEFAULT_PATTERNS, Shapes
+from automagik_processors._scrub_shapes import _DELIMITER, DEFAULT_PATTERNS, Shapes
 from tests.privacy.oracle import found_in
 from tests.processors.redaction.filling import filled
 
@@ -65,3 +65,17 @@ def test_examples_are_no_secrets() -> None:
 
     found = found_in(Path(_scrub_rules.__file__).read_text(encoding="utf-8"))
     assert {plugin for plugin, _ in found} <= {"PrivateKeyDetector"}
+
+
+def test_no_key_reaches_beyond_a_delimiter() -> None:
+    """A match of a rule with starts ends a few characters behind a delimiter at most, which keeps time linear."""
+    delimiters = [chr(code) for code in range(128) if _DELIMITER.match(chr(code))]
+    assert set("\"'`,;|&<>(){}[]: \n") <= set(delimiters)
+    for rule in RULES:
+        if rule.where == "start":
+            whole, _ = filled(rule.example, Random(rule.name), with_digits=True)
+            for delimiter in delimiters:
+                text = f"{whole}{delimiter}{whole[-20:] * 10}"
+                found = re.match(rule.pattern, text)
+                assert found is not None
+                assert found.end() <= len(whole) + 20, (rule.name, delimiter)
