@@ -324,7 +324,7 @@ class BatchQueue:
             with self._stats.lock:
                 segments = list(self._segments)
             for segment in segments:
-                with contextlib.suppress(OSError):
+                with contextlib.suppress(OSError, ValueError):  # the latter if another thread has deleted it
                     segment.write_out()
             self._stats.write_out()
         return self._buffered and self._open is not None

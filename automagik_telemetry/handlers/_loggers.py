@@ -14,6 +14,7 @@ set, and only where the application did not set them.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import sys
 import weakref
@@ -88,6 +89,10 @@ class _OwnLogger(logging.Logger):
     def addHandler(self, hdlr: logging.Handler) -> None:  # noqa: N802 - logging's name
         if type(hdlr).__module__ != _PYTEST:
             super().addHandler(hdlr)
+
+    def removeHandler(self, hdlr: logging.Handler) -> None:  # noqa: N802 - logging's name
+        with contextlib.suppress(ValueError):
+            self.handlers.remove(hdlr)  # in place, while that of newer Pythons sets `handlers`
 
 
 class _UnusedLogger(logging.Logger):

@@ -90,9 +90,11 @@ def test_threads_share_a_queue(tmp_path: Path) -> None:
     assert made.metrics()["queued"] == 20_000
 
 
-def test_threads_never_miscount(tmp_path: Path) -> None:
+@pytest.mark.parametrize("buffered", [False, True])
+def test_threads_never_miscount(tmp_path: Path, *, buffered: bool) -> None:
     """With the interpreter switching threads as often as it can, the stats have each event once."""
     made = Bench(tmp_path / "state", Sink(), segment_bytes=4096)
+    made.pipeline.queue._buffered = buffered
 
     def log(thread: int) -> None:
         for number in range(5_000):

@@ -13,6 +13,7 @@ import yaml
 
 import automagik_telemetry
 from automagik_telemetry import ConfigurationError, configure, get_tracing_manager
+from automagik_telemetry.handlers import _loggers as loggers
 
 SHIPPED = Path(automagik_telemetry.__file__).parent.parent / "logging.yaml"
 
@@ -164,6 +165,21 @@ def test_configuring_again_moves_over(opted_in: Any) -> None:
         logging.getLogger("automagik.agents").info("agent.run", extra={"agent_name": "simple"})
     assert get_tracing_manager().flush(10)
     assert len(opted_in.spans()) == 3
+
+
+def test_a_replaced_sink_is_detached(opted_in: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """That is so where `removeHandler` sets a new list of handlers, too, as newer patch releases of Python do."""
+
+    def remove(self: logging.Logger, hdlr: logging.Handler) -> None:
+        self.handlers = [each for each in self.handlers if each is not hdlr]
+
+    monkeypatch.setattr(logging.Logger, "removeHandler", remove)
+    configure()
+    replaced = loggers.sinks()["telemetry"]
+    configure()
+    sink = loggers.sinks()["telemetry"]
+    assert sink is not replaced
+    assert loggers.own(loggers.EVENT_LOGGER).handlers == [sink]
 
 
 @pytest.mark.parametrize(
