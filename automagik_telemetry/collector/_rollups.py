@@ -38,17 +38,19 @@ DAILY: Final = Table(
         "error_type": "VARCHAR",
         "component": "VARCHAR",
         "success": "BOOLEAN",
-        "bucket": "SMALLINT",
         "events": "UBIGINT",
         "weight": "DOUBLE",
         "input_tokens": "DOUBLE",
         "output_tokens": "DOUBLE",
+        "buckets": "SMALLINT[]",
+        "weights": "DOUBLE[]",
     },
     computed={},
 )
-"""A row for each day, combination of values, and bucket of durations (NULL without a duration).
+"""A row for each day and combination of values.
 
-`events` is the number of stored events. `weight` and the tokens are weighted by the sampling rate.
+`events` is the number of stored events. `weight` and the tokens are weighted by the sampling rate. `buckets` are those
+of the durations, with the weight of the events in each.
 """
 
 DAILY_INSTALLS: Final = Table(
@@ -88,9 +90,17 @@ _BUCKET: Final = (
 _WORDS: Final = ("name", "category", "framework", "model", "error_type", "component")
 
 _DAILY_SELECT: Final = f"""
-    SELECT day, false, service, version, os, event, declared, {", ".join(map(_shared, _WORDS))}, success, {_BUCKET},
-      count(*), sum(weight), sum(input_tokens * weight), sum(output_tokens * weight)
-    FROM {EVENTS} WHERE list_contains($1::DATE[], day)
+    SELECT * EXCLUDE (bucket, events, weight, input_tokens, output_tokens),
+      sum(events), sum(weight), sum(input_tokens), sum(output_tokens),
+      list(bucket ORDER BY bucket) FILTER (WHERE bucket IS NOT NULL),
+      list(weight ORDER BY bucket) FILTER (WHERE bucket IS NOT NULL)
+    FROM (
+      SELECT day, false, service, version, os, event, declared, {", ".join(map(_shared, _WORDS))}, success,
+        {_BUCKET} AS bucket, count(*) AS events, sum(weight) AS weight,
+        sum(input_tokens * weight) AS input_tokens, sum(output_tokens * weight) AS output_tokens
+      FROM {EVENTS} WHERE list_contains($1::DATE[], day)
+      GROUP BY ALL
+    )
     GROUP BY ALL
 """
 
@@ -101,13 +111,13 @@ _INSTALLS_SELECT: Final = f"""
 """
 
 
-def quantile(source: str, group: str, fraction: float) -> str:
+def quantile(group: str, fraction: float, condition: str = "true") -> str:
     """Return the query for a quantile of the durations in roll-ups, with an error of at most 5 %.
 
     Args:
-        source: Table or subquery with the columns `bucket` and `weight`.
         group: Columns by which it is grouped, separated by commas.
         fraction: The quantile, from 0 to 1.
+        condition: The condition of the rows.
 
     Returns:
         A query of those columns, and of `ms`.
@@ -117,7 +127,14 @@ def quantile(source: str, group: str, fraction: float) -> str:
         FROM (
           SELECT {group}, bucket, sum(weight) OVER (PARTITION BY {group} ORDER BY bucket) AS below,
             sum(weight) OVER (PARTITION BY {group}) AS total
-          FROM (SELECT {group}, bucket, sum(weight) AS weight FROM {source} WHERE bucket IS NOT NULL GROUP BY ALL)
+          FROM (
+            SELECT {group}, bucket, sum(weight) AS weight
+            FROM (
+              SELECT {group}, unnest(buckets) AS bucket, unnest(weights) AS weight
+              FROM {DAILY.name} WHERE {condition}
+            )
+            GROUP BY ALL
+          )
         )
         GROUP BY ALL
     """

@@ -179,6 +179,7 @@ def test_health_and_metrics_have_the_counts(client: httpx.Client, span: Make, tr
         "status": "ok",
         "accepted": 2,
         "stored": 1,
+        "long_trace_ids": 0,
         "refused": {"time": 1},
         "responses": {"200": 2, "400": 1, "404": 1},
     }

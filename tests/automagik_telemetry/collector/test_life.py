@@ -106,7 +106,7 @@ def test_percentiles_of_roll_ups_are_near_the_exact_ones(store: Store, span: Mak
         _add(store, traces(*spans))
     store.roll()
     for fraction in (0.01, 0.5, 0.9, 0.95, 0.99, 1.0):
-        ((_, found),) = _rows(store, _rollups.quantile("daily", "event", fraction))
+        ((_, found),) = _rows(store, _rollups.quantile("event", fraction))
         ((exact,),) = _rows(store, f"SELECT quantile_disc(duration_ms, {fraction}) FROM events")  # noqa: S608 - numbers
         assert found == pytest.approx(exact, rel=0.05)
 
