@@ -76,19 +76,28 @@ def commands() -> str:
     for name in main_command.list_commands(context):
         command = main_command.get_command(context, name)
         assert command is not None  # noqa: S101 - it was listed
-        inner = click.Context(command, info_name=name, parent=context)
-        page += [f"## {name}\n", f"`{command.get_usage(inner).removeprefix('Usage: ')}`\n"]
-        page += [inspect.cleandoc(command.help or "") + "\n"]
-        options = [parameter for parameter in command.params if isinstance(parameter, click.Option)]
-        rows = [row for option in options if (row := option.get_help_record(inner))]
-        if rows:
-            page += [
-                "| option | meaning |",
-                "| --- | --- |",
-                *(f"| `{option}` | {text} |" for option, text in rows),
-                "",
-            ]
+        page += _command(command, click.Context(command, info_name=name, parent=context), "##")
     return "\n".join(page)
+
+
+def _command(command: click.Command, context: click.Context, heading: str) -> list[str]:
+    """Return the lines of a command and of those below it."""
+    usage = command.get_usage(context).removeprefix("Usage: ")
+    page = [f"{heading} {context.command_path.partition(' ')[2]}\n", f"`{usage}`\n"]
+    page += [inspect.cleandoc(command.help or "") + "\n"]
+    options = [parameter for parameter in command.params if isinstance(parameter, click.Option)]
+    rows = [row for option in options if (row := option.get_help_record(context))]
+    if rows:
+        page += [
+            "| option | meaning |",
+            "| --- | --- |",
+            *(f"| `{option}` | {text} |" for option, text in rows),
+            "",
+        ]
+    if isinstance(command, click.Group):
+        for name, inner in command.commands.items():
+            page += _command(inner, click.Context(inner, info_name=name, parent=context), f"{heading}#")
+    return page
 
 
 def faults() -> str:

@@ -10,6 +10,8 @@ import click
 from automagik_telemetry.cli._failure import Failure, needs_extra
 
 if TYPE_CHECKING:
+    from ssl import SSLContext
+
     from automagik_telemetry.collector._queries import Report
 
 _DEFAULT_URL: Final = "http://127.0.0.1:4318"
@@ -38,7 +40,7 @@ class _TokenRequired(Failure):
     "--token",
     envvar="AUTOMAGIK_COLLECTOR_TOKEN",
     show_envvar=True,
-    help="Token that may read, if the collector requires one.",
+    help="Token that may read, if the collector at --url requires one.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def command(store: Path | None, url: str | None, token: str | None, *, as_json: bool) -> None:
@@ -46,7 +48,7 @@ def command(store: Path | None, url: str | None, token: str | None, *, as_json: 
 
     If a running collector has the file open, it is queried over HTTP.
     """
-    report = _fetch(url, token)["report"] if url else _read(store, token)
+    report = _fetch(url, token)["report"] if url else _read(store)
     if as_json:
         import orjson
 
@@ -59,7 +61,7 @@ def command(store: Path | None, url: str | None, token: str | None, *, as_json: 
     render(report, Console())
 
 
-def _read(chosen: Path | None, token: str | None) -> Report:
+def _read(chosen: Path | None) -> Report:
     """Return the report of the file, or of the collector that has it open."""
     with needs_extra("collector"):
         from automagik_telemetry.collector._store import Store
@@ -70,27 +72,33 @@ def _read(chosen: Path | None, token: str | None) -> Report:
     if not path.exists():
         if chosen:
             raise Failure(f"There is no store at {path}. Check the path.")
-        return _fetch_default(f"There is no store at {path}.", token)["report"]
+        return _fetch_default(f"There is no store at {path}.")["report"]
     try:
         with Store(path, read_only=True) as store:
             return store.report()
     except StoreLocked as error:
-        return _fetch_from_owner(path, str(error), token)
+        return _fetch_from_owner(path, str(error))
     except StoreError as error:
         raise Failure(str(error)) from None
 
 
-def _fetch_from_owner(path: Path, problem: str, token: str | None) -> Report:
-    """Return the report of the collector at the default URL, if it has this file open."""
-    reply = _fetch_default(problem, token)
+def _fetch_from_owner(path: Path, problem: str) -> Report:
+    """Return the report of the collector that has a file open: one of this user, or the one at the default URL."""
+    from automagik_telemetry.collector import _control as control
+
+    running = control.read(path)
+    if running is not None:
+        return _fetch(running.url, running.token, verify=running.verify())["report"]
+    reply = _fetch_default(problem)
     if path.resolve() != Path(reply["store"]).resolve():
         raise Failure(f"{problem} The collector at {_DEFAULT_URL} has another store. Give the right URL with --url.")
     return reply["report"]
 
 
-def _fetch_default(problem: str, token: str | None) -> _Reply:
+def _fetch_default(problem: str) -> _Reply:
+    """Return the response of the collector at the default URL. The user did not name it, so it gets no token."""
     try:
-        return _fetch(_DEFAULT_URL, token)
+        return _fetch(_DEFAULT_URL, None)
     except _TokenRequired:
         raise
     except Failure:
@@ -99,15 +107,17 @@ def _fetch_default(problem: str, token: str | None) -> _Reply:
         ) from None
 
 
-def _fetch(url: str, token: str | None) -> _Reply:
+def _fetch(url: str, token: str | None, *, verify: SSLContext | bool = True) -> _Reply:
     """Return the response of the collector at a base URL: its `store` and its `report`."""
     import httpx
 
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     try:
-        reply = httpx.get(f"{url.rstrip('/')}/api/report", timeout=_TIMEOUT_SECONDS, trust_env=False, headers=headers)
+        reply = httpx.get(
+            f"{url.rstrip('/')}/api/report", timeout=_TIMEOUT_SECONDS, trust_env=False, headers=headers, verify=verify
+        )
         if reply.status_code in {401, 403}:
-            raise _TokenRequired(f"The collector at {url} requires a token that may read. Give it with --token.")
+            raise _TokenRequired(f"The collector at {url} requires a token that may read. Give --url and --token.")
         reply.raise_for_status()
         found = reply.json()
     except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:

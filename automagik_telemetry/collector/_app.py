@@ -15,6 +15,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from automagik_telemetry.collector import _body as body
+from automagik_telemetry.collector import _control as control
 from automagik_telemetry.collector import _items as items
 from automagik_telemetry.collector import _protobuf as protobuf
 from automagik_telemetry.collector._errors import BadRequest, Overloaded, StoreError
@@ -99,6 +100,7 @@ class Receiver:
                 Route("/v1/traces", functools.partial(self._receive, TRACES), methods=["POST"]),
                 Route("/v1/logs", functools.partial(self._receive, LOGS), methods=["POST"]),
                 Route("/api/report", self._report, methods=["GET"]),
+                Route(control.CONTROL_PATH, self._control, methods=["POST"]),
                 Route("/health", self._health, methods=["GET"]),
                 Route("/metrics", self._metrics, methods=["GET"]),
             ],
@@ -127,10 +129,10 @@ class Receiver:
             else:
                 found = await anyio.to_thread.run_sync(parse, limiter=self._one_at_a_time)
             del parse, sent  # freed, so that the bytes in flight match the memory in use
-            load.hold(sum(item.size for item in found.items))
+            load.hold(found.size)
             if found.items:
-                await self._writer.add(found.items)
-        self.stats.accept(len(found.items))
+                await self._writer.add(found)
+        self.stats.accept(len(found.items), found.long_trace_ids)
         self.stats.refuse(found.refused)
         self.stats.respond(200)
         return Response(_answer(signal, media_type, found), media_type=media_type)
@@ -143,7 +145,7 @@ class Receiver:
     async def _read(self, request: Request, load: Load) -> bytes:
         try:
             async with asyncio.timeout(self._limits.body_timeout):
-                return await body.read(request.stream(), self._limits.body, load.receive)
+                return await body.read(request.stream(), self._limits.body, load.hold)
         except TimeoutError:
             raise BadRequest(
                 408,
@@ -154,6 +156,17 @@ class Receiver:
         self._admit(request, reads=True)
         summary = await anyio.to_thread.run_sync(self._store.report)
         return _json({"store": str(self._store.path.absolute()), "report": summary})
+
+    async def _control(self, request: Request) -> Response:
+        if not self._admit(request).control:
+            raise BadRequest(403, "Only the owner of the store may do this, with `automagik-telemetry collector`.")
+        with self._flow.request() as load:
+            sent = body.parse_json(await self._read(request, load))
+        try:
+            perform = functools.partial(control.perform, self._store, str(sent["action"]), str(sent["argument"]))
+            return _json(await anyio.to_thread.run_sync(perform))
+        except (KeyError, ValueError):
+            raise BadRequest(400, "The action must be forget, export or backup, with an argument.") from None
 
     async def _metrics(self, request: Request) -> Response:
         self._admit(request, reads=True)

@@ -8,8 +8,9 @@ import re
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from automagik_processors.kinds import Word
+from automagik_processors.kinds import Count, Duration, Word
 from automagik_telemetry.collector._errors import CatalogueError
+from automagik_telemetry.events._event import EVENT_NAME, FIELD_NAME
 from automagik_telemetry.events.catalogue import EVENTS
 
 if TYPE_CHECKING:
@@ -51,11 +52,11 @@ _IN_NAME: Final = {event: fields[-1] for event, fields in _NAMING_FIELDS.items()
 
 MAX_WORD_CHARACTERS: Final = 128
 _MAX_FIELDS: Final = 500
-_MAX_COUNT: Final = 10**12
-_MAX_DURATION: Final = 86_400_000.0
+_MAX_COUNT: Final = Count().maximum
+MAX_DURATION: Final = Duration().maximum
+"""The longest duration, in milliseconds."""
+
 _MAX_COUNT_DIGITS: Final = 13
-_EVENT: Final = re.compile(r"[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)+")
-_FIELD: Final = re.compile(r"[a-z][a-z0-9_]*")
 _HASH: Final = re.compile(r"custom-[0-9a-f]{16}")
 _REMEDY: Final = "Make one: automagik-telemetry events --json --import MODULE > FILE"
 
@@ -140,7 +141,7 @@ class Catalogue:
         try:
             events = json.loads(file.read_text(encoding="utf-8"))["events"]
             for event in events:
-                declared = self._event(_matching(_EVENT, event["event"]))
+                declared = self._event(_matching(EVENT_NAME, event["event"]))
                 for field in event["fields"]:
                     self._add(file, declared, field)
         except OSError as error:
@@ -149,7 +150,7 @@ class Catalogue:
             raise CatalogueError(f"{file} is not a catalogue of events. {_REMEDY}") from error
 
     def _add(self, file: Path, event: Declared, described: dict[str, Any]) -> None:
-        name, kind = _matching(_FIELD, described["field"]), described["kind"]
+        name, kind = _matching(FIELD_NAME, described["field"]), described["kind"]
         if kind not in TYPES:
             raise CatalogueError(
                 f"{file}: the kind of {event.name}.{name} must be one of {', '.join(TYPES)}, got {kind!r}."
@@ -206,7 +207,7 @@ def _reader(
         case "count":
             return partial(_count, maximum=_MAX_COUNT if maximum is None else int(maximum))
         case "duration":
-            return partial(number, maximum=_MAX_DURATION if maximum is None else maximum)
+            return partial(number, maximum=MAX_DURATION if maximum is None else maximum)
         case "measure":
             return _real
         case _:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from automagik_telemetry.collector._installs import Installs
+from automagik_telemetry.collector._rollups import StaleDays
 from automagik_telemetry.collector._schema import INSTALLS
 from automagik_telemetry.collector._statements import execute
 
@@ -33,12 +34,14 @@ class EventWriter:
         self._writer = writer
         self._table = table
         self._installs = Installs(writer)
+        self.stale_days = StaleDays(writer)
         self._statements: dict[frozenset[str], str] = {}
 
     def insert(self, events: Sequence[EncodedEvent]) -> None:
-        """Insert events, and the installs that are new."""
+        """Insert events and the installs that are new, and mark their days."""
         if not events:
             return
+        self.stale_days.mark(event.day for event in events)
         numbers, new = self._installs.number(event.install for event in events if event.install is not None)
         execute(self._writer, f"add_{INSTALLS.name}", new)
         lines = (
@@ -49,8 +52,9 @@ class EventWriter:
         execute(self._writer, self._statement(columns), lines)
 
     def forget(self) -> None:
-        """Remember no install, because a transaction was rolled back."""
+        """Remember no install and no day, because a transaction was rolled back, or they were deleted."""
         self._installs.forget()
+        self.stale_days.forget()
 
     def _statement(self, columns: frozenset[str]) -> str:
         """Return the name of the prepared statement for these columns."""

@@ -27,10 +27,14 @@ class Access(NamedTuple):
     """The applications whose events it may send; None for all."""
     read: bool
     """True if it may read the report and the metrics."""
+    control: bool = False
+    """True if it may delete installs and write files."""
 
 
 EVERYTHING: Final = Access(None, read=True)
 """The rights of everyone on this machine, where no tokens are given."""
+
+_OWNER: Final = Access(None, read=True, control=True)
 
 
 class Exposure:
@@ -40,12 +44,15 @@ class Exposure:
         host: The address that it listens on.
         tokens: A TOML file of tokens, with a table `[[token]]` for each: `token`, `applications`, and `read`.
         names: Names by which it may be called, beside `localhost` and its addresses.
+        control: The token of the owner of the store.
 
     Raises:
         ExposureError: The address can be reached from other machines and there are no tokens, or the file is wrong.
     """
 
-    def __init__(self, host: str, tokens: Path | None = None, names: Iterable[str] = ()) -> None:
+    def __init__(
+        self, host: str, tokens: Path | None = None, names: Iterable[str] = (), control: str | None = None
+    ) -> None:
         self.is_local = is_loopback(host)
         if tokens is None and not self.is_local:
             raise ExposureError(
@@ -53,7 +60,10 @@ class Exposure:
                 "--tokens, or listen on 127.0.0.1."
             )
         self._names = {"localhost", host.lower(), *(name.lower() for name in names)}
-        self._tokens = None if tokens is None else _load(tokens)
+        self._default = EVERYTHING if tokens is None else None
+        self._tokens = [] if tokens is None else _load(tokens)
+        if control is not None:
+            self._tokens.append((_digest(control), _OWNER))
 
     def is_host(self, host: str | None) -> bool:
         """Return whether a Host header names this collector. Any other name may be DNS rebinding."""
@@ -65,15 +75,13 @@ class Exposure:
 
     def access(self, authorization: str | None) -> Access | None:
         """Return the rights that an Authorization header gives, or None if it has no known token."""
-        if self._tokens is None:
-            return EVERYTHING
         scheme, _, token = (authorization or "").partition(" ")
         if scheme.lower() != "bearer":
-            return None
+            return self._default
         digest = _digest(token.strip())
         # All are compared, so that timing reveals nothing.
         found = [access for known, access in self._tokens if hmac.compare_digest(known, digest)]
-        return found[0] if found else None
+        return found[0] if found else self._default
 
 
 def is_loopback(host: str) -> bool:

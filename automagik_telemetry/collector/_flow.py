@@ -45,18 +45,17 @@ class Load:
         self._flow = flow
         self._size = 0
 
-    def receive(self, size: int) -> None:
-        """Set the number of bytes received.
+    def hold(self, size: int) -> None:
+        """Set the number of bytes in memory: those of a body, and then those of its rows.
 
         Raises:
             Overloaded: There are too many bytes in flight, of all requests.
         """
-        self.hold(size)
+        self._move(size)
         if self._flow.full:
             raise Overloaded("Too many requests are in progress. Send again later.")
 
-    def hold(self, size: int) -> None:
-        """Set the number of bytes in memory, whatever the limit is."""
+    def _move(self, size: int) -> None:
         self._flow.move(size - self._size)
         self._size = size
 
@@ -66,4 +65,4 @@ class Load:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self.hold(0)
+        self._move(0)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import re
 import time
 import zlib
 from collections import Counter
 from typing import TYPE_CHECKING, Final
 
-from automagik_telemetry.collector._catalogue import flag, number, word
+from automagik_telemetry.collector._catalogue import MAX_DURATION, flag, number, word
 from automagik_telemetry.collector._schema import TRACES
+from automagik_telemetry.events._event import EVENT_NAME
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -26,7 +26,6 @@ MAX_UNDECLARED_NAMES: Final = 200
 
 _NANOSECONDS: Final = 1_000_000_000
 _PREFIX: Final = "event."
-_EVENT: Final = re.compile(r"[a-z][a-z0-9_]*([.][a-z][a-z0-9_]*)+")
 _COMMON: Final = frozenset(
     {"system.os", "system.python_version", "system.architecture", "sample_rate", "log.record.uid", "event.name"}
 )
@@ -209,13 +208,13 @@ def _event(table: Table, row: Row) -> tuple[str, dict[str, str]]:
 
 def _looks_like_event(event: str, attributes: dict[str, str]) -> bool:
     """Return whether a span or record has the form of an event of this library, which other products' do not."""
-    return "system.os" in attributes and _EVENT.fullmatch(event) is not None and word(event) is not None
+    return "system.os" in attributes and EVENT_NAME.fullmatch(event) is not None and word(event) is not None
 
 
 def _add_from_span(row: Row, declared: Declared, found: Row) -> None:
     """Add what a span without such an attribute has: its duration and its status."""
     if "duration_ms" in declared.fields and "duration_ms" not in found:
-        found["duration_ms"] = min(row["Duration"] / 1e6, 86_400_000.0)
+        found["duration_ms"] = min(row["Duration"] / 1e6, MAX_DURATION)
     if "success" in declared.fields and "success" not in found and row["StatusCode"] != "Unset":
         found["success"] = row["StatusCode"] == "Ok"
 
@@ -224,7 +223,7 @@ def _undeclared_values(attributes: dict[str, str]) -> Row:
     """Return the fields of an undeclared event that have the same meaning in every event."""
     found: Row = {
         "success": flag(attributes.get("event.success", "")),
-        "duration_ms": number(attributes.get("event.duration_ms", ""), 86_400_000.0),
+        "duration_ms": number(attributes.get("event.duration_ms", ""), MAX_DURATION),
     }
     return {name: value for name, value in found.items() if value is not None}
 

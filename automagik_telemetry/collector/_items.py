@@ -28,6 +28,7 @@ MAX_ROW_BYTES: Final = 32 * 1024 * 1024
 
 _KEY_BYTES: Final = 6
 _NANOSECONDS: Final = 1_000_000_000
+_DAY_SECONDS: Final = 86_400
 
 
 class Identity(NamedTuple):
@@ -46,6 +47,8 @@ class EncodedEvent(NamedTuple):
     """The columns that it has a value for."""
     install: str | None
     """The ID of the install."""
+    day: int
+    """The day, as a number since 1970."""
 
 
 class Item(NamedTuple):
@@ -73,6 +76,10 @@ class Checked(NamedTuple):
     """Number of items that are not stored."""
     refused: Counter[str]
     """Numbers of items and of values that are not stored, by reason."""
+    size: int
+    """Number of bytes to store."""
+    long_trace_ids: int
+    """Number of spans whose trace ID is stored with its first 32 digits."""
 
 
 def trace_items(request: Json, gate: Gate, applications: frozenset[str] | None = None) -> Checked:
@@ -108,13 +115,11 @@ def log_items(request: Json, gate: Gate, applications: frozenset[str] | None = N
 def _items(table: Table, rows: Iterable[Row], gate: Gate, applications: frozenset[str] | None) -> Checked:
     items: list[Item] = []
     refused: Counter[str] = Counter()
-    rejected = 0
-    size = 0
+    rejected = size = long_trace_ids = 0
     for number, row in enumerate(rows):
         if number == MAX_ITEMS:
             raise BadRequest(413, f"A request must have at most {MAX_ITEMS:,} items. Send smaller batches.")
-        if row.pop(LONG_TRACE_ID, False):
-            refused["long_trace_id"] += 1
+        has_long_trace_id = row.pop(LONG_TRACE_ID, False)
         identity = identity_of(table, row)
         if applications is not None and row["ServiceName"] not in applications:
             refused["application"] += 1
@@ -129,13 +134,14 @@ def _items(table: Table, rows: Iterable[Row], gate: Gate, applications: frozense
         if size > MAX_ROW_BYTES:
             raise BadRequest(413, f"The rows of a request must have at most {MAX_ROW_BYTES:,} bytes. Send fewer.")
         items.append(item)
-    return Checked(items, rejected, +refused)
+        long_trace_ids += has_long_trace_id
+    return Checked(items, rejected, +refused, size, long_trace_ids)
 
 
 def encode(event: Row) -> EncodedEvent:
     """Return an event as it is stored."""
     install = event.pop("install", None)
-    return EncodedEvent(orjson.dumps(event), frozenset(event), install or None)
+    return EncodedEvent(orjson.dumps(event), frozenset(event), install or None, event["time"] // _DAY_SECONDS)
 
 
 def identity_of(table: Table, row: Row) -> Identity | None:

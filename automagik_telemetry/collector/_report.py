@@ -8,6 +8,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
+from automagik_telemetry._log import printable
 from automagik_telemetry.collector._queries import QUERIES
 
 if TYPE_CHECKING:
@@ -49,11 +50,6 @@ def _table(query: Query, rows: list[dict[str, object]]) -> Table:
     return table
 
 
-def _text(value: object) -> str:
-    """Return a name without characters that could control the terminal, because it came over the network."""
-    return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in str(value))
-
-
 def _count(value: object) -> str:
     return f"{value:,}"
 
@@ -66,4 +62,9 @@ def _share(value: object) -> str:
     return "-" if value is None else f"{value:.1%}"
 
 
-_SHOWN: Final[dict[str, Callable[[object], str]]] = {"text": _text, "count": _count, "ms": _ms, "share": _share}
+_SHOWN: Final[dict[str, Callable[[object], str]]] = {
+    "text": lambda value: printable(str(value)),
+    "count": _count,
+    "ms": _ms,
+    "share": _share,
+}

@@ -139,25 +139,6 @@ LOGS: Final = Table(
 
 TABLES: Final = (TRACES, LOGS)
 
-IDENTITIES: Final = "identities"
-LATE_IDENTITIES: Final = "late_identities"
-"""The identities of items whose time is not that of their arrival. Apart, the others are nearly in order."""
-
-CREATE_IDENTITIES: Final = tuple(
-    f"CREATE TABLE IF NOT EXISTS {name} (Second BIGINT, Key UBIGINT)" for name in (IDENTITIES, LATE_IDENTITIES)
-)
-
-# DuckDB skips row groups without any of these seconds. It reads the few that have one, instead of the whole table.
-LOOK_UP: Final = " UNION ALL ".join(
-    f"""
-    SELECT Second, Key FROM {name}
-    SEMI JOIN (SELECT unnest(string_split($1::VARCHAR, ','))::BIGINT AS Second) USING (Second)
-    WHERE Key IN (SELECT unnest(string_split($2::VARCHAR, ','))::UBIGINT)
-    """
-    for name in (IDENTITIES, LATE_IDENTITIES)
-)
-
-
 INSTALLS: Final = Table("installs", {"number": "UINTEGER", "id": "VARCHAR"}, computed={})
 
 EVENTS: Final = "events"

@@ -26,13 +26,15 @@ class Stats:
         self._flow = flow
         self._writer = writer
         self._accepted = 0
+        self._long_trace_ids = 0
         self._refused: Counter[str] = Counter()
         self._responses: Counter[int] = Counter()
         self._logged: Counter[str] = Counter()
 
-    def accept(self, items: int) -> None:
-        """Count spans and records that are committed, or were before."""
+    def accept(self, items: int, long_trace_ids: int) -> None:
+        """Count spans and records that are committed, or were before, and those of them with long trace IDs."""
         self._accepted += items
+        self._long_trace_ids += long_trace_ids
 
     def refuse(self, reasons: Mapping[str, int]) -> None:
         """Count spans, records and values that are not stored, by reason."""
@@ -47,6 +49,7 @@ class Stats:
         return {
             "accepted": self._accepted,
             "stored": self._writer.stored,
+            "long_trace_ids": self._long_trace_ids,
             "refused": dict(sorted(self._refused.items())),
             "responses": {str(status): count for status, count in sorted(self._responses.items())},
         }
@@ -57,6 +60,12 @@ class Stats:
             *_metric("items_accepted_total", "counter", "Spans and records answered with 200.", {"": self._accepted}),
             *_metric("items_stored_total", "counter", "Those that were not stored already.", {"": self._writer.stored}),
             *_metric(
+                "long_trace_ids_total",
+                "counter",
+                "Accepted spans whose trace ID was cut to 32 digits.",
+                {"": self._long_trace_ids},
+            ),
+            *_metric(
                 "refused_total",
                 "counter",
                 "Spans, records and values that were not stored, by reason.",
@@ -65,7 +74,7 @@ class Stats:
             *_metric(
                 "responses_total",
                 "counter",
-                "Responses to requests that send, by status.",
+                "Responses to senders, and errors of any request, by status.",
                 {f'status="{status}"': count for status, count in sorted(self._responses.items())},
             ),
             *_metric("in_flight_bytes", "gauge", "Bytes of requests in progress.", {"": self._flow.used}),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import time
 from collections import deque
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -14,18 +13,18 @@ from automagik_telemetry.collector._errors import StoreError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from automagik_telemetry.collector._items import Item
+    from automagik_telemetry.collector._items import Checked, Item
     from automagik_telemetry.collector._store import Store
 
 # A group ends with the request that exceeds this number of bytes.
 _GROUP_BYTES: Final = 4 * 1024 * 1024
-_SWEEP_SECONDS: Final = 3600.0
 
 
 class _Waiting(NamedTuple):
     """A request whose items wait for their commit."""
 
     items: Sequence[Item]
+    size: int
     done: asyncio.Future[None]
     loop: asyncio.AbstractEventLoop
 
@@ -44,18 +43,17 @@ class Writer:
         self._waiting: deque[_Waiting] = deque()
         self._changed = threading.Condition()
         self._closed = False
-        self._next_sweep = time.monotonic()
         self._thread = threading.Thread(target=self._run, name="automagik-collector-writer", daemon=True)
         self._thread.start()
 
-    async def add(self, items: Sequence[Item]) -> None:
-        """Store items; they are on disk when this returns.
+    async def add(self, found: Checked) -> None:
+        """Store the items of a request; they are on disk when this returns.
 
         Raises:
             StoreError: They may not be on disk. They can be sent again in any case.
         """
         loop = asyncio.get_running_loop()
-        waiting = _Waiting(items, loop.create_future(), loop)
+        waiting = _Waiting(found.items, found.size, loop.create_future(), loop)
         with self._changed:
             if self._closed:
                 raise StoreError("The collector is stopping. Send again later.")
@@ -71,27 +69,18 @@ class Writer:
         self._thread.join()
 
     def _run(self) -> None:
-        while True:
-            if time.monotonic() >= self._next_sweep:
-                self._next_sweep = time.monotonic() + _SWEEP_SECONDS
-                with suppress(Exception):  # tried again later; requests get the error of a store that fails
-                    self._store.sweep()
-            group = self._take()
-            if group:
-                self._store_group(group)
-            elif self._closed:
-                return
+        while group := self._take():
+            self._store_group(group)
 
     def _take(self) -> list[_Waiting]:
-        """Wait for requests and return them; none at the end, or when it is time to sweep."""
+        """Wait for requests and return them; none at the end."""
         with self._changed:
-            while not self._waiting and not self._closed and (left := self._next_sweep - time.monotonic()) > 0:
-                self._changed.wait(left)
+            self._changed.wait_for(lambda: self._waiting or self._closed)
             group: list[_Waiting] = []
             size = 0
             while self._waiting and size < _GROUP_BYTES:
                 waiting = self._waiting.popleft()
-                size += sum(item.size for item in waiting.items)
+                size += waiting.size
                 group.append(waiting)
             return group
 

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import os
+import secrets
 import socket
 import ssl
 import threading
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 import uvicorn
 
 from automagik_telemetry.collector import _app as app
 from automagik_telemetry.collector import _body as body
+from automagik_telemetry.collector import _control as control
 from automagik_telemetry.collector._catalogue import Catalogue
 from automagik_telemetry.collector._errors import ExposureError
 from automagik_telemetry.collector._exposure import Exposure
 from automagik_telemetry.collector._flow import DEFAULT_BYTES_IN_FLIGHT
 from automagik_telemetry.collector._gate import Gate
+from automagik_telemetry.collector._maintenance import DEFAULT_INTERVAL, Maintenance
 from automagik_telemetry.collector._protocol import (
     DEFAULT_CONNECTIONS_PER_ADDRESS,
     DEFAULT_HEADER_TIMEOUT,
@@ -55,6 +59,8 @@ class Collector:
         events: Paths of catalogues of applications' events, which `automagik-telemetry events --json` prints.
         raw_seconds: Age at which spans and log records as they came are deleted; 0 keeps events alone, without them.
             By default they are kept.
+        keep_seconds: Age at which events are deleted, once their day (in UTC) has ended. By default they are kept. The
+            roll-ups by day are kept in any case.
         host: Address to listen on.
         port: Port to listen on; 0 chooses a free one.
         names: Names by which it may be called, beside `localhost` and addresses. Any other Host header is refused.
@@ -63,10 +69,11 @@ class Collector:
         proxies: Addresses of proxies, which may have any number of connections.
         limit: Maximum size of a request body in bytes, before and after decompression.
         bytes_in_flight: Maximum number of bytes of all requests in progress. Further ones get 503.
-        header_timeout: Maximum number of seconds until the headers of a request are received.
+        header_timeout: Maximum number of seconds until the headers of a request are received, and of a TLS handshake.
         body_timeout: Maximum number of seconds until a body is received.
         connections: Maximum number of connections. Further ones get 503, so that their senders retry later.
         connections_per_address: Maximum number of connections from one address, but from this machine and proxies.
+        maintenance_interval: Number of seconds between two runs of roll-ups, retention and compaction.
 
     Raises:
         OSError: On entry, if the address is in use or not on this machine.
@@ -81,6 +88,7 @@ class Collector:
         *,
         events: Iterable[str | Path] = (),
         raw_seconds: float | None = None,
+        keep_seconds: float | None = None,
         host: str = "127.0.0.1",
         port: int = 0,
         names: Iterable[str] = (),
@@ -93,10 +101,13 @@ class Collector:
         body_timeout: float = app.DEFAULT_BODY_TIMEOUT,
         connections: int = 256,
         connections_per_address: int = DEFAULT_CONNECTIONS_PER_ADDRESS,
+        maintenance_interval: float = DEFAULT_INTERVAL,
     ) -> None:
         self._path = Path(store)
         self._events = [Path(file) for file in events]
         self._raw_seconds = raw_seconds
+        self._keep_seconds = keep_seconds
+        self._maintenance_interval = maintenance_interval
         self._address = host, port
         self._limits = app.Limits(limit, bytes_in_flight, body_timeout)
         self._header_timeout = header_timeout
@@ -111,6 +122,7 @@ class Collector:
         self._server: _Server
         self._thread: threading.Thread
         self._writer: Writer
+        self._maintenance: Maintenance
         self.store: Store
 
     @property
@@ -138,18 +150,20 @@ class Collector:
 
     def __enter__(self) -> Self:
         catalogue = Catalogue(self._events)
-        exposure = Exposure(self._address[0], self._tokens, self._names)
+        token = secrets.token_urlsafe(32)
+        exposure = Exposure(self._address[0], self._tokens, self._names, token)
         certificate, key = self._certificate or (None, None)
         if certificate is not None:
             _check_certificate(certificate, key)
         listener = _listen(*self._address)
         try:
-            self.store = Store(self._path, catalogue, raw_seconds=self._raw_seconds)
+            self.store = Store(self._path, catalogue, raw_seconds=self._raw_seconds, keep_seconds=self._keep_seconds)
             undeclared = self._undeclared()
         except BaseException:
             listener.close()
             raise
         self._writer = Writer(self.store)
+        self._maintenance = Maintenance(self.store, self._maintenance_interval)
         gate = Gate(
             catalogue,
             strict=not exposure.is_local,
@@ -163,6 +177,7 @@ class Collector:
         self._url = f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
         self._server = _Server(
             receiver.stats,
+            self._header_timeout,
             uvicorn.Config(
                 receiver.app(),
                 loop="asyncio",
@@ -186,6 +201,7 @@ class Collector:
                 timeout_graceful_shutdown=_GRACE_SECONDS,
             ),
         )
+        control.write(self.store.path, control.make(self._url, token, certificate))
         self._thread = threading.Thread(target=self._run, name="automagik-collector", daemon=True)
         self._thread.start()
         self._server.ready.wait()
@@ -197,6 +213,8 @@ class Collector:
         self.stop()
         self.wait()
         self._writer.close()
+        self._maintenance.close()
+        control.remove(self.store.path)
         self.store.close()
 
     def _undeclared(self) -> list[str]:
@@ -224,12 +242,17 @@ def _check_certificate(certificate: str | Path, key: str | Path | None) -> None:
 class _Server(uvicorn.Server):
     """uvicorn's server with an event that is set when it is ready, and a log of what it refuses."""
 
-    def __init__(self, stats: Stats, config: uvicorn.Config) -> None:
+    def __init__(self, stats: Stats, handshake_timeout: float, config: uvicorn.Config) -> None:
         super().__init__(config)
+        self._handshake_timeout = handshake_timeout
         self.ready = threading.Event()
         self._stats = stats
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        # uvicorn does not pass asyncio's deadline of TLS handshakes, which is a minute.
+        loop: Any = asyncio.get_running_loop()
+        if self.config.is_ssl:
+            loop.create_server = partial(loop.create_server, ssl_handshake_timeout=self._handshake_timeout)
         await super().startup(sockets)
         self.ready.set()
 

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 _Text = TypeVar("_Text", bound="str | Enum")
 
-_EVENT_NAME: Final = re.compile(r"[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)+")
-_FIELD_NAME: Final = re.compile(r"[a-z][a-z0-9_]*")
+EVENT_NAME: Final = re.compile(r"[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)+")
+FIELD_NAME: Final = re.compile(r"[a-z][a-z0-9_]*")
 _MAX_NAME_CHARACTERS: Final = 100
 _CARRIED: Final = frozenset({"event", "level", "timestamp", "sample_rate", "trace_id", "span_id", "parent_span_id"})
 """Keys that have a meaning of their own in every event."""
@@ -294,7 +294,7 @@ def _check_attributes(cls: type[Event]) -> None:
     given, where = vars(cls), cls.__name__
     if "name" in given:
         name = given["name"]
-        if type(name) is not str or not _EVENT_NAME.fullmatch(name) or len(name) > _MAX_NAME_CHARACTERS:
+        if type(name) is not str or not EVENT_NAME.fullmatch(name) or len(name) > _MAX_NAME_CHARACTERS:
             raise ValueError(
                 f"{where}.name: an event's name must be lower-case words joined by dots, such as "
                 f'"checkout.finished", with at most {_MAX_NAME_CHARACTERS} characters, got {name!r}'
@@ -323,7 +323,7 @@ def _check_field(cls: type[Event], name: str, declared: Field) -> None:
         raise ValueError(f"{where}: every event has this key with a meaning of its own. Choose another.")
     if name in _RESERVED:
         raise ValueError(f"{where}: Event uses this name. Choose another.")
-    if not _FIELD_NAME.fullmatch(name) or keyword.iskeyword(name) or len(name) > _MAX_NAME_CHARACTERS:
+    if not FIELD_NAME.fullmatch(name) or keyword.iskeyword(name) or len(name) > _MAX_NAME_CHARACTERS:
         raise ValueError(
             f"{where}: a field's name must be lower-case letters, digits and underscores, begin with a letter, "
             f"not be a keyword, and have at most {_MAX_NAME_CHARACTERS} characters. Choose another."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import subprocess
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,18 @@ if TYPE_CHECKING:
 START = int(time.time()) * 1_000_000_000 - 3_600_000_000_000 + 123_456_789
 """An hour ago, in nanoseconds."""
 _ids = itertools.count(1)
+
+SENDER = "a-token-that-sends-for-one-application"
+READER = "a-token-that-reads"
+TOKENS = f"""
+[[token]]
+token = "{SENDER}"
+applications = ["automagik-agents", "shop"]
+
+[[token]]
+token = "{READER}"
+read = true
+"""
 
 
 def any_value(value: object) -> dict[str, Any]:
@@ -136,3 +149,26 @@ def stored(collector: Collector) -> Callable[[str], list[dict[str, Any]]]:
             return [dict(zip(names, row, strict=True)) for row in result.fetchall()]
 
     return read
+
+
+@pytest.fixture
+def tokens(tmp_path: Path) -> Path:
+    """A file of two tokens."""
+    file = tmp_path / "tokens.toml"
+    file.touch(mode=0o600)
+    file.write_text(TOKENS)
+    return file
+
+
+@pytest.fixture
+def certificate(tmp_path: Path) -> tuple[Path, Path]:
+    """A certificate for this machine, and its key."""
+    files = tmp_path / "cert.pem", tmp_path / "key.pem"
+    arguments = ["-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost"]
+    names = ["-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"]
+    made = ["openssl", "req", *arguments, *names, "-out", str(files[0]), "-keyout", str(files[1])]
+    try:
+        subprocess.run(made, check=True, capture_output=True, timeout=30)
+    except (FileNotFoundError, subprocess.CalledProcessError):
+        pytest.skip("openssl can't make a certificate here")
+    return files

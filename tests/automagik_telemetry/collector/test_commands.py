@@ -154,7 +154,7 @@ def test_a_report_may_need_a_token(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         refused = CliRunner().invoke(main, arguments)
         assert (refused.exit_code, refused.output) == (
             2,
-            f"Error: The collector at {collector.url} requires a token that may read. Give it with --token.\n",
+            f"Error: The collector at {collector.url} requires a token that may read. Give --url and --token.\n",
         )
         assert CliRunner().invoke(main, [*arguments, "--token", "0123456789abcdef"]).exit_code == 0
         monkeypatch.setenv("AUTOMAGIK_COLLECTOR_TOKEN", "0123456789abcdef")
@@ -199,17 +199,54 @@ def test_the_report_reads_a_store_that_is_free(filled: Path) -> None:
     assert filled.read_bytes() == before
 
 
+def _without_control(store: Path) -> None:
+    """Let a running collector be one that another user started, whose token can't be read."""
+    store.with_name(f"{store.name}.control").unlink()
+
+
 def test_a_locked_store_is_read_over_http(filled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """If a collector has the file open, the one at the default URL is queried, if the file is its own."""
+    """If another user's collector has the file open, the one at the default URL is queried, if the file is its own."""
     with Collector(filled) as collector:
+        _without_control(filled)
         monkeypatch.setattr(report, "_DEFAULT_URL", collector.url)
         result = CliRunner().invoke(main, ["report", "--store", str(filled)])
     assert (result.exit_code, "feature   search" in result.output) == (0, True)
 
 
+@pytest.mark.fault(130)
+def test_the_owner_finds_the_collector_of_a_store(filled: Path, unused_url: str, tokens: Path) -> None:
+    """On any port, with tokens or TLS, without naming it. No token goes to the default URL."""
+    arguments = ["report", "--store", str(filled), "--token", "0123456789abcdef"]
+    with Collector(filled, tokens=tokens, host="0.0.0.0"):  # noqa: S104 - what is tested
+        found = CliRunner().invoke(main, arguments)
+    assert (found.exit_code, "feature   search" in found.output) == (0, True)
+    assert not filled.with_name(f"{filled.name}.control").exists()
+
+
+def test_a_token_goes_to_no_collector_that_was_not_named(filled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another server at the default URL does not receive it."""
+    received: list[str | None] = []
+
+    class Listening(_Page):
+        def do_GET(self) -> None:
+            received.append(self.headers.get("Authorization"))
+            super().do_GET()
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Listening) as server, Collector(filled):
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        _without_control(filled)
+        monkeypatch.setattr(report, "_DEFAULT_URL", f"http://127.0.0.1:{server.server_port}")
+        for store in (["--store", str(filled)], []):
+            result = CliRunner().invoke(main, ["report", *store, "--token", "0123456789abcdef"])
+            assert result.exit_code == 2
+        server.shutdown()
+    assert received == [None, None]
+
+
 def test_another_collectors_report_is_not_shown(filled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The report of a collector with another file is not shown."""
     with Collector(filled), Collector(tmp_path / "other.duckdb") as other:
+        _without_control(filled)
         monkeypatch.setattr(report, "_DEFAULT_URL", other.url)
         result = CliRunner().invoke(main, ["report", "--store", str(filled)])
     assert result.exit_code == 2
@@ -225,6 +262,7 @@ def test_a_locked_store_without_a_collector_is_one_line(
     """If the file is in use and no collector responds at the default URL, the message asks for the URL."""
     monkeypatch.setattr(report, "_DEFAULT_URL", unused_url)
     with Collector(filled):
+        _without_control(filled)
         result = CliRunner().invoke(main, ["report", "--store", str(filled)])
     assert result.exit_code == 2
     assert result.output == (

@@ -6,7 +6,6 @@ import os
 import socket
 import ssl
 import stat
-import subprocess
 import sys
 import time
 from contextlib import ExitStack, suppress
@@ -20,6 +19,7 @@ from automagik_telemetry.collector import _protocol
 from automagik_telemetry.collector._errors import ExposureError
 from automagik_telemetry.collector._exposure import Exposure
 from automagik_telemetry.collector.server import Collector
+from tests.automagik_telemetry.collector.conftest import READER, SENDER
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,27 +28,6 @@ if TYPE_CHECKING:
     Make = Callable[..., dict[str, Any]]
 
 pytestmark = pytest.mark.slow
-
-SENDER = "a-token-that-sends-for-one-application"
-READER = "a-token-that-reads"
-TOKENS = f"""
-[[token]]
-token = "{SENDER}"
-applications = ["automagik-agents", "shop"]
-
-[[token]]
-token = "{READER}"
-read = true
-"""
-
-
-@pytest.fixture
-def tokens(tmp_path: Path) -> Path:
-    """A file of two tokens."""
-    file = tmp_path / "tokens.toml"
-    file.touch(mode=0o600)
-    file.write_text(TOKENS)
-    return file
 
 
 def connect(collector: Collector) -> socket.socket:
@@ -237,20 +216,6 @@ def test_this_machine_and_proxies_have_no_limit(address: str, may_stay: bool) ->
     assert connections.enter("192.0.2.2")
 
 
-@pytest.fixture
-def certificate(tmp_path: Path) -> tuple[Path, Path]:
-    """A certificate for this machine, and its key."""
-    files = tmp_path / "cert.pem", tmp_path / "key.pem"
-    arguments = ["-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost"]
-    names = ["-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"]
-    made = ["openssl", "req", *arguments, *names, "-out", str(files[0]), "-keyout", str(files[1])]
-    try:
-        subprocess.run(made, check=True, capture_output=True, timeout=30)
-    except (FileNotFoundError, subprocess.CalledProcessError):
-        pytest.skip("openssl can't make a certificate here")
-    return files
-
-
 def test_tls_by_files(tmp_path: Path, certificate: tuple[Path, Path], span: Make, traces: Make) -> None:
     """With a certificate and its key, it speaks TLS."""
     with Collector(tmp_path / "store.duckdb", certificate=certificate) as running:
@@ -259,6 +224,15 @@ def test_tls_by_files(tmp_path: Path, certificate: tuple[Path, Path], span: Make
         with httpx.Client(base_url=running.url, verify=trusted, trust_env=False) as client:
             assert client.post("/v1/traces", json=traces(span("agent.run"))).status_code == 200
             assert client.get("/health").json()["stored"] == 1
+
+
+@pytest.mark.fault(124)
+def test_a_tls_handshake_has_a_deadline(tmp_path: Path, certificate: tuple[Path, Path]) -> None:
+    """A connection that does not begin one is closed. asyncio's own deadline is a minute."""
+    with Collector(tmp_path / "store.duckdb", certificate=certificate, header_timeout=0.2) as running:
+        with connect(running) as waiting:
+            assert waiting.recv(1) == b""
+        assert httpx.get(f"{running.url}/health", verify=False, trust_env=False).status_code == 200  # noqa: S501 - a test's own
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there are no such modes")
@@ -271,7 +245,7 @@ def test_the_files_are_for_their_owner_only(tmp_path: Path, span: Make, traces: 
             modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in tmp_path.glob("store*")}
     finally:
         os.umask(before)
-    assert modes == {"store.duckdb": 0o600, "store.duckdb.wal": 0o600}
+    assert modes == dict.fromkeys(("store.duckdb", "store.duckdb.wal", "store.duckdb.control"), 0o600)
 
 
 @pytest.mark.fault(124)

@@ -149,7 +149,8 @@ def test_older_clients_are_accepted(client: httpx.Client, collector: Collector, 
     assert [row["TraceId"] for row in stored("otel_traces")] == ["ab" * 16]
     with collector.store._database.cursor() as cursor:
         assert cursor.execute("SELECT name, input_tokens FROM events").fetchall() == [("simple", 12)]
-    assert client.get("/health").json()["refused"] == {"long_trace_id": 2}
+    health = client.get("/health").json()
+    assert (health["long_trace_ids"], health["refused"]) == (2, {})
     wrong = client.post("/v1/traces", json=traces(old | {"traceId": "xy" * 32}))
     assert wrong.json()["message"].startswith("resourceSpans[0].scopeSpans[0].spans[0].traceId must be 64 hexadecimal")
 
@@ -178,6 +179,7 @@ def test_health_and_metrics_have_the_counts(client: httpx.Client, span: Make, tr
         "status": "ok",
         "accepted": 2,
         "stored": 1,
+        "long_trace_ids": 0,
         "refused": {"time": 1},
         "responses": {"200": 2, "400": 1, "404": 1},
     }

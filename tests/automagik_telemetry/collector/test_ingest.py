@@ -49,10 +49,10 @@ def test_waiting_requests_share_a_commit(tmp_path: Path, span: Make, traces: Mak
 
     async def send(store: Store, writer: Writer) -> list[object]:
         loops.append(asyncio.get_running_loop())
-        requests = [trace_items(traces(span("agent.run")), Gate(Catalogue())).items for _ in range(6)]
-        requests[3] = [requests[3][0]._replace(line=b"{")]
+        requests = [trace_items(traces(span("agent.run")), Gate(Catalogue())) for _ in range(6)]
+        requests[3] = requests[3]._replace(items=[requests[3].items[0]._replace(line=b"{")])
         with store._lock:  # the first one waits here, the others behind it
-            tasks = [asyncio.create_task(writer.add(items)) for items in requests]
+            tasks = [asyncio.create_task(writer.add(found)) for found in requests]
             await started.wait()
         return await asyncio.gather(*tasks, return_exceptions=True)
 
@@ -73,12 +73,12 @@ def test_what_is_waiting_is_stored_at_the_end(tmp_path: Path, span: Make, traces
 
     async def send(store: Store, writer: Writer) -> None:
         with store._lock:
-            task = asyncio.create_task(writer.add(trace_items(traces(span("agent.run")), Gate(Catalogue())).items))
+            task = asyncio.create_task(writer.add(trace_items(traces(span("agent.run")), Gate(Catalogue()))))
             await asyncio.sleep(0)
         await asyncio.to_thread(writer.close)
         await task
         with pytest.raises(StoreError, match="stopping"):
-            await writer.add(trace_items(traces(span("agent.run")), Gate(Catalogue())).items)
+            await writer.add(trace_items(traces(span("agent.run")), Gate(Catalogue())))
 
     with Store(tmp_path / "store.duckdb") as store:
         asyncio.run(send(store, Writer(store)))
@@ -188,7 +188,7 @@ def test_the_exporters_tables_are_kept_as_long_as_told(
     with Collector(tmp_path / "store.duckdb", raw_seconds=raw_seconds) as running:
         for _ in range(2):
             httpx.post(f"{running.url}/v1/traces", json=request, trust_env=False).raise_for_status()
-        running.store.sweep()
+        running.store.expire()
         httpx.post(f"{running.url}/v1/traces", json=request, trust_env=False).raise_for_status()
         with running.store._database.cursor() as cursor:
             assert cursor.execute("SELECT count(*) FROM otel_traces").fetchall() == [(kept,)]
@@ -245,6 +245,31 @@ def test_rows_that_grow_are_refused(client: httpx.Client, monkeypatch: pytest.Mo
     )
     assert (reply.status_code, stored("otel_traces")) == (413, [])
     assert reply.json()["message"] == "The rows of a request must have at most 100,000 bytes. Send fewer."
+
+
+@pytest.mark.fault(125)
+def test_rows_in_flight_are_bounded(tmp_path: Path) -> None:
+    """Rows that are larger than their body are bytes in flight, too: the request gets 503, and nothing is stored."""
+    resource = {"attributes": [{"key": "large", "value": {"stringValue": "x" * 20_000}}]}
+    spans = [{"traceId": f"{number:032x}", "spanId": f"{number:016x}"} for number in range(1, 10)]
+    body = {"resourceSpans": [{"resource": resource, "scopeSpans": [{"spans": spans}]}]}
+    with Collector(tmp_path / "store.duckdb", bytes_in_flight=100_000) as running:
+        reply = httpx.post(f"{running.url}/v1/traces", json=body, trust_env=False)
+        assert (reply.status_code, reply.headers["retry-after"]) == (503, "1")
+        health = httpx.get(f"{running.url}/health", trust_env=False).json()
+        metrics = httpx.get(f"{running.url}/metrics", trust_env=False).text
+    assert health["stored"] == 0
+    assert "automagik_collector_in_flight_bytes 0\n" in metrics
+
+
+@pytest.mark.fault(125)
+def test_a_size_that_gzip_claims_is_not_trusted() -> None:
+    """A body that says at its end that it is small, but is large, is not decompressed on the event loop."""
+    honest = gzip.compress(b" " * 1_000)
+    large = gzip.compress(b" " * 1_000_000)
+    assert _body.is_small(honest, "gzip")
+    assert not _body.is_small(large, "gzip")
+    assert not _body.is_small(large[:-4] + b"\1\0\0\0", "gzip")
 
 
 @pytest.mark.fault(125)

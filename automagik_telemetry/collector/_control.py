@@ -1,0 +1,91 @@
+"""Lets other processes of a store's owner use the collector that has it open, because DuckDB allows one process.
+
+While a collector runs, a file beside its store has its URL, and a token that is valid until it ends. Only the owner of
+the store can read it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import ssl
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from automagik_telemetry.collector._files import new_file
+
+if TYPE_CHECKING:
+    from automagik_telemetry.collector._store import Store
+
+CONTROL_PATH: Final = "/api/control"
+
+_HERE: Final = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}  # noqa: S104 - a collector may listen there
+
+
+class Control(NamedTuple):
+    """The way to a running collector."""
+
+    url: str
+    token: str
+    certificate: str | None
+    """The file of its TLS certificate."""
+
+    def verify(self) -> ssl.SSLContext | bool:
+        """Return the TLS settings, with which it must have this very certificate, whatever its name is."""
+        if self.certificate is None:
+            return True
+        context = ssl.create_default_context(cafile=self.certificate)
+        context.check_hostname = False
+        context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+        return context
+
+
+def make(url: str, token: str, certificate: str | Path | None) -> Control:
+    """Return the way to a collector from this machine, also if it listens on every address."""
+    for everywhere, here in _HERE.items():
+        url = url.replace(f"//{everywhere}:", f"//{here}:")
+    return Control(url, token, None if certificate is None else str(Path(certificate).absolute()))
+
+
+def write(store: Path, control: Control) -> None:
+    """Write the file, if its folder can be written."""
+    with contextlib.suppress(OSError), new_file(_file(store)) as file:
+        file.write_text(json.dumps(control._asdict()), encoding="utf-8")
+
+
+def read(store: Path) -> Control | None:
+    """Return the way to the collector that has a store open; None if there is no such file."""
+    try:
+        return Control(**json.loads(_file(store).read_text(encoding="utf-8")))
+    except (OSError, TypeError, ValueError):
+        return None
+
+
+def remove(store: Path) -> None:
+    """Remove the file."""
+    with contextlib.suppress(OSError):
+        _file(store).unlink(missing_ok=True)
+
+
+def perform(store: Store, action: str, argument: str) -> dict[str, int]:
+    """Perform an action: `forget` an install, `export` to a file, or `backup` to a file.
+
+    Returns:
+        The numbers of what was deleted or written, by name.
+
+    Raises:
+        StoreError: The store or the file cannot be written.
+        ValueError: There is no such action.
+    """
+    match action:
+        case "forget":
+            return store.forget(argument)
+        case "export":
+            return {"events": store.export(Path(argument))}
+        case "backup":
+            return {"bytes": store.backup(Path(argument))}
+    raise ValueError(action)
+
+
+def _file(store: Path) -> Path:
+    return store.with_name(f"{store.name}.control")
