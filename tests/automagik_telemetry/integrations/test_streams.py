@@ -154,6 +154,7 @@ def followed(
     """Return all that happens when a reader stops reading: in the generator, the loop and the interpreter."""
     log: Log = []
     kept: list[Any] = []
+    gc.collect()  # what other tests left
     monkeypatch.setattr(sys, "unraisablehook", lambda found: log.append(("unraisable", repr(found.exc_value))))
 
     async def main() -> None:
