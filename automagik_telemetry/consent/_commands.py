@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 import sys
 from typing import Final
 
@@ -55,9 +54,12 @@ def own(*words: str) -> str | None:
     if "group" not in _kept:
         return None
     path = _kept.get("path") or (f"{ran} {_kept['group']}" if (ran := program()) else "")
-    return f"{path} {shlex.join(words)}" if path else None
+    return f"{path} {' '.join(words)}" if path else None
 
 
 def command(*words: str, application: str | None = None) -> str:
     """Return a command about an application as the user can run it: the application's own, else ours."""
+    # As above.
+    import shlex
+
     return own(*words) or shlex.join([_OURS, *words, *([application] if application else [])])

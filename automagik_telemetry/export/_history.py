@@ -161,6 +161,7 @@ class RecordingExporter:
 
     def abandon(self) -> None:
         """Discard open connections."""
+        self._is_recording = False
         if self._exporter is not None:
             self._exporter.abandon()
 

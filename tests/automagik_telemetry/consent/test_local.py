@@ -100,7 +100,7 @@ def test_what_was_recorded_is_not_sent_later(shop: Receiver) -> None:
 
 
 def test_local_stops_a_process_that_sends(shop: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What it has queued is deleted, and it sends nothing more. The next process records."""
+    """It deletes its queue, and sends nothing more. The next process records."""
     monkeypatch.setenv("AUTOMAGIK_TRACE_SCHEDULE_DELAY", "3600")
     command("on", "bookshop", "--endpoint", shop.url)
     use(shop)

@@ -101,7 +101,7 @@ def test_no_id_is_sent(opted_in: Receiver, by: str, monkeypatch: pytest.MonkeyPa
 
 
 def test_what_was_queued_before(opted_in: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What carries an ID is not sent by an application without one; without one, it is sent by any process."""
+    """Events with an ID are not sent by an application without one; those without an ID are sent by any process."""
     monkeypatch.setenv("AUTOMAGIK_TRACE_SCHEDULE_DELAY", "3600")
     for before, after, sent in (("random", "none", 0), ("none", "random", 1)):
         monkeypatch.setenv("AUTOMAGIK_TELEMETRY_IDENTITY", before)

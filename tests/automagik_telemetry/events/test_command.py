@@ -11,10 +11,12 @@ import pytest
 from click.testing import CliRunner
 
 from automagik_telemetry.cli import main
+from automagik_telemetry.consent import _application as application
 from automagik_telemetry.consent import _notice as notice
 from automagik_telemetry.consent import _preferences as preferences
 from automagik_telemetry.events import _registry
 from automagik_telemetry.events.catalogue import EVENTS
+from automagik_telemetry.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -209,5 +211,6 @@ def test_the_file_and_its_events_are_known_to_the_command(tmp_path: Path, monkey
     before = notice.digest(_registry.CATALOGUE)
     assert "item.sold  (INFO)\n  An item was sold.\n" in CliRunner().invoke(main, ["events"]).stdout
     assert CliRunner().invoke(main, ["enable"]).exit_code == 0
+    assert notice.reason_to_suppress(application.current(), Settings.from_environ(), _registry.CATALOGUE, {}) is None
     (choice,) = preferences.load().scopes.values()
     assert choice.notice == notice.digest(_registry.CATALOGUE) != before
