@@ -151,7 +151,12 @@ ROWS: dict[int, tuple[str, str]] = {
     ),
     113: ("agno's models for output, memory and summaries, fallbacks and defaults", "every request is in the trace"),
     114: ("agno's teams and workflows", "one tree: leader, delegations, steps; `workflow.*` events"),
+    115: (
+        "pydantic-ai's invalid arguments, unknown tools, output functions and validators, fallbacks, history as input",
+        "spans with the error and the attempt; the input is shown",
+    ),
     116: ("runs and events that are reported after they end", "one tree with true times, tokens and cost"),
+    119: ("settings, response model, finish reason and metadata of a run", "in the trace"),
     120: ("a traced command dies by a signal or `os._exit`", "the next process reports it as abandoned"),
     122: ("many small requests to the collector", "those that wait share one commit; acknowledged is stored"),
     123: ("forged rates and times, invented names, other products' spans", "refused and counted by reason"),

@@ -10,10 +10,12 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 try:
+    from pydantic import ValidationError
     from pydantic_ai import Agent, exceptions
     from pydantic_ai.agent import WrapperAgent
     from pydantic_ai.capabilities import AbstractCapability, CombinedCapability
     from pydantic_ai.messages import ToolReturn, is_multi_modal_content
+    from pydantic_ai.models.fallback import FallbackModel
 except ImportError as error:
     from automagik_telemetry.integrations._errors import unusable
 
@@ -32,6 +34,11 @@ from automagik_telemetry.integrations._content import first
 from automagik_telemetry.integrations._errors import described
 from automagik_telemetry.integrations._runtime import begin
 from automagik_telemetry.integrations._wrapping import wrap_coroutine
+from automagik_telemetry.integrations.pydantic_ai._details import (
+    of_request,
+    of_response,
+    open_failed_attempts,
+)
 from automagik_telemetry.integrations.pydantic_ai._messages import chat, prompt, request
 from automagik_telemetry.tracing._cost import is_known
 from automagik_telemetry.tracing._propagation import join_application_trace
@@ -52,11 +59,15 @@ if TYPE_CHECKING:
     from pydantic_ai.capabilities import (
         ValidatedToolArgs,
         WrapModelRequestHandler,
+        WrapOutputProcessHandler,
+        WrapOutputValidateHandler,
         WrapRunHandler,
         WrapToolExecuteHandler,
+        WrapToolValidateHandler,
     )
     from pydantic_ai.messages import ModelMessage, ModelResponse, ToolCallPart
     from pydantic_ai.models import ModelRequestContext
+    from pydantic_ai.output import OutputContext
     from pydantic_ai.run import AgentRunResult
     from pydantic_ai.tools import ToolDefinition
 
@@ -65,6 +76,8 @@ AnyAgent = TypeVar("AnyAgent", bound="Agent[Any, Any] | WrapperAgent[Any, Any]")
 # A tool that waits for an approval, or for external execution, has not been executed.
 _DEFERRALS = (exceptions.CallDeferred, exceptions.ApprovalRequired)
 
+_INVALID = (ValidationError, exceptions.ModelRetry)
+_STAGE = "pydantic_ai.tool.failure_stage"
 _RETRIES = ("retry-prompt", "retry-feedback")
 _COUNTS = {
     "input_tokens": "input_tokens",
@@ -166,8 +179,11 @@ class _Run(AgentRun):
 
     def ask(self, ctx: RunContext[Any]) -> None:
         """Record the run's input, user and conversation."""
-        self.record(input=attempt(prompt, ctx.prompt))
+        # Without a prompt, the run continues the history.
+        self.record(input=attempt(prompt, ctx.prompt) if ctx.prompt is not None else attempt(_history, ctx))
         said = plain_dict(ctx.metadata, text_of)
+        more = {key: value for key, value in said.items() if key not in ("session_id", "thread_id", "user_id")}
+        self.record(metadata=more or None)
         self.record(
             thread_id=said.get("session_id") or said.get("thread_id") or ctx.conversation_id,
             user_id=said.get("user_id"),
@@ -221,6 +237,47 @@ class _Tracker(AbstractCapability[Any]):
         attempt(_count_tokens, response)
         return response
 
+    async def wrap_tool_validate(
+        self,
+        ctx: RunContext[Any],
+        *,
+        call: ToolCallPart,
+        tool_def: ToolDefinition,
+        args: Any,
+        handler: WrapToolValidateHandler,
+    ) -> ValidatedToolArgs:
+        """Record arguments that are not valid, as a tool that failed. It is not executed."""
+        del ctx, tool_def
+        try:
+            return await handler(args)
+        except _INVALID as error:
+            attempt(_log_invalid, call.tool_name, "tool", args, call.tool_call_id, error)
+            raise
+
+    async def wrap_output_validate(
+        self, ctx: RunContext[Any], *, output_context: OutputContext, output: Any, handler: WrapOutputValidateHandler
+    ) -> Any:
+        """Record an output that is not valid."""
+        del ctx
+        try:
+            return await handler(output)
+        except _INVALID as error:
+            attempt(_log_invalid, *_output_of(output_context), output, None, error)
+            raise
+
+    async def wrap_output_process(
+        self, ctx: RunContext[Any], *, output_context: OutputContext, output: Any, handler: WrapOutputProcessHandler
+    ) -> Any:
+        """Track an output function, and record an output that a validator rejects."""
+        if output_context.has_function and not ctx.partial_output:
+            function: _Function | None = attempt(_begin_function, output_context, output)
+            return await (handler(output) if function is None else wrap_coroutine(function, handler(output)))
+        try:
+            return await handler(output)
+        except _INVALID as error:
+            attempt(_log_invalid, *_output_of(output_context), output, None, error)
+            raise
+
     async def wrap_tool_execute(
         self,
         ctx: RunContext[Any],
@@ -255,6 +312,7 @@ def _begin_request(context: ModelRequestContext) -> _Request | None:
         run.partial = ""
     attempt(lambda: run.count_request(context.model.model_name))
     attempt(lambda: run.count_retries(_retries(context.messages)))
+    attempt(_log_unknown, context)
     return _Request(run, context)
 
 
@@ -262,6 +320,39 @@ def _begin_tool(ctx: RunContext[Any], call: ToolCallPart, arguments: ValidatedTo
     """Return an execution that has begun; None outside of a run."""
     run = _run.get()
     return None if run is None else _Tool(run, call, ctx.retry, arguments)
+
+
+def _history(ctx: RunContext[Any]) -> Any:
+    """Return the last request in the history of a run, as chat messages."""
+    last = next((message for message in reversed(ctx.messages) if message.kind == "request"), None)
+    return None if last is None else chat(last)
+
+
+def _log_invalid(name: str, kind: str, value: object, call_id: str | None, error: Exception) -> None:
+    """Record something of the model's that is not valid, as a span that failed."""
+    if (run := _run.get()) is not None:
+        given = {"input": value, "attributes": {_CALL_ID: call_id, _STAGE: "validation"} if call_id else {}}
+        Step(run, name, kind, lambda: given).end(error)
+
+
+def _log_unknown(context: ModelRequestContext) -> None:
+    """Record calls of tools that do not exist, for which pydantic-ai calls no hook, only asks again."""
+    parts: Any = context.messages[-1].parts if context.messages else ()
+    for part in parts:
+        if getattr(getattr(part, "retry", None), "cause", None) == "unknown_tool":
+            _log_invalid(part.tool_name, "tool", None, part.tool_call_id, LookupError(text_of(part.content)))
+
+
+def _output_of(context: OutputContext) -> tuple[str, str]:
+    """Return the name and the type of the span of an output that is not valid."""
+    return (context.tool_call.tool_name if context.tool_call is not None else "output"), "guardrail"
+
+
+def _begin_function(context: OutputContext, output: object) -> _Function | None:
+    """Return a call of an output function that has begun; None outside of a run."""
+    run = _run.get()
+    name = context.function_name or (context.tool_call.tool_name if context.tool_call is not None else "output")
+    return None if run is None else _Function(run, name, "tool", lambda: {"input": output})
 
 
 def _count_tokens(response: ModelResponse) -> None:
@@ -279,13 +370,19 @@ class _Request(Step):
         self._streamed: ModelResponse | None = None
         self._started = time.time()
         super().__init__(run, run.event.model or "model", "llm", lambda: {"input": request(context)})
-        self.record(lambda: {"model": model.model_name, "provider": model.system})
+        # A FallbackModel has no provider of its own; the response has that of the model that has answered.
+        provider = None if isinstance(model, FallbackModel) else model.system
+        self.record(lambda: {"model": model.model_name, "provider": provider})
+        self.record(lambda: of_request(context))
 
     def observe(self, value: object) -> bool:
         """Record the model's answer."""
         if self._of.partial is not None and self.traced is not None:
             self._of.partial = attempt(lambda: cast("ModelResponse", value).text) or ""
         self.record(lambda: self._about(cast("ModelResponse", value)))
+        if self.traced is not None:
+            with Block(self.step):
+                attempt(open_failed_attempts, getattr(value, "failed_attempts", None))
         return False
 
     def take_stream(self, response: ModelResponse | None, seconds: float | None) -> None:
@@ -311,8 +408,18 @@ class _Request(Step):
             "model": response.model_name,
             "provider": response.provider_name,
             "usage": {name: count for name, count in counts.items() if count},
+            **attempt(of_response, response, default={}),
             **_cost(response),
         }
+
+
+class _Function(Step):
+    """A call of an output function."""
+
+    def observe(self, value: object) -> bool:
+        """Record its result."""
+        self.record(lambda: {"output": value})
+        return False
 
 
 class _Tool(Step):

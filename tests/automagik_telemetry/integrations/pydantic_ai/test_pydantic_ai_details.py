@@ -1,0 +1,202 @@
+"""pydantic-ai: each attribute of its own OpenTelemetry output on the same run has a counterpart, or a reason."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from pydantic import BaseModel
+from pydantic_ai import Agent, ModelRetry
+from pydantic_ai.exceptions import ModelHTTPError
+from pydantic_ai.messages import ModelMessage, ModelRequest, ModelResponse, TextPart, ToolCallPart, UserPromptPart
+from pydantic_ai.models.fallback import FallbackModel
+from pydantic_ai.models.function import FunctionModel
+from pydantic_ai.models.instrumented import InstrumentationSettings
+from pydantic_ai.usage import RequestUsage
+
+from automagik_telemetry import instrument
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.automagik_telemetry.integrations.conftest import Traced
+
+pytestmark = pytest.mark.fault(115, 119)
+
+SAME = "the same key and value"
+CHECKLIST = {
+    # Their attribute: ours, or the reason for which there is none.
+    "gen_ai.request.max_tokens": SAME,
+    "gen_ai.request.temperature": SAME,
+    "gen_ai.response.model": SAME,
+    "gen_ai.response.id": SAME,
+    "gen_ai.response.finish_reasons": SAME,
+    "gen_ai.provider.name": "the same key; of a fallback, the provider that the response names",
+    "gen_ai.system": "as above",
+    "gen_ai.usage.input_tokens": SAME,
+    "gen_ai.usage.output_tokens": SAME,
+    "gen_ai.tool.call.id": SAME,
+    "pydantic_ai.tool.failure_stage": SAME,
+    "gen_ai.tool.definitions": "the same key, in our own JSON",
+    "gen_ai.request.model": "the same key; of a fallback, the model that has answered",
+    "gen_ai.usage.details.reasoning_tokens": "gen_ai.usage.reasoning.output_tokens",
+    "gen_ai.conversation.id": "langwatch.thread.id, on the root",
+    "gen_ai.agent.name": "the name of the run's span",
+    "agent_name": "the name of the run's span",
+    "gen_ai.tool.name": "the name of the tool's span",
+    "gen_ai.tool.call.arguments": "langwatch.input",
+    "gen_ai.tool.call.result": "langwatch.output; of an invalid call, the error",
+    "gen_ai.input.messages": "langwatch.input, without those of the last request",
+    "gen_ai.output.messages": "langwatch.output",
+    "gen_ai.system_instructions": "the first message of langwatch.input",
+    "final_result": "langwatch.output of the run",
+    "metadata": "metadata of the root",
+    "gen_ai.operation.name": "langwatch.span.type",
+    "pydantic_ai.all_messages": "the inputs of the requests; repeated, a conversation would be sent twice",
+    "pydantic_ai.new_message_index": "automagik.messages_before of the requests",
+    "pydantic_ai.model_request.attempt": "the order of the spans",
+    "pydantic_ai.tool.retry.cause": "the class of the error",
+    "pydantic_ai.tool.retry.attempt": "the order of the spans",
+    "pydantic_ai.tool.retry.max_retries": "a setting of the agent, not of the run",
+    "gen_ai.aggregated_usage.input_tokens": "LangWatch sums the requests; a sum in the root would count twice",
+    "gen_ai.aggregated_usage.output_tokens": "as above",
+    "gen_ai.aggregated_usage.details.reasoning_tokens": "as above",
+    "gen_ai.agent.call.id": "the ID of the run's span",
+    "model_name": "the requests have their models",
+    "model_request_parameters": "gen_ai.tool.definitions; the rest is how pydantic-ai asks",
+    "logfire.msg": "a text for Logfire's page",
+    "logfire.json_schema": "types for Logfire's page",
+}
+
+
+class Result(BaseModel):
+    """A structured output."""
+
+    value: int
+
+
+def agent() -> Agent[None, Result]:
+    """Return an agent whose model makes each mistake once, after another model that fails each time."""
+    calls: list[tuple[str, dict[str, Any]]] = [
+        ("add", {"number": "x"}), ("nope", {}), ("add", {"number": 1}),
+        ("final_result", {"value": "bad"}), ("final_result", {"value": 1}), ("final_result", {"value": 2}),
+    ]  # fmt: skip
+    numbers = iter(range(len(calls)))
+
+    def answer(_messages: Any, _info: Any) -> ModelResponse:
+        number = next(numbers)
+        name, arguments = calls[number]
+        usage = RequestUsage(input_tokens=5, output_tokens=2, details={"reasoning_tokens": 1})
+        return ModelResponse(
+            [ToolCallPart(name, arguments, str(number))],
+            usage=usage, model_name="answering", finish_reason="stop", provider_response_id=f"r{number}",
+        )  # fmt: skip
+
+    def fail(_messages: Any, _info: Any) -> ModelResponse:
+        raise ModelHTTPError(500, "failing")
+
+    models = FallbackModel(FunctionModel(fail, model_name="failing"), FunctionModel(answer))
+    settings: Any = {"temperature": 0.5, "max_tokens": 10}
+    made = Agent(models, name="simple", output_type=Result, instructions="be nice", retries=5, model_settings=settings)
+
+    @made.tool_plain
+    def add(number: int) -> int:
+        return number + 1
+
+    @made.output_validator
+    def check(output: Result) -> Result:
+        if output.value == 1:
+            raise ModelRetry("must be 2")
+        return output
+
+    return made
+
+
+HISTORY: list[ModelMessage] = [ModelRequest([UserPromptPart("before")]), ModelResponse([TextPart("said")])]
+
+
+def run(of: Agent[None, Result]) -> Result:
+    """Run it with a history and metadata."""
+    return of.run_sync("hello", metadata={"team": "blue"}, message_history=[*HISTORY]).output
+
+
+def own_output() -> list[Any]:
+    """Return the spans of pydantic-ai's own instrumentation."""
+    exporter, provider = InMemorySpanExporter(), TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    twin = agent()
+    twin.instrument = InstrumentationSettings(tracer_provider=provider)
+    assert run(twin).value == 2
+    return sorted(exporter.get_finished_spans(), key=lambda span: span.start_time)
+
+
+def test_mistakes_are_spans(traced: Callable[[], list[Traced]]) -> None:
+    """Invalid arguments, an unknown tool, an invalid output, one that a validator rejects, and attempts that failed."""
+    assert run(instrument(agent())) == Result(value=2)
+    spans = traced()
+    failed = [(span.type, span.name, span.said["error.type"]) for span in spans if span.raw["status"]["code"] == 2]
+    assert [each for each in failed if each[0] != "llm"] == [
+        ("tool", "add", "ValidationError"),
+        ("tool", "nope", "LookupError"),
+        ("guardrail", "final_result", "ValidationError"),
+        ("guardrail", "final_result", "ModelRetry"),
+    ]
+    attempts = [span for span in spans if span.name == "failing"]
+    requests = [span for span in spans if span.type == "llm" and span.name != "failing"]
+    assert [span.parent for span in attempts] == [span.id for span in requests]
+    assert {span.said["error.type"] for span in attempts} == {"ModelHTTPError"}
+    assert spans[0].said["metadata"]["team"] == "blue"
+    (executed,) = [span for span in spans if span.type == "tool" and span.raw["status"]["code"] == 1]
+    assert (executed.name, executed.output) == ("add", 2)
+
+
+def test_each_attribute_has_a_counterpart(traced: Callable[[], list[Traced]]) -> None:
+    """No attribute of theirs is unknown to the list, and those that are the same have the same values in order."""
+    theirs = own_output()
+    assert {key for span in theirs for key in span.attributes} <= set(CHECKLIST)
+    run(instrument(agent()))
+    ours = traced()
+
+    def plain(value: Any) -> Any:
+        return list(value) if isinstance(value, tuple) else value
+
+    chats = [dict(span.attributes) for span in theirs if span.name.startswith("chat")]
+    requests = [span.said for span in ours if span.type == "llm" and span.name != "failing"]
+    assert len(chats) == len(requests) == 6
+    for chat, request in zip(chats, requests, strict=True):
+        for key in (key for key, of in CHECKLIST.items() if of == SAME and key in chat):
+            found = request[key]
+            if isinstance(found, dict):
+                found = [value["stringValue"] for value in found["values"]]
+            assert (key, found) == (key, plain(chat[key]))
+        assert request["gen_ai.usage.reasoning.output_tokens"] == 1
+        assert "add" in str(request["gen_ai.tool.definitions"])
+
+
+def test_a_run_without_a_prompt_shows_the_history(traced: Callable[[], list[Traced]]) -> None:
+    """A run that continues a history has its last request as input."""
+    made = Agent(FunctionModel(lambda *_: ModelResponse([TextPart("hi")])), name="simple")
+    instrument(made).run_sync(message_history=[ModelRequest([UserPromptPart("before")])])
+    assert traced()[0].input == [{"role": "user", "content": "before"}]
+
+
+@pytest.mark.parametrize("fails", [True, False])
+def test_an_output_function_is_a_span(traced: Callable[[], list[Traced]], fails: bool) -> None:
+    """Its argument, its result, and the error that makes the model try again."""
+    tries = iter([fails, False])
+
+    def shout(text: str) -> str:
+        if next(tries):
+            raise ModelRetry("louder")
+        return text.upper()
+
+    call = ModelResponse([ToolCallPart("final_result", {"text": "hi"}, "1")])
+    made = Agent(FunctionModel(lambda *_: call), name="simple", output_type=shout)
+    assert instrument(made).run_sync("hello").output == "HI"
+    spans = [span for span in traced() if span.type == "tool"]
+    assert {span.name for span in spans} == {"shout"}
+    assert [span.said.get("error.type") for span in spans] == (["ModelRetry", None] if fails else [None])
+    assert spans[-1].output == "HI"
