@@ -94,7 +94,17 @@ _TOKENS: Final = (
     ),
     *("phpsessid", "sessid", "mnemonic", "seed phrase", "recovery phrase", "secret phrase", "recovery code"),
     *("recovery codes", "backup code", "backup codes", "security answer", "dockerconfigjson"),
-    *("credentials json", "code verifier", "clave", "segredo", "secreto", "secreta", "geheimnis"),
+    *(
+        "credentials json",
+        "code verifier",
+        "client assertion",
+        "saml response",
+        "clave",
+        "segredo",
+        "secreto",
+        "secreta",
+        "geheimnis",
+    ),
     *("geheim", "segreto", "jeton", "zugangsdaten", "anmeldedaten", "credenciales", "credenciais", "credenziali"),
     *(
         "identifiants",
@@ -167,6 +177,7 @@ _STRANGE: Final = (
     *(
         "hook url",
         "security token",
+        "tokens",
         "phrase",
         "schlüssel",
         "sleutel",

@@ -666,7 +666,7 @@ _PLACES: Final = (
     _after(
         "bearer",
         "bearer",
-        r"bearer[ \t]{1,4}(?P<secret>(?=[\w.~+/=-]{0,64}\d)[\w.~+/=-]{8,})",
+        r"bearer[ \t,]{1,4}(?P<secret>(?=[\w.~+/=-]{0,64}\d)[\w.~+/=-]{8,})",
         "Bearer <A32>",
         "RFC 6750: Bearer token usage",
     ),
@@ -709,7 +709,7 @@ _PLACES: Final = (
     _after(
         "password option",
         "login sqlcmd bcp mongo mongosh mongodump mongorestore mongoexport mongoimport cqlsh psexec ipmitool clickhouse-client"
-        " influx zip unzip isql tsql xfreerdp impala-shell beeline",
+        " influx twine zip unzip isql tsql xfreerdp impala-shell beeline",
         r"[\w-]{2,18}"
         + _ARGUMENTS
         + r"(?:-[pP](?!ass)|-pw|/p:)[ \t]{0,8}['\"]?(?P<secret>(?!\d{1,5}(?!\w))[^\s'\"-][^\s'\"]{2,})",
@@ -719,16 +719,16 @@ _PLACES: Final = (
     _after(
         "other options",
         "redis-cli valkey-cli ldapsearch ldapmodify ldapadd ldapwhoami ldapdelete plink pscp psftp snmpwalk snmpget snmpset"
-        " snmpbulkwalk security",
-        r"[\w-]{4,14}" + _ARGUMENTS + r"-(?:a|w|pw|A|X|c)[ \t]{1,8}['\"]?(?P<secret>[^\s'\"-][^\s'\"]{2,})",
+        " snmpbulkwalk security openssl ssh-keygen",
+        r"[\w-]{4,14}" + _ARGUMENTS + r"-(?:a|w|pw|A|X|c|k|K|N)[ \t]{1,8}['\"]?(?P<secret>[^\s'\"-][^\s'\"]{2,})",
         "redis-cli -h host -a <A16> ping",
         "Redis: redis-cli",
     ),
     _after(
         "user and password",
-        "smbclient lftp sqlplus expdp impdp sqlldr rman jdbc",
+        "smbclient lftp connect sqlplus expdp impdp sqlldr rman jdbc",
         r"(?:smbclient\b[^\n|]{0,120}?-U[ \t]{0,4}['\"]?[^\s%]{1,64}%|lftp\b[^\n|]{0,120}?-u[ \t]{0,4}['\"]?[^\s,]{1,64},"
-        r"|jdbc:oracle:\w{1,8}:[^/\s]{1,64}/|(?:sqlplus|expdp|impdp|sqlldr|rman)[ \t]{1,8}"
+        r"|jdbc:oracle:\w{1,8}:[^/\s]{1,64}/|(?:connect|sqlplus|expdp|impdp|sqlldr|rman)[ \t]{1,8}"
         r"(?:-\w{1,3}[ \t]{1,8}|target[ \t]{1,8}){0,3}['\"]?[\w.]{1,64}/)['\"]?(?P<secret>[^\s'\"@]{3,})",
         "smbclient //host/share -U joe%<A14>",
         "Samba: smbclient manual page",
@@ -742,9 +742,9 @@ _PLACES: Final = (
     ),
     _after(
         "password argument",
-        "htpasswd wpa_passphrase alias vault add_user change_password net",
+        "htpasswd wpa_passphrase alias vault cargo pypi-token add_user change_password net",
         r"(?:htpasswd[ \t]{1,8}(?:-\w{1,8}[ \t]{1,8}){1,4}(?:[\w./-]{1,120}[ \t]{1,8})?[\w.@-]{1,64}"
-        r"|wpa_passphrase[ \t]{1,8}\S{1,64}|alias[ \t]set[ \t]\S{1,40}[ \t]\S{1,120}[ \t]\S{1,120}|vault[ \t]login"
+        r"|wpa_passphrase[ \t]{1,8}\S{1,64}|alias[ \t]set[ \t]\S{1,40}[ \t]\S{1,120}[ \t]\S{1,120}|(?:vault|cargo)[ \t]login|pypi-token\.\S{1,40}"
         r"|(?:add_user|change_password)[ \t]{1,8}\S{1,64}|net[ \t]user[ \t]{1,8}\S{1,64}"
         r"|net[ \t]use[ \t]{1,8}(?:\w:[ \t]{1,8})?\\\\\S{1,120})[ \t]{1,8}['\"]?(?P<secret>[^\s'\"/-][^\s'\"]{3,})",
         "htpasswd -b .htpasswd joe <A14>",
@@ -799,6 +799,15 @@ _PLACES: Final = (
         r"\w{6,14}(?:[ \t]for[ \t][^\s=]{1,80})?[ \t\n]{0,8}[=(]?[ \t\n]{0,8}(?:password\()?N?'(?P<secret>(?=[^'\n]{0,60}[\d!@#$%^&*+~?])[^'\n]{5,256})'",
         "ALTER ROLE joe PASSWORD '<A14>'",
         "PostgreSQL: ALTER ROLE",
+    ),
+    _after(
+        "call with a user and a password",
+        "login basicauth httpbasicauth basic_auth getconnection pdo mysqli mysqli_connect pg_connect networkcredential"
+        " pscredential passwordauthentication usernamepasswordcredential authenticate setcredentials sp_addlogin",
+        r"\w{3,28}(?:\(|[ \t])(?:[^()\n'\",]{0,80},|[ \t]{0,4}['\"][^'\"\n]{0,120}['\"][ \t]{0,4},){1,4}[ \t]{0,4}['\"]"
+        r"(?P<secret>(?=[^'\"\n]{0,60}\d)[^'\"\s/]{5,128})['\"][ \t]{0,4}(?:\)|$)",
+        "smtp.login('joe', '<A16>')",
+        "Python: smtplib",
     ),
     _after(
         "SQL functions",

@@ -21,7 +21,7 @@ MAX_TEXT: Final = 1_000_000
 
 # A user part may hold anything but blanks and quotes. A path may hold an `@` too, but no colon before it.
 _USERINFO: Final = re.compile(
-    r"(://)(?!git@)(?:[^\s/?#\"'<>:@]{0,256}:(?!\d{1,5}[/?#])[^\s\"'<>]{1,1024}|[^\s/?#\"'<>]{1,1024})@(?=[\w.\[$%{-])"
+    r"(://)(?!git@)((?:[^\s/?#\"'<>:@]{0,256}:(?!\d{1,5}[/?#])[^\s\"'<>]{1,1024}|[^\s/?#\"'<>]{1,1024}))@(?=[\w.\[$%{-])"
 )
 _PARAMETER: Final = re.compile(r"([?&;#](?:amp;)?([\w.\[\]-]{2,64})=)([^\s&;#\"'<>]+)")
 _SIGNING: Final = re.compile(
@@ -37,37 +37,41 @@ _MAX_WORDS_REMEMBERED: Final = 16_384
 
 _NAME: Final = 64  # characters before a separator that may belong to a key
 _TOKEN: Final = re.compile(r"%[0-9A-Fa-f]{2}|[\w-]+", re.ASCII)
-_ANY_TOKEN: Final = re.compile(r"[\w\u0300-\u036f\u064b-\u065f\u0900-\u0963\u0e31-\u0e4e-]+")  # marks upon letters too
+# Marks upon letters too, and not the words for "is" that stand behind a name without a blank.
+_ANY_TOKEN: Final = re.compile(r"(?:(?![是为為はが는은])[\w\u0300-\u036f\u064b-\u065f\u0900-\u0963\u0e31-\u0e4e-])+")
 _TO_BLANKS: Final = str.maketrans(dict.fromkeys((*map(chr, range(32)), *"\x7f!\"#$%&'()*+,./:;<=>?@[\\]^`{|}~"), " "))
-_CLOSING: Final = r"(?:[ \t\"'`\])*]|\\{1,8}(?=[\"'])|%2[027]|%5[BbDd]){0,8}"
-_SEPARATED: Final = re.compile(_CLOSING + r"(?P<separator>:=|=>|={1,3}|!=|[:：＝]|%3[ADad]|\|\|?=)")
+_CLOSING: Final = r"(?:[ \t\"'`\])*]|\\{1,8}(?=[\"'])|%2[027]|%5[BbDd]|&(?:quot|apos|#3[49]);|\\{1,8}u002[27]){0,8}"
+_SEPARATED: Final = re.compile(
+    _CLOSING + r"(?P<separator>:=|=>|={1,3}|!=|[:：＝]|%3[ADad]|\|\|?=|\\{1,8}u003[AaDd]|&#(?:58|61);)"
+)
 _ARGUMENT: Final = re.compile(r"[\"']?[ \t]{0,4}[(,][ \t]{0,4}(?=[\"'])")
 _SPACED: Final = re.compile(r"\"?[ \t]{1,8}(?:[057][ \t]|\|[ \t]{1,8}|/[ \t]{1,8})?(?=[\"'\S])")
-_FLAG: Final = re.compile(r"[ \t]+(?=[^\s-])")
+_FLAG: Final = re.compile(r"[ \t]{1,2}(?=[^\s-])")  # more are those of a table of options
 _IS: Final = re.compile(
-    r"[\"'`*]{0,2}[ \t](?:(?:for|of|von|para|de|pour|per)[ \t][^\s:]{1,40}[ \t:](?:[^\s:]{1,40}[ \t:])?)?"
-    r"(?:(?<=:)[ \t]?|is|was|are|to|as|=|ist|lautet|war|es|está|est|è|é|är|er|jest|on|это|是|:)[ \t]{0,2}"
-    r"(?:now[ \t]|set[ \t]to[ \t])?[:=]?[ \t]{0,2}"
+    r"[\"'`*]{0,2}(?:[是为為はが는은][ \t]?(?=[!-~]{6})"
+    r"|[ \t](?:(?:for|of|von|para|de|pour|per)[ \t][^\s:]{1,40}[ \t:](?:[^\s:]{1,40}[ \t:])?)?"
+    r"(?:(?<=:)[ \t]?|(?:is|was|are|to|as|ist|lautet|war|es|está|est|è|é|är|er|jest|on|это)(?!\w)|[=:–—→-]|->))"
+    r"[ \t]{0,2}(?:now[ \t]|set[ \t]to[ \t])?[:=]?[ \t]{0,2}"
 )
 _NEXT_IS_VALUE: Final = re.compile(
     r"[\"']?,?(?:[ \t]{0,4}[\w-]{1,20}=[\"'][^\"'\n]{0,60}[\"']){0,3}"
-    r"\s{0,40}[\"']?[Vv]alue[\"']?[ \t]{0,4}[:=][ \t]{0,4}"
+    r"\s{0,40}[\"']?(?:[Vv]alue|content)[\"']?[ \t]{0,4}[:=][ \t]{0,4}"
 )
 _MAX_TAG: Final = 300  # characters from a name within a tag to its end
 _MARKUP: Final = re.compile(
-    r"(?:[\"'][^<>\n]{0,80})?>(?=[^<\s])|</\w{1,20}>\s{0,40}<\w{1,20}>(?=[^<\s])|(?:\s[^<>]{0,256})>(?=[^<\s])"
+    r"(?:(?:[\"'][^<>\n]{0,80})?|</\w{1,20}>\s{0,40}<\w{1,20}|\s[^<>]{0,256})>(?:<!\[CDATA\[)?(?=[^<\s])"
 )
 _BLOCK: Final = re.compile(r"[\"']?[ \t]{0,4}:[ \t]{0,4}(?:[|>][+-]?\d?[ \t]{0,4})?\r?\n[ \t]{1,40}(?=[^\s#-])")
 _MAX_BLOCK: Final = 16  # characters between a separator and the end of its line
 _FORM: Final = re.compile(r"\"[^\n]{0,200}\r?\n(?:[\w-]{1,40}:[^\n]{0,200}\r?\n){0,3}\r?\n(?=[^\r\n])")
-_FOLLOWS: Final = frozenset(" \t\"'`\\])*:=%<>(,：＝!|\r\n")
+_FOLLOWS: Final = frozenset(" \t\"'`\\])*:=%<>(,：＝!|\r\n&是为為はが는은")
 """Characters of which one stands after each name of a secret that has a value."""
 
 # Between a separator and its value.
-_BEFORE_VALUE: Final = frozenset(" \t=>*")
-_BLANKS: Final = re.compile(r"[ \t]*+(?:[=>]{1,2}[ \t]*+|\*\*[ \t]*+)?")
-_OPENING: Final = re.compile(r"(?:[bBfFrRuU@$N]{0,2})(\\{0,8})(\"\"\"|'''|[\"'`])")
-_MAY_OPEN: Final = frozenset("bBfFrRuU@$N\\\"'`")
+_BEFORE_VALUE: Final = frozenset(" \t=>*&!<")
+_BLANKS: Final = re.compile(r"[ \t]*+(?:[=>]{1,2}[ \t]*+|\*\*[ \t]*+|[&!][\w-]{1,20}[ \t]++|<%=[ \t]*+)?")
+_OPENING: Final = re.compile(r"(?:[bBfFrRuU@$N]{0,2})(\\{0,8})(\"\"\"|'''|[\"'`]|&(?:quot|apos|#3[49]);|u002[27])")
+_MAY_OPEN: Final = frozenset("bBfFrRuU@$N\\\"'`&")
 _MAX_VALUE: Final = 10_000  # characters of a value
 _MAX_BACKSLASHES: Final = 16
 _LITERAL: Final = re.compile(
@@ -117,8 +121,8 @@ _STATEMENTS: Final = frozenset(
 _IN_PHRASE: Final = re.compile(r"[\w'!?#-]+")
 _PHRASE_BACKWARDS: Final = re.compile(r"[\w \t.-]*")
 _LETTERS: Final = re.compile(r"[^\W\d_]+")
-_MAX_REJECTED: Final = 8  # times the characters of a text, of values that were examined and are no secrets
-_COST_OF_NAME: Final = 256  # characters of a value whose examination takes as long as that of a name
+_MAX_REJECTED: Final = 4  # times the characters of a text, of values that were examined and are no secrets
+_COST_OF_NAME: Final = 128  # characters of a value whose examination takes as long as that of a name
 _SURELY_EXAMINED: Final = 32_000  # characters of a text for which the limit is not reached by names alone
 _MAX_PHRASE: Final = 200  # characters of a password of several words
 _MAX_WORDS: Final = 12  # of a password
@@ -243,7 +247,7 @@ class TextScrubber:
         if len(text) > MAX_TEXT:
             text = _cut(text) + self._mark
         if "://" in text and "@" in text:
-            text = _USERINFO.sub(lambda found: f"{found[1]}{self._mark}@", text)
+            text = _USERINFO.sub(self._user, text)
         if "=" in text and ("&" in text or "?" in text or "#" in text):
             text = _PARAMETER.sub(self._parameter, text)
         words = self._words.within(text)
@@ -251,6 +255,11 @@ class TextScrubber:
             return self._shapes.scrub(text)
         text = replaced(text, self._named(text, words), self._mark)
         return self._shapes.scrub(text, {rule for word in words.values() for rule in word.rules})
+
+    def _user(self, found: re.Match[str]) -> str:
+        """Return the user part of a URL as the mark, unless it stands for one: `http://{user}:{password}@host`."""
+        is_template = all(map(values.is_placeholder, found[2].split(":")))
+        return found[0] if is_template else f"{found[1]}{self._mark}@"
 
     def _parameter(self, found: re.Match[str]) -> str:
         """Return a parameter of a URL, without its value if that signs or authorizes."""
@@ -328,7 +337,10 @@ class TextScrubber:
             return values.is_typed(bare) or (len(bare) >= _MIN_LONG and (values.is_hex(bare) or values.is_uuid(bare)))
         if form.way == "data":
             in_sentence = bare.islower() and bare.isalpha() and _TWO_WORDS.match(text, form.end)
-            return not (in_sentence or _shares_word(name, bare) or bare.lower() in _TYPES or values.is_path(bare))
+            is_name = bare.isupper() and self._keys.kind(bare) is not None  # of a value, in a description of options
+            return not (
+                in_sentence or is_name or _shares_word(name, bare) or bare.lower() in _TYPES or values.is_path(bare)
+            )
         if form.way == "line":
             return _is_line_secret(name, bare, has_scheme=scheme is not None)
         if bare[:1] in _OPENING_BRACKETS and form.way == "bare":
@@ -448,7 +460,7 @@ def _value(name: _Name) -> _Form | None:
         found = _MARKUP.match(text, end) if text.find(">", end, end + _MAX_TAG) >= 0 else None
         if found:
             closing = text.find("<", found.end(), found.end() + _MAX_VALUE)
-            if closing > 0 and _opens_element(text, end, done):
+            if text[begin - 1 : end].lower() != "<code" and closing > 0 and _opens_element(text, end, done):
                 return _Form(found.end(), closing, "quoted")
             return None
         found = _FORM.match(text, end) if text[end] == '"' else None

@@ -39,7 +39,9 @@ _DIGITS: Final = range(3, 13)  # of a PIN or the like
 _EMPTY: Final = frozenset({str, bytes, list, tuple, dict, set, frozenset})  # of which an empty one holds no secret
 _SHORT_FLAGS: Final = frozenset({"-p", "-P", "-pw"})
 _MAX_ARGUMENTS: Final = 256
-_NAMES: Final = ("name", "key", "header", "Name", "Key")
+_NAMES: Final = ("name", "key", "header", "Name", "Key", "field", "param", "parameter", "label", "type")
+_VALUES: Final = frozenset({"value", "Value", "val"})
+_HOLDERS: Final = _VALUES | {"content", "default", "data", "text"}
 _SAFE: Final = (NoneType, bool, int, float, complex, dt.date, dt.time, dt.timedelta, Decimal, UUID)
 
 
@@ -251,16 +253,19 @@ class _Walk:
             if new is not item or new_key is not key:
                 changes[key] = new_key, new
         scrubbed = _with(changes, dict(dict.items(value))) if changes else value
-        if "value" in scrubbed or "Value" in scrubbed:
+        if not _HOLDERS.isdisjoint(scrubbed):
             return self._named(scrubbed)
         return scrubbed
 
     def _named(self, pairs: dict[Any, Any]) -> dict[Any, Any]:
         """Return a dict without its value if it has that and a secret's name."""
         for key in _NAMES:
-            name = pairs.get(key)
-            for holder in ("value", "Value"):
-                if holder in pairs and self._names_secret(name, pairs[holder]):
+            name = _plain(pairs.get(key))
+            kind = self._keys.kind(name) if type(name) is str else None
+            for holder in _HOLDERS.intersection(pairs) if kind else ():
+                # In `content` and the like stands what a tool says too.
+                certain = kind if holder in _VALUES else Kind.STRANGE
+                if certain and self._is_secret(certain, pairs[holder]):
                     pairs = {**pairs, holder: self._mark}
         return pairs
 

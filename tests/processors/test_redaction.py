@@ -60,7 +60,9 @@ def test_recall_of_vendors_keys_in_a_sentence() -> None:
 
 
 @pytest.mark.fault(102)
-@pytest.mark.parametrize("templates", [places.BUILD, places.CHECK, places.LATER], ids=["build", "check", "later"])
+@pytest.mark.parametrize(
+    "templates", [places.BUILD, places.CHECK, places.LATER, places.ATTACK], ids=["build", "check", "later", "attack"]
+)
 def test_recall_in_places(templates: tuple[str, ...]) -> None:
     """Nine of ten passwords are found in the places in which they stand."""
     in_places = [
