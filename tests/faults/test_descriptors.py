@@ -75,6 +75,8 @@ program.run({closing!r}, {end!r}, before)
 """
     with Endpoint(black_hole if state == "waiting" else reply()) as endpoint:
         variables = durable(endpoint.url) if state == "durable" else {}
+        if closing == "daemon, detached":  # a fork may leave a thread of ours; Python 3.15 raises its warning
+            variables["PYTHONWARNINGS"] = "error,ignore:This process:DeprecationWarning"
         prelude = BEFORE + (BUFFERED if state == "buffered" else "") + PRELUDE
         with start(endpoint.url, code, prelude, **variables) as process:
             if state == "waiting":
