@@ -150,7 +150,10 @@ ROWS: dict[int, tuple[str, str]] = {
     124: ("half-sent headers, slow bodies, many connections", "deadlines and limits; others are served"),
     125: ("bodies that grow when they are decompressed or parsed", "refused; memory is bounded in bytes"),
     126: ("a Host header of another name; an address that others reach", "refused; a token is required"),
-    127: ("the collector's disk is full, or it is killed, in any step", "nothing acknowledged is lost; nothing is stored twice"),
+    127: (
+        "the collector's disk is full, or it is killed, in any step",
+        "nothing acknowledged is lost; nothing is stored twice",
+    ),
     128: ("users' own names", "listed apart, and bounded"),
     129: ("older clients, other encodings and paths", "accepted, or refused and counted"),
     130: ("a report while a collector has the store open", "the collector is found, on any port"),
