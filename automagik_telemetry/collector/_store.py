@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -173,7 +173,7 @@ class Store:
         Raises:
             StoreError: The store cannot be written.
         """
-        with self._maintenance, self._transaction() as cursor, self._lock:
+        with self._maintenance, self._transaction(alone=True) as cursor:
             deleted = _forget(cursor, install)
             self._write.events.forget()
         self.roll()
@@ -241,9 +241,14 @@ class Store:
             return is_fragmented(cursor)
 
     @contextmanager
-    def _transaction(self) -> Iterator[duckdb.DuckDBPyConnection]:
-        """Give a connection with a transaction beside that of ingest, and commit it."""
-        with self._recovering("written"), self._readers.reading(), self._database.cursor() as cursor:
+    def _transaction(self, *, alone: bool = False) -> Iterator[duckdb.DuckDBPyConnection]:
+        """Give a connection with a transaction beside that of ingest, or alone, and commit it."""
+        with (
+            self._recovering("written"),
+            self._readers.reading(),
+            self._database.cursor() as cursor,
+            self._lock if alone else nullcontext(),
+        ):
             cursor.begin()
             try:
                 yield cursor

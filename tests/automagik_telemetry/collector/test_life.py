@@ -291,3 +291,23 @@ def test_what_a_killed_compaction_left_is_removed(tmp_path: Path) -> None:
     with Store(path):
         assert not left.exists()
     remove_unfinished(path)  # there is none
+
+
+def test_an_install_that_sends_while_it_is_deleted_stays_whole(store: Store, span: Make, traces: Make) -> None:
+    """Each of its events is deleted, or has an install with its ID."""
+    stop = threading.Event()
+
+    def send() -> None:
+        while not stop.is_set():
+            _add(store, traces(span("agent.run")))
+
+    thread = threading.Thread(target=send)
+    thread.start()
+    try:
+        for _ in range(5):
+            store.forget("anonymous")
+            lost = "SELECT count(*) FROM events WHERE install NOT IN (SELECT number FROM installs)"
+            assert _rows(store, lost) == [(0,)]
+    finally:
+        stop.set()
+        thread.join()
