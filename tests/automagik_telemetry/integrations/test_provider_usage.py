@@ -22,6 +22,7 @@ from pydantic_ai.usage import RequestUsage
 
 from automagik_telemetry import instrument
 from automagik_telemetry.integrations.agno._usage import counts
+from tests.automagik_telemetry.integrations.pydantic_ai.pydantic_ai_agents import run_sync
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -216,9 +217,8 @@ def run(framework: str, name: str, call: str, **options: Any) -> None:
         model = agno_model(name, response, **options)
         instrument(AgnoAgent(model=model, name="simple", telemetry=False)).run("hello")
     else:
-        instrument(Agent(pydantic_ai_model(name, response, **options), name="simple")).run_sync(
-            "hello", model_settings={"max_tokens": 1000}
-        )
+        agent = instrument(Agent(pydantic_ai_model(name, response, **options), name="simple"))
+        run_sync(agent, "hello", model_settings={"max_tokens": 1000})
 
 
 @pytest.mark.parametrize("framework", ["agno", "pydantic_ai"])
@@ -257,7 +257,7 @@ def test_a_local_server_has_no_price_with_any_model(traced: Callable[[], list[Tr
             [TextPart("hi")], usage=usage, model_name="gpt-4o", provider_name="openai", provider_url=url
         )
 
-    instrument(Agent(FunctionModel(answer), name="simple")).run_sync("hello")
+    run_sync(instrument(Agent(FunctionModel(answer), name="simple")), "hello")
     (request,) = [span for span in traced() if span.type == "llm"]
     assert "cost" not in request.said["langwatch.metrics"]
 
