@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 import threading
 import time
@@ -117,11 +118,30 @@ class Pipeline:
         """
         if not patient and not self.queue.pending().own and not self._left():
             return lambda: True
+        deadline = time.monotonic() + timeout
+        replaced = [each for each in list(_pipelines) if each.worker.is_ending and self._shares_folder(each)]
         if not self._ended:
             flush = self.worker.ask(timeout, patient=patient)  # before the start, so that the first attempt is its own
             if self.worker.start():
+                if replaced:
+                    return functools.partial(self._flush_after, replaced, deadline, patient=patient)
                 return flush.wait
         return lambda: not self.queue.pending().own
+
+    def _shares_folder(self, other: Pipeline) -> bool:
+        return (
+            other is not self
+            and other.spool is not None
+            and self.spool is not None
+            and (other.spool.directory == self.spool.directory)
+        )
+
+    def _flush_after(self, replaced: list[Pipeline], deadline: float, *, patient: bool) -> bool:
+        """Flush when the workers of replaced pipelines have ended, which until then hold events."""
+        for other in replaced:
+            if not other.worker.join(max(0.0, deadline - time.monotonic())):
+                return False
+        return self.begin_flush(max(0.0, deadline - time.monotonic()), patient=patient)()
 
     def flush(self, timeout: float) -> bool:
         """Send all events now, and wait for it."""

@@ -224,6 +224,11 @@ class Worker:
         self.active = None
         self.wake()
 
+    @property
+    def is_ending(self) -> bool:
+        """True while the thread runs although it was stopped."""
+        return self.active is None and self._running.locked()
+
     def join(self, timeout: float) -> bool:
         """Wait for the thread to end, at most `timeout` seconds; return whether it did.
 

@@ -14,14 +14,14 @@ import pytest
 
 from automagik_telemetry.export._contract import ExportResult, Outcome, Permission
 from tests.faults.bench import RETRY, SUCCESS, Bench, Sink
-from tests.faults.process import deliver, environ, run, sent
+from tests.faults.process import deliver, environ, run, sent, start
 from tests.faults.sending import ids
-from tests.faults.server import Endpoint, black_hole, closed_port, hang_up, redirect, reply, reset
+from tests.faults.server import PATIENCE, Endpoint, black_hole, closed_port, hang_up, redirect, reply, reset
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.faults.server import Answer
+    from tests.faults.server import Answer, Exchange
 
 pytestmark = pytest.mark.slow
 
@@ -146,6 +146,34 @@ def test_dropped_and_counted_is_settled(tmp_path: Path) -> None:
     made.tick()
     assert answer() is True
     assert made.metrics()["dropped_by_reason"] == {"rejected": 1, "consent_withdrawn": 1}
+
+
+@pytest.mark.fault(82)
+def test_a_replaced_sink_is_flushed_too() -> None:
+    """While a replaced sink's request is in progress, a flush is not done; afterwards it is."""
+    go = threading.Event()
+
+    def answer(exchange: Exchange) -> None:
+        assert go.wait(PATIENCE)
+        reply()(exchange)
+
+    code = """
+        log(0)
+        sys.stdin.readline()
+        automagik_telemetry.configure()
+        emit(automagik_telemetry.get_tracing_manager().flush(0.5))
+        sys.stdin.readline()
+        emit(automagik_telemetry.get_tracing_manager().flush(20))
+    """
+    with Endpoint(answer) as endpoint, start(endpoint.url, code, AUTOMAGIK_TRACE_SCHEDULE_DELAY="0.05") as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        endpoint.wait_for(lambda: endpoint.requests)
+        print(file=process.stdin, flush=True)
+        assert process.stdout.readline() == "False\n"
+        go.set()
+        assert process.communicate("\n", timeout=PATIENCE) == ("True\n", "")
+        assert endpoint.accepted == sent(0)
 
 
 @pytest.mark.fault(82)
