@@ -18,6 +18,7 @@ from pydantic_ai.models.instrumented import InstrumentationSettings
 from pydantic_ai.usage import RequestUsage
 
 from automagik_telemetry import instrument
+from tests.automagik_telemetry.integrations.pydantic_ai.pydantic_ai_agents import run_sync
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -120,7 +121,7 @@ HISTORY: list[ModelMessage] = [ModelRequest([UserPromptPart("before")]), ModelRe
 
 def run(of: Agent[None, Result]) -> Result:
     """Run it with a history and metadata."""
-    return of.run_sync("hello", metadata={"team": "blue"}, message_history=[*HISTORY]).output
+    return run_sync(of, "hello", metadata={"team": "blue"}, message_history=[*HISTORY]).output
 
 
 def own_output() -> list[Any]:
@@ -179,7 +180,7 @@ def test_each_attribute_has_a_counterpart(traced: Callable[[], list[Traced]]) ->
 def test_a_run_without_a_prompt_shows_the_history(traced: Callable[[], list[Traced]]) -> None:
     """A run that continues a history has its last request as input."""
     made = Agent(FunctionModel(lambda *_: ModelResponse([TextPart("hi")])), name="simple")
-    instrument(made).run_sync(message_history=[ModelRequest([UserPromptPart("before")])])
+    run_sync(instrument(made), message_history=[ModelRequest([UserPromptPart("before")])])
     assert traced()[0].input == [{"role": "user", "content": "before"}]
 
 
@@ -195,7 +196,7 @@ def test_an_output_function_is_a_span(traced: Callable[[], list[Traced]], fails:
 
     call = ModelResponse([ToolCallPart("final_result", {"text": "hi"}, "1")])
     made = Agent(FunctionModel(lambda *_: call), name="simple", output_type=shout)
-    assert instrument(made).run_sync("hello").output == "HI"
+    assert run_sync(instrument(made), "hello").output == "HI"
     spans = [span for span in traced() if span.type == "tool"]
     assert {span.name for span in spans} == {"shout"}
     assert [span.said.get("error.type") for span in spans] == (["ModelRetry", None] if fails else [None])
