@@ -121,7 +121,8 @@ HISTORY: list[ModelMessage] = [ModelRequest([UserPromptPart("before")]), ModelRe
 
 def run(of: Agent[None, Result]) -> Result:
     """Run it with a history and metadata."""
-    return run_sync(of, "hello", metadata={"team": "blue"}, message_history=[*HISTORY]).output
+    output: Result = run_sync(of, "hello", metadata={"team": "blue"}, message_history=[*HISTORY]).output
+    return output
 
 
 def own_output() -> list[Any]:
