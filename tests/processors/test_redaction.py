@@ -91,6 +91,7 @@ def test_keys_of_other_things_are_left() -> None:
     assert [key for key in names.INNOCENT for value in values if scrubbed({key: value}) != {key: value}] == []
 
 
+@pytest.mark.slow
 def test_few_pieces_of_code_are_marked() -> None:
     """At most 2 of 100 pieces of 60 lines of the standard library and of installed packages are marked."""
     for root in (sysconfig.get_path("stdlib"), sysconfig.get_path("purelib")):

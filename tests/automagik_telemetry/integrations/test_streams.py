@@ -154,7 +154,6 @@ def followed(
     """Return all that happens when a reader stops reading: in the generator, the loop and the interpreter."""
     log: Log = []
     kept: list[Any] = []
-    gc.collect()  # what other tests left
     monkeypatch.setattr(sys, "unraisablehook", lambda found: log.append(("unraisable", repr(found.exc_value))))
 
     async def main() -> None:
@@ -180,6 +179,7 @@ def test_stopping_to_read_is_the_same_with_us(opted_in: Any, kind: Any, monkeypa
     def returning(log: Log) -> Any:
         return kind(log)
 
+    gc.collect()  # what other tests left
     for read_and_stop in READERS:
         expected = followed(kind, read_and_stop, monkeypatch)
         for function in (kind, returning):
