@@ -44,7 +44,7 @@ test: $(READY) ## Run the tests
 	@$(PYTEST) $(ARGS)
 
 .PHONY: test-fast
-test-fast: $(READY) ## Run the quick tests: under two minutes on two cores
+test-fast: $(READY) ## Run the quick tests: about a minute on two cores
 	@$(PYTEST) $(FAST) $(ARGS)
 
 .PHONY: test-long
