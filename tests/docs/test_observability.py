@@ -62,10 +62,11 @@ def test_every_example_arrives(tmp_path: Path) -> None:
         bodies = [json.loads(request.body) for request in langwatch.requests]
     spans = [span for body in bodies for span in body["resourceSpans"][0]["scopeSpans"][0]["spans"]]
     names = sorted(span["name"] for span in spans)
-    assert names == sorted(
-        ["agent.simple", "look up", "Agent: simple", "openai:gpt-5", "look up", "chat", "agent.simple"]
-    )
-    assert len({span["traceId"] for span in spans}) == 4
+    assert names == [
+        *("Agent: simple", "agent.simple", "agent.simple", "chat", "claude_code", "gpt-5", "look up", "look up"),
+        "turn",
+    ]
+    assert len({span["traceId"] for span in spans}) == 5
 
 
 USES = """
