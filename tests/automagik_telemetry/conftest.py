@@ -123,6 +123,7 @@ def fresh_process() -> Iterator[None]:
     callbacks = dict(_registry._callbacks)
     root = logging.getLogger()
     before = list(root.handlers), root.level
+    manager._manager, manager._retry_at = None, 0.0  # a thread that an earlier test left may have made one since
     yield
     for sink in loggers.sinks().values():
         sink.close()
