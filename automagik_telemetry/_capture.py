@@ -283,7 +283,7 @@ class _Tap(BatchQueueHandler):
         self._pipeline = cast("Pipeline", _Memory(self.stats))
         return self._pipeline
 
-    def keep(self, name: str, level: int, make: Callable[..., bytes]) -> None:
+    def keep(self, name: str, level: int, make: Callable[..., bytes], *, is_part: bool = False) -> None:
         """Keep nothing: a test's process leaves nothing behind."""
 
     def take(

@@ -46,8 +46,11 @@ class Journal:
         self._free: dict[int, list[int]] = {}
         """The offsets of free slots, by their size."""
 
-    def begin(self, line: bytes) -> Callable[[], None] | None:
-        """Keep an encoded event with its separator; return a function that discards it, or None if there is no room."""
+    def begin(self, line: bytes, *, is_part: bool = False) -> Callable[[], None] | None:
+        """Keep an encoded event with its separator; return a function that discards it, or None if there is no room.
+
+        Parts of work that has begun get half of the room, because the beginning of other work matters more.
+        """
         size = -(-len(line) // _BLOCK) * _BLOCK
         with self._stats.lock, contextlib.suppress(OSError):
             file = self._file or self._opened()
@@ -55,7 +58,7 @@ class Journal:
                 return None
             slots = self._free.get(size)
             offset = slots.pop() if slots else self._end
-            if offset + size > _MAX_BYTES:
+            if offset + size > (_MAX_BYTES // 2 if is_part else _MAX_BYTES):
                 return None
             self._end = max(self._end, offset + size)
             _write(file, self._map, line.ljust(size, _BLANK), offset)

@@ -92,12 +92,12 @@ class Pipeline:
         """Queue an encoded event and its separator."""
         self.queue.append(line)
 
-    def keep(self, line: bytes) -> Callable[[], None] | None:
+    def keep(self, line: bytes, *, is_part: bool = False) -> Callable[[], None] | None:
         """Keep the event of work that begins, for the next process to send if this one dies before the work ends.
 
-        Return a function that discards it, or None if it can't be kept.
+        Return a function that discards it, or None if it can't be kept. See the journal for `is_part`.
         """
-        return None if self._ended else self.queue.journal.begin(line)
+        return None if self._ended else self.queue.journal.begin(line, is_part=is_part)
 
     def _wake(self) -> bool:
         """Wake the worker, started if necessary; return whether there is one."""

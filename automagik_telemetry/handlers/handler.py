@@ -283,7 +283,12 @@ class BatchQueueHandler(logging.Handler, metaclass=process.LoadedTwice):
 
     @_unwinding
     def keep(
-        self, name: str, level: int, make: Callable[[Callable[[Mapping[str, Any]], bytes]], bytes]
+        self,
+        name: str,
+        level: int,
+        make: Callable[[Callable[[Mapping[str, Any]], bytes]], bytes],
+        *,
+        is_part: bool = False,
     ) -> Callable[[], None] | None:
         """Keep the event of work that begins, for the next process to send if this one dies. Nothing is raised.
 
@@ -293,6 +298,8 @@ class BatchQueueHandler(logging.Handler, metaclass=process.LoadedTwice):
             name: The event's name.
             level: A level of `logging`.
             make: Returns the encoded event. It takes the function that encodes the event's fields.
+            is_part: Whether it is a part of work whose beginning is kept. Parts leave room for the beginning of other
+                work. The default is False.
 
         Returns:
             A function that discards the event when the work has ended; None if it is not kept.
@@ -303,7 +310,7 @@ class BatchQueueHandler(logging.Handler, metaclass=process.LoadedTwice):
             if opt_outs() != self._decided_with and level < self._consent().level:
                 return None
             line = make(functools.partial(self._encode, name, level)) + SEPARATOR
-            return (self._pipeline or self._start()).keep(line)
+            return (self._pipeline or self._start()).keep(line, is_part=is_part)
         except structlog.DropEvent:
             return None
         except (Exception, SystemExit) as error:  # as above; a failing processor is counted when the work ends

@@ -31,7 +31,7 @@ class PrintOnlyPipeline(Pipeline):
         """Print an encoded event."""
         printer().sent(line.removesuffix(SEPARATOR))
 
-    def keep(self, line: bytes) -> None:
+    def keep(self, line: bytes, *, is_part: bool = False) -> None:
         """Do nothing."""
 
     def resume(self) -> None:

@@ -46,6 +46,8 @@ MAX_ERROR: Final = 4_000
 
 _KEEP_AFTER: Final = 0.01
 """Seconds until the ended spans of an open trace are kept."""
+_KEEP_AT_ONCE: Final = 50
+"""Spans that are kept at once, because this takes the application's time."""
 _KEEP_SHARE: Final = 0.05
 """The largest share of a trace's time that is spent on keeping its spans."""
 
@@ -306,13 +308,13 @@ class Recorder:
 
     def _keep_spans(self, trace: OpenTrace, kept: _Kept) -> None:
         with self.lock:
-            ended, kept.ended = kept.ended, []
+            ended, kept.ended = kept.ended[:_KEEP_AT_ONCE], kept.ended[_KEEP_AT_ONCE:]
         if not ended:  # another thread keeps it
             return
         for span in ended:
             _discard(kept.unfinished.pop(span.span_id, []))
-        kept.discards += self._kept(trace, kept, ended)
-        for outer in ended[-1].open_ancestors():
+        kept.discards.extend(self._kept(trace, kept, ended))
+        for outer in {outer.span_id: outer for span in ended for outer in span.open_ancestors()}.values():
             if outer.span_id not in kept.unfinished:
                 kept.unfinished[outer.span_id] = self._kept(trace, kept, [outer])
         if trace.kept is not kept:  # the trace has ended meanwhile
@@ -533,8 +535,9 @@ def _forget(traces: list[OpenTrace]) -> None:
 
 
 def _discard(kept: list[Discard]) -> None:
-    for discard in kept:
-        attempt(discard)
+    with contextlib.suppress(IndexError):
+        while True:  # one thread alone gets each of them, because afterwards the place may be another trace's
+            attempt(kept.pop())
 
 
 def _take_spare(trace: OpenTrace) -> RecordedSpan | None:

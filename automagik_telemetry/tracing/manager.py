@@ -122,7 +122,7 @@ class ObservabilityManager:
                 def made(encode: Callable[[Mapping[str, Any]], bytes], chain: Any = chain) -> bytes:
                     return self._templates.encode(chain, part, encode) if isinstance(part, Beginning) else encode(part)
 
-                if (discard := keep("trace", logging.ERROR, made)) is not None:
+                if (discard := keep("trace", logging.ERROR, made, is_part=type(part) is dict)) is not None:
                     kept.append(discard)
         return kept
 

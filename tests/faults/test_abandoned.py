@@ -95,11 +95,11 @@ def test_command_whose_process_dies(how: str) -> None:
 
 
 CALLS = """
-import time
 from automagik_telemetry.tracing.spans import open_span
 
-with open_span("run", "agent", input="a question").within():
-    time.sleep(0.05)
+root = open_span("run", "agent", input="a question")
+root.backdate(60)  # it leaves room for all that is kept
+with root.within():
     with open_span("helper", "agent").within():
         open_span("first", "llm", model="gpt-4o", output="the password: hunter2-Zx9", usage={"output_tokens": 3}).end()
         open_span("second", "tool").end(ValueError("no"))
@@ -130,6 +130,33 @@ def test_spans_that_had_ended() -> None:
     assert spans["second"]["status"]["code"] == 2
     assert "unfinished" in spans["helper"]["said"]["metadata"]
     assert not files()
+
+
+MANY = """
+from automagik_telemetry.tracing.spans import open_span
+
+root = open_span("long", "agent")
+root.backdate(3_600)
+with root.within():
+    for number in range(60):
+        open_span(f"call {number}", "llm", output="x" * 40_000).end()
+runs = [open_span(f"later {number}", "agent") for number in range(50)]
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.fault(120)
+def test_a_long_run_leaves_room_for_others() -> None:
+    """What is kept of one run's spans takes no room from the beginning of later runs."""
+    port = closed_port()
+    url = f"http://127.0.0.1:{port}"
+    run(url, MANY, **variables(url))
+    with Endpoint(port=port) as endpoint:
+        assert run(url, "emit(tracing.flush(20))", **variables(url)).lines == ["True"]
+    names = [span["name"] for span in arrived(endpoint)]
+    assert {f"later {number}" for number in range(50)} < set(names)
+    assert "call 0" in names
+    assert len(set(names)) == len(names)
 
 
 @pytest.mark.fault(120)

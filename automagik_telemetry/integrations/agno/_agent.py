@@ -109,7 +109,7 @@ def track_agent(agent: Agent | Team) -> None:
 def _members(agent: Agent | Team) -> list[Any]:
     """Return the members of a team, as far as they are given as objects."""
     members = agent.members if isinstance(agent, Team) else ()
-    return [member for member in members if isinstance(member, Agent | Team)] if isinstance(members, list) else []
+    return [member for member in members if isinstance(member, Agent | Team)] if type(members) is list else []
 
 
 def _names(agent: Agent | Team) -> list[Any]:

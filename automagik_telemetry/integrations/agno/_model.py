@@ -62,8 +62,8 @@ def each_model(owner: Any, apply: Callable[[Any], None]) -> None:
     for value in list(vars(owner).values()):
         listed = vars(value).values() if type(value) is FallbackConfig else (value,)
         for one in listed:
-            for model in one if isinstance(one, list) else (one, _model_of_manager(one)):
-                if isinstance(model, Model):
+            for model in one if type(one) is list else (one, _model_of_manager(one)):
+                if issubclass(type(model), Model):
                     apply(model)
 
 

@@ -129,7 +129,7 @@ def _parts(of: Any, depth: int = 10) -> Iterator[Any]:
     """Yield the steps below a workflow or a step, with their agents, teams and workflows."""
     for name in ("steps", "choices", "else_steps", "agent", "team", "workflow"):
         value = getattr(of, name, None)
-        for part in value if isinstance(value, list) else value.steps if isinstance(value, Steps) else [value]:
+        for part in value if type(value) is list else value.steps if isinstance(value, Steps) else [value]:
             if isinstance(part, (Step, Agent, Team, Workflow, *_CONTAINERS)):
                 yield part
             if isinstance(part, (Step, *_CONTAINERS)) and depth:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import gc
 import json
+import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -176,5 +178,46 @@ def test_short_work_keeps_its_root_only() -> None:
             open_span("call", "llm").end()
         root.end()
         assert names_of(kept) == [["run"]]
+    finally:
+        record_with(before)
+
+
+@pytest.mark.fault(120)
+def test_each_part_is_discarded_once() -> None:
+    """Its place in the file may be another trace's afterwards, so two threads at the end of a trace share the work."""
+    discarded: list[int] = []
+    kept = _Kept(1.0, [functools.partial(discarded.append, number) for number in range(100)])
+    threads = [threading.Thread(target=kept.discard) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(discarded) == list(range(100))
+
+
+@pytest.mark.fault(120)
+def test_spans_of_concurrent_branches_have_their_parents() -> None:
+    """Of all spans that are kept together, those around them are kept, too, and not more than some at once."""
+    kept: list[Any] = []
+
+    def keep(part: Part) -> list[Any]:
+        kept.append(part)
+        return [lambda: None]
+
+    before = record_with(Recorder(AdaptiveSampler(base_rate=1.0), keep=keep))
+    try:
+        root = open_span("run", "agent")
+        with root.within():
+            branches = [open_span(f"branch {number}", "agent") for number in range(2)]
+            for branch in branches:
+                with branch.within():
+                    open_span(f"call of {branch.name}", "llm").end()
+            for _ in range(100):
+                open_span("step", "tool").end()
+            root.backdate(60)
+            open_span("last", "tool").end()
+        names = names_of(kept)
+        assert [len(each) for each in names] == [1, 50, 1, 1]
+        assert {"branch 0", "branch 1"} == {each for (each,) in names[2:]}
     finally:
         record_with(before)
