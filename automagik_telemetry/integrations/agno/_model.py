@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import inspect
 import time
 from collections import abc
 from contextvars import ContextVar
@@ -52,7 +53,7 @@ def track_model(model: object) -> None:
     """Give a model a lookalike subclass of its class, which reports its requests and tools to the current run."""
     # An object that is not a model, or whose class can't be changed, is left alone.
     wraps = {**dict.fromkeys(_REQUESTS, _request), **dict.fromkeys(_TOOLS, _tool)}
-    if hasattr(model, _USAGE):
+    if inspect.isfunction(inspect.getattr_static(type(model), _USAGE, None)):
         wraps[_USAGE] = _usage
     attempt(patch_instance, model, wraps)
 
@@ -258,11 +259,11 @@ def _usage(method: Call) -> Call:
     """Return a method that keeps the provider's usage, which agno converts with it."""
 
     @functools.wraps(method)
-    def tracked(self: Model, usage: object, *args: Any, **kwargs: Any) -> Any:
+    def tracked(self: Model, *args: Any, **kwargs: Any) -> Any:
         request = _asking.get()
         if request is not None and request.model is self:
-            request.usage = usage
-        return method(self, usage, *args, **kwargs)
+            request.usage = next(iter((*args, *kwargs.values())), None)
+        return method(self, *args, **kwargs)
 
     return tracked
 
