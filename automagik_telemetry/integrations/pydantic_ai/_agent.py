@@ -257,12 +257,12 @@ class _Tracker(AbstractCapability[Any]):
     async def wrap_output_validate(
         self, ctx: RunContext[Any], *, output_context: OutputContext, output: Any, handler: WrapOutputValidateHandler
     ) -> Any:
-        """Record an output that is not valid."""
-        del ctx
+        """Record an output that is not valid. A part of one, while it is streamed, need not be."""
         try:
             return await handler(output)
         except _INVALID as error:
-            attempt(_log_invalid, *_output_of(output_context), output, None, error)
+            if not ctx.partial_output:
+                attempt(_log_invalid, *_output_of(output_context), output, None, error)
             raise
 
     async def wrap_output_process(
@@ -275,7 +275,8 @@ class _Tracker(AbstractCapability[Any]):
         try:
             return await handler(output)
         except _INVALID as error:
-            attempt(_log_invalid, *_output_of(output_context), output, None, error)
+            if not ctx.partial_output:
+                attempt(_log_invalid, *_output_of(output_context), output, None, error)
             raise
 
     async def wrap_tool_execute(

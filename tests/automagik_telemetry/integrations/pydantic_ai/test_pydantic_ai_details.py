@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -13,7 +14,7 @@ from pydantic_ai import Agent, ModelRetry
 from pydantic_ai.exceptions import ModelHTTPError
 from pydantic_ai.messages import ModelMessage, ModelRequest, ModelResponse, TextPart, ToolCallPart, UserPromptPart
 from pydantic_ai.models.fallback import FallbackModel
-from pydantic_ai.models.function import FunctionModel
+from pydantic_ai.models.function import DeltaToolCall, FunctionModel
 from pydantic_ai.models.instrumented import InstrumentationSettings
 from pydantic_ai.usage import RequestUsage
 
@@ -21,7 +22,7 @@ from automagik_telemetry import instrument
 from tests.automagik_telemetry.integrations.pydantic_ai.pydantic_ai_agents import run_sync
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncIterator, Callable
 
     from tests.automagik_telemetry.integrations.conftest import Traced
 
@@ -153,6 +154,31 @@ def test_mistakes_are_spans(traced: Callable[[], list[Traced]]) -> None:
     assert spans[0].said["metadata"]["team"] == "blue"
     (executed,) = [span for span in spans if span.type == "tool" and span.raw["status"]["code"] == 1]
     assert (executed.name, executed.output) == ("add", 2)
+
+
+class Large(BaseModel):
+    """A structured output of several fields."""
+
+    first: int
+    second: int
+    third: int
+
+
+def test_a_streamed_output_is_no_mistake(traced: Callable[[], list[Traced]]) -> None:
+    """The parts of a structured output that is valid in the end are no failures."""
+
+    async def answer(_messages: Any, _info: Any) -> AsyncIterator[dict[int, DeltaToolCall]]:
+        yield {0: DeltaToolCall(name="final_result", json_args='{"first": 1', tool_call_id="1")}
+        for part in (', "second": 2', ', "third": 3', "}"):
+            yield {0: DeltaToolCall(json_args=part, tool_call_id="1")}
+
+    async def stream() -> list[Large]:
+        made = instrument(Agent(FunctionModel(stream_function=answer), name="simple", output_type=Large))
+        async with made.run_stream("hello") as result:
+            return [output async for output in result.stream_output(debounce_by=None)]
+
+    assert asyncio.run(stream())[-1] == Large(first=1, second=2, third=3)
+    assert [(span.name, span.raw["status"]["code"]) for span in traced() if span.type != "llm"] == [("simple", 1)]
 
 
 def test_each_attribute_has_a_counterpart(traced: Callable[[], list[Traced]]) -> None:
