@@ -85,6 +85,7 @@ class Request(Step):
         self._answer: Any = None
         self._texts: list[str] = []
         self._streamed = False
+        self._recorded: dict[str, Any] = {}
         self.failed = False
         name, provider = (attempt(getattr, model, attribute, None) for attribute in ("id", "provider"))
         attempt(run.count_request, name)
@@ -120,6 +121,9 @@ class Request(Step):
     def end(self, error: BaseException | None = None) -> None:
         """End the request."""
         self.failed = issubclass(type(error), Exception)
+        span = self.traced
+        if span is not None and span.recorded and span.trace.kept is not None:
+            self.record(self._news)  # for the next process, if this one dies before the run ends
         super().end(error)
 
     def complete(self) -> None:
@@ -127,7 +131,7 @@ class Request(Step):
 
         A request whose stream is no longer read ends with its run.
         """
-        self.record(self._about)
+        self.record(self._news)
         super().end()
 
     def tokens(self) -> tuple[int, int] | None:
@@ -139,6 +143,11 @@ class Request(Step):
         of_answer = getattr(self._answer, "response_usage", None)
         of_message = getattr(self._message, "metrics", None)
         return (of_message or of_answer) if self._streamed else (of_answer or of_message)
+
+    def _news(self) -> dict[str, Any]:
+        """Return what has changed of the outcome since it was last recorded."""
+        before, self._recorded = self._recorded, self._about()
+        return {name: value for name, value in self._recorded.items() if value != before.get(name)}
 
     def _about(self) -> dict[str, Any]:
         message, answer = self._message, self._answer
