@@ -76,6 +76,13 @@ def test_instrumented_twice_is_instrumented_once(opted_in: Any, fields: Any) -> 
     assert len(named(opted_in, fields, "agent.run")) == 1
 
 
+def test_executor_outside_of_a_run() -> None:
+    """An application that takes the agent's executor gets agno's own."""
+    agent = instrument(make())
+    assert isinstance(agent.background_executor, ThreadPoolExecutor)
+    agent.background_executor.shutdown()
+
+
 def test_without_a_model() -> None:
     """An agent that has no model yet can be tracked and untracked."""
     agent = Agent(telemetry=False)
