@@ -17,8 +17,8 @@ _set_class = object.__dict__["__class__"].__set__
 
 def patch_instance(of: Any, wraps: Mapping[str, Wrap]) -> None:
     """Set the object's class to a lookalike subclass with each method in `wraps` wrapped; once."""
-    if not is_patched(of):
-        kind: Any = type(of)
+    kind: Any = type(of)  # once: another thread may patch it meanwhile
+    if _PLAIN not in kind.__dict__:
         _set_class(of, _made(kind, tuple(wraps.items())))
 
 

@@ -56,10 +56,26 @@ _PROVIDERS: Final = frozenset(
 )
 
 
-def model_of(text: str) -> tuple[str, str | None]:
-    """Return the model and the provider of a name such as "openai:gpt-4o"; other names have colons, too."""
-    provider, colon, model = text.partition(":")
-    return (model, provider) if colon and model and provider.lower() in _PROVIDERS else (text, None)
+_MISTRAL: Final = ("mistral", "ministral", "codestral", "magistral", "pixtral", "devstral", "voxtral", "open-mi")
+"""Beginnings of the names of Mistral's models. Ollama's `mistral:7b` names a size."""
+
+
+def model_of(text: str, provider: Any = None) -> tuple[str, Any]:
+    """Return the model and the provider of a name such as "openai:gpt-4o"; other names have colons, too.
+
+    A `provider` that the caller names stays, and is removed from the name.
+    """
+    prefix, colon, model = text.partition(":")
+    named = prefix.lower()
+    is_provider = colon and model and named in _PROVIDERS and (provider is None or _family(provider) == _family(named))
+    if not is_provider or (named == "mistral" and not model.lower().startswith(_MISTRAL)):
+        return text, provider
+    return model, prefix if provider is None else provider
+
+
+def _family(provider: object) -> str:
+    """Return the provider without its API, as "google" of "google-vertex"."""
+    return str(provider).lower().partition("-")[0]
 
 
 def usage_of(usage: Any, report: Callable[[str], object]) -> dict[str, int] | None:

@@ -39,22 +39,28 @@ class ReportedRuns:
         self._runs: OrderedDict[str, ReportedRun] = OrderedDict()
         self._recorder = recorder
 
-    def start(self, provider: str, trace_id: object, span_id: object, name: str) -> OpenSpan | None:
-        """Begin or find a run, and return its root span; None if another provider reports it."""
+    def start(self, provider: str, trace_id: object, span_id: object, name: str) -> tuple[OpenSpan | None, bool]:
+        """Begin or find a run.
+
+        Returns:
+            Its root span, or None if another provider reports it; and whether that span was opened by this call.
+        """
         key = trace_id_of(trace_id)
         with self._recorder.lock:  # a new one after a fork
             run = self._runs.get(key)
+            is_new = False
             if run is None:
                 outer = current_span()
                 ids = SpanContext.part_of(key, None, span_id_of(span_id) if span_id else None)
                 run = ReportedRun(outer or begin(name, "agent", span=ids), provider, own=outer is None)
+                is_new = run.own
                 self._runs[key] = run
             if span_id:
                 run.spans[span_id_of(span_id)] = run.root
             oldest = self._runs.popitem(last=False)[1] if len(self._runs) > MAX_RUNS else None
         if oldest is not None:
             end(oldest)
-        return run.root if run.provider == provider else None
+        return run.root if run.provider == provider else None, is_new
 
     def add(  # noqa: PLR0913 - the IDs and attributes of a span
         self,

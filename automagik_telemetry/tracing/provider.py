@@ -33,6 +33,8 @@ Method = TypeVar("Method")
 
 _COSTS = ("cost", "cost_usd", "total_cost", "total_cost_usd")
 """Names of a cost in USD among attributes."""
+_MAX_AHEAD = 86_400.0
+"""Seconds by which the time of an event may lie in the future."""
 _MAX_CALLS = 1_000
 """Tool calls of one `log_metadata` that are taken."""
 
@@ -109,7 +111,7 @@ class TraceProvider:
     def _start(
         self, trace_id: object, span_id: object, name: str, input_text: object, metadata: dict[str, Any]
     ) -> None:
-        root = self._runs.start(self.name, trace_id, span_id, name)
+        root, _ = self._runs.start(self.name, trace_id, span_id, name)
         if root is not None:
             fill(root, input=input_text)
             self._remember(root, metadata)
@@ -139,10 +141,10 @@ class TraceProvider:
             parent_span_id: ID of the enclosing span; by default the first span of the run.
             duration_ms: Duration in milliseconds.
             **attributes: Further attributes of the span. `provider` is that of the model, and `cost` in USD; by default
-                it is estimated, if the price of the model is known.
+                it is estimated, if the price of the model is known and `genai_prices` has been imported.
         """
-        name, provider = model_of(text_of(model))
-        provider, cost = attributes.pop("provider", provider), attributes.pop("cost", None)
+        name, provider = model_of(text_of(model), attributes.pop("provider", None))
+        cost = attributes.pop("cost", None)
         span = self._add(name, "llm", trace_id, span_id, parent_span_id, input=messages, model=name)
         if span is not None:
             span.usage = usage_of(usage, self._count_invalid)
@@ -393,7 +395,7 @@ class TraceProvider:
         span = self._runs.find(self.name, ids["trace_id"], ids["span_id"]) if ids["trace_id"] else None
         is_end = given["event_type"] == "span_end"
         late = self._seconds_since(given)
-        if not is_end or span is None or span.span_id != span_id_of(ids["span_id"]):
+        if span is None or span.span_id != span_id_of(ids["span_id"]):
             span = self._runs.add(self.name, text_of(given.get("name", "span")), "span", **ids)
             if span is not None:
                 span.backdate(late)
@@ -405,9 +407,9 @@ class TraceProvider:
 
     def _log_start_of_trace(self, given: dict[str, Any]) -> None:
         name = text_of(given.get("name") or "trace")
-        root = self._runs.start(self.name, given["trace_id"], given.get("span_id"), name)
+        root, is_new = self._runs.start(self.name, given["trace_id"], given.get("span_id"), name)
         if root is not None:
-            if root.is_root:  # not a run inside of an open trace
+            if is_new:
                 root.backdate(self._seconds_since(given))
             self._fill(root, given)
             self._remember(root, root.attributes or {})
@@ -429,8 +431,7 @@ class TraceProvider:
         model = attributes.pop("model", None)
         if model is not None:
             span.type = "llm" if span.type == "span" else span.type
-            span.model, provider = model_of(text_of(model))
-            attributes.setdefault("provider", provider)
+            span.model, attributes["provider"] = model_of(text_of(model), attributes.get("provider"))
         fields: dict[str, Any] = {
             name: attributes.pop(name) for name in ("input", "output", "provider") if name in attributes
         }
@@ -444,12 +445,15 @@ class TraceProvider:
         annotate(span, attributes)
 
     def _seconds_since(self, given: dict[str, Any]) -> float:
-        """Return how long ago an event took place; 0 if its time is missing, or not valid, or in the future."""
+        """Return how long ago an event took place; 0 if its time is missing, not valid, or in the future.
+
+        A time that lies further ahead than any clock is wrong, such as one in milliseconds, is not valid.
+        """
         timestamp = given.get("timestamp")
         if timestamp is None:
             return 0.0
         moment: float | None = attempt(_unix_time, timestamp)
-        if moment is None:
+        if moment is None or moment > time.time() + _MAX_AHEAD:
             self._count_invalid("timestamp")
             return 0.0
         return max(0.0, time.time() - moment)

@@ -48,6 +48,8 @@ if TYPE_CHECKING:
 
     from agno.models.response import ToolExecution
 
+    from automagik_telemetry.tracing.spans import OpenSpan
+
 Method = TypeVar("Method", bound="Callable[..., Any]")
 AnyAgent = TypeVar("AnyAgent", bound=Agent | Team)
 
@@ -230,10 +232,8 @@ class _Run(AgentRun):
 
     def _take_output(self, output: Any) -> None:
         if self.traced is not None:
-            if output.status == RunStatus.paused and output.run_id is not None:
-                _paused[output.run_id] = self.traced.trace.trace_id, self.traced.span_id
-                while len(_paused) > _MAX_PAUSED:
-                    del _paused[next(iter(_paused))]
+            if output.status == RunStatus.paused:
+                keep_paused(output, self.traced)
             self.traced.output = output.content
             self.traced.thread_id = self.traced.thread_id or output.session_id
 
@@ -246,6 +246,20 @@ class _Run(AgentRun):
         success = not tool.tool_call_error
         duration_ms = None if metrics is None or metrics.duration is None else metrics.duration * 1000
         self.log_tool(ToolExecutionEvent(tool.tool_name or "", success=success, duration_ms=duration_ms))
+
+
+def keep_paused(output: Any, span: OpenSpan) -> None:
+    """Keep the span of a run that waits for a decision."""
+    if output.run_id is not None:
+        _paused[output.run_id] = span.trace.trace_id, span.span_id
+        while len(_paused) > _MAX_PAUSED:
+            del _paused[next(iter(_paused))]
+
+
+def link_to_paused(span: OpenSpan, run_id: Any) -> None:
+    """Link the root of a trace to the run with this ID, if that has paused."""
+    if run_id is not None and span.is_root and span.trace.link is None:
+        span.trace.link = _paused.pop(run_id, None)
 
 
 def _was_executed(tool: ToolExecution) -> bool:
@@ -285,8 +299,7 @@ def _begin(agent: Agent | Team, args: tuple[Any, ...], kwargs: dict[str, Any], c
     with join_application_trace():
         run.begin()
     if run.traced is not None:
-        if run.traced.is_root and run.traced.trace.link is None:
-            run.traced.trace.link = _paused.pop(kwargs.get("run_id") or getattr(earlier, "run_id", None) or "", None)
+        link_to_paused(run.traced, kwargs.get("run_id") or getattr(earlier, "run_id", None))
         attempt(run.ask, None if continues else kwargs.get("input", args[0] if args else None), kwargs)
     return run
 
@@ -307,7 +320,12 @@ def _initialized(method: Method) -> Method:
 
 def _executor(plain: Any) -> Any:
     """Return the property of the executor whose threads update memories: what they do is part of the run."""
-    return property(lambda agent: _Executor(plain.__get__(agent)))
+
+    def executor(agent: Any) -> Any:
+        own = plain.__get__(agent)
+        return own if current_run() is None else _Executor(own)
+
+    return property(executor)
 
 
 class _Executor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import inspect
 import time
 from collections import abc
 from contextvars import ContextVar
@@ -52,7 +53,7 @@ def track_model(model: object) -> None:
     """Give a model a lookalike subclass of its class, which reports its requests and tools to the current run."""
     # An object that is not a model, or whose class can't be changed, is left alone.
     wraps = {**dict.fromkeys(_REQUESTS, _request), **dict.fromkeys(_TOOLS, _tool)}
-    if hasattr(model, _USAGE):
+    if inspect.isfunction(inspect.getattr_static(type(model), _USAGE, None)):
         wraps[_USAGE] = _usage
     attempt(patch_instance, model, wraps)
 
@@ -84,6 +85,7 @@ class Request(Step):
         self._answer: Any = None
         self._texts: list[str] = []
         self._streamed = False
+        self._recorded: dict[str, Any] = {}
         self.failed = False
         name, provider = (attempt(getattr, model, attribute, None) for attribute in ("id", "provider"))
         attempt(run.count_request, name)
@@ -119,6 +121,9 @@ class Request(Step):
     def end(self, error: BaseException | None = None) -> None:
         """End the request."""
         self.failed = issubclass(type(error), Exception)
+        span = self.traced
+        if span is not None and span.recorded and span.trace.kept is not None:
+            self.record(self._news)  # for the next process, if this one dies before the run ends
         super().end(error)
 
     def complete(self) -> None:
@@ -126,7 +131,7 @@ class Request(Step):
 
         A request whose stream is no longer read ends with its run.
         """
-        self.record(self._about)
+        self.record(self._news)
         super().end()
 
     def tokens(self) -> tuple[int, int] | None:
@@ -138,6 +143,11 @@ class Request(Step):
         of_answer = getattr(self._answer, "response_usage", None)
         of_message = getattr(self._message, "metrics", None)
         return (of_message or of_answer) if self._streamed else (of_answer or of_message)
+
+    def _news(self) -> dict[str, Any]:
+        """Return what has changed of the outcome since it was last recorded."""
+        before, self._recorded = self._recorded, self._about()
+        return {name: value for name, value in self._recorded.items() if value != before.get(name)}
 
     def _about(self) -> dict[str, Any]:
         message, answer = self._message, self._answer
@@ -258,11 +268,11 @@ def _usage(method: Call) -> Call:
     """Return a method that keeps the provider's usage, which agno converts with it."""
 
     @functools.wraps(method)
-    def tracked(self: Model, usage: object, *args: Any, **kwargs: Any) -> Any:
+    def tracked(self: Model, *args: Any, **kwargs: Any) -> Any:
         request = _asking.get()
         if request is not None and request.model is self:
-            request.usage = usage
-        return method(self, usage, *args, **kwargs)
+            request.usage = next(iter((*args, *kwargs.values())), None)
+        return method(self, *args, **kwargs)
 
     return tracked
 

@@ -10,7 +10,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from agno.agent import Agent
 from agno.run.base import RunStatus
-from agno.run.workflow import WorkflowErrorEvent, WorkflowRunOutput
+from agno.run.workflow import (
+    BaseWorkflowRunOutputEvent,
+    WorkflowCancelledEvent,
+    WorkflowErrorEvent,
+    WorkflowRunOutput,
+)
 from agno.team import Team
 from agno.workflow import Condition, Loop, Parallel, Router, Step, Steps, Workflow
 from agno.workflow.workflow import STEP_TYPE_MAPPING
@@ -87,6 +92,8 @@ def uninstrument(workflow: AnyWorkflow) -> AnyWorkflow:
     for part in _parts(workflow):
         if isinstance(part, Agent | Team):
             agno_agent.uninstrument(part)
+        elif isinstance(part, Workflow):
+            uninstrument(part)
         else:
             unpatch_instance(part)
     return workflow
@@ -161,13 +168,14 @@ class _Run(Run):
         self._failure: BaseException | None = None
         self._started = time.perf_counter()
 
-    def begin(self, asked: object, options: dict[str, Any]) -> None:
-        """Begin the run."""
+    def begin(self, asked: object, continued: object, options: dict[str, Any]) -> None:
+        """Begin the run, as a new one or the rest of one that has paused."""
         if observability() is not None:
             self.traced = open_span(self._name, "workflow", span=self._span)
             thread = options.get("session_id") or self.workflow.session_id
             user = options.get("user_id") or self.workflow.user_id
             fill(self.traced, input=asked, thread_id=thread, user_id=user)
+            agno_agent.link_to_paused(self.traced, continued)
         self._log(WorkflowStartedEvent(self._name))
 
     def step(self) -> AbstractContextManager[Any]:
@@ -188,6 +196,10 @@ class _Run(Run):
                 self._failure = CancelledError(value.content)
         elif own and isinstance(value, WorkflowErrorEvent):
             self._failure = agno_agent.failure(_UNNAMED, value.error)
+        elif own and isinstance(value, WorkflowCancelledEvent):
+            self._failure = CancelledError(value.reason or "")
+        if own and self.traced is not None and _is_paused(value):
+            agno_agent.keep_paused(value, self.traced)
         content = getattr(value, "content", None)
         if own and self.traced is not None and content is not None:
             self.traced.output = content
@@ -206,6 +218,13 @@ class _Run(Run):
         if (client := telemetry()) is not None:
             with self.within():
                 client.track_event(event, span_id=span_id) if span_id else client.track_event(event)
+
+
+def _is_paused(value: object) -> bool:
+    """Return whether a value of a workflow's run tells that it waits for a decision."""
+    if isinstance(value, BaseWorkflowRunOutputEvent):  # at first only that of a step tells it
+        return value.event.endswith("Paused")
+    return isinstance(value, WorkflowRunOutput) and value.status == RunStatus.paused
 
 
 class _Within:
@@ -245,17 +264,18 @@ def _tracked(method: Call) -> Call:
 
     @functools.wraps(method)
     def tracked(self: Workflow, *args: Any, **kwargs: Any) -> Any:
-        asked = None if continues else kwargs.get("input", args[0] if args else None)
-        run: _Run | None = None if kwargs.get("background") else begin(_begin, self, asked, kwargs)
+        given = kwargs.get("run_response" if continues else "input", args[0] if args else None)
+        run: _Run | None = None if kwargs.get("background") else begin(_begin, self, given, kwargs, continues)
         return method(self, *args, **kwargs) if run is None else wrap_call(run, lambda: method(self, *args, **kwargs))
 
     return tracked
 
 
-def _begin(workflow: Workflow, asked: object, options: dict[str, Any]) -> _Run:
+def _begin(workflow: Workflow, given: object, options: dict[str, Any], continues: bool) -> _Run:  # noqa: FBT001 - for `begin`
     run = _Run(workflow)
+    continued = options.get("run_id") or getattr(given, "run_id", None) if continues else None
     with join_application_trace():
-        run.begin(asked, options)
+        run.begin(None if continues else given, continued, options)
     return run
 
 

@@ -35,12 +35,13 @@ from automagik_telemetry.integrations._errors import described
 from automagik_telemetry.integrations._runtime import begin
 from automagik_telemetry.integrations._wrapping import wrap_coroutine
 from automagik_telemetry.integrations.pydantic_ai._details import (
+    DEFINITIONS,
+    cost_of,
     of_request,
     of_response,
     open_failed_attempts,
 )
 from automagik_telemetry.integrations.pydantic_ai._messages import chat, prompt, request
-from automagik_telemetry.tracing._cost import is_known
 from automagik_telemetry.tracing._propagation import join_application_trace
 
 try:
@@ -168,6 +169,8 @@ class _Run(AgentRun):
 
         self.partial: str | None = None
         """The text that a reader has received of a stream; None if nothing is streamed."""
+        self.definitions: str | None = None
+        """The definitions of tools that the last request has sent."""
 
     def end(self, error: BaseException | None = None) -> None:
         """End the run. It did not fail if its reader has stopped reading the stream, which cancels it."""
@@ -257,12 +260,12 @@ class _Tracker(AbstractCapability[Any]):
     async def wrap_output_validate(
         self, ctx: RunContext[Any], *, output_context: OutputContext, output: Any, handler: WrapOutputValidateHandler
     ) -> Any:
-        """Record an output that is not valid."""
-        del ctx
+        """Record an output that is not valid. A part of one, while it is streamed, need not be."""
         try:
             return await handler(output)
         except _INVALID as error:
-            attempt(_log_invalid, *_output_of(output_context), output, None, error)
+            if not ctx.partial_output:
+                attempt(_log_invalid, *_output_of(output_context), output, None, error)
             raise
 
     async def wrap_output_process(
@@ -275,7 +278,8 @@ class _Tracker(AbstractCapability[Any]):
         try:
             return await handler(output)
         except _INVALID as error:
-            attempt(_log_invalid, *_output_of(output_context), output, None, error)
+            if not ctx.partial_output:
+                attempt(_log_invalid, *_output_of(output_context), output, None, error)
             raise
 
     async def wrap_tool_execute(
@@ -356,9 +360,12 @@ def _begin_function(context: OutputContext, output: object) -> _Function | None:
 
 
 def _count_tokens(response: ModelResponse) -> None:
+    """Count the tokens of an answer, and of those before it that a fallback has rejected."""
     if (run := _run.get()) is not None:
-        run.event.token_count = (run.event.token_count or 0) + response.usage.total_tokens
-        run.count_tokens(response.usage.input_tokens, response.usage.output_tokens)
+        rejected = [one.usage for one in getattr(response, "failed_attempts", None) or ()]
+        for usage in (response.usage, *filter(None, rejected)):
+            run.event.token_count = (run.event.token_count or 0) + usage.total_tokens
+            run.count_tokens(usage.input_tokens, usage.output_tokens)
 
 
 class _Request(Step):
@@ -373,7 +380,13 @@ class _Request(Step):
         # A FallbackModel has no provider of its own; the response has that of the model that has answered.
         provider = None if isinstance(model, FallbackModel) else model.system
         self.record(lambda: {"model": model.model_name, "provider": provider})
-        self.record(lambda: of_request(context))
+        self.record(lambda: self._new_of(of_request(context)))
+        self._models = attempt(getattr, model, "models", (), default=())
+
+    def _new_of(self, found: dict[str, Any]) -> dict[str, Any]:
+        """Leave the definitions of the tools out if the last request of the run had the same."""
+        before, self._of.definitions = self._of.definitions, found.get(DEFINITIONS)
+        return {key: value for key, value in found.items() if key != DEFINITIONS or value != before}
 
     def observe(self, value: object) -> bool:
         """Record the model's answer."""
@@ -382,7 +395,7 @@ class _Request(Step):
         self.record(lambda: self._about(cast("ModelResponse", value)))
         if self.traced is not None:
             with Block(self.step):
-                attempt(open_failed_attempts, getattr(value, "failed_attempts", None))
+                attempt(open_failed_attempts, getattr(value, "failed_attempts", None), self._models)
         return False
 
     def take_stream(self, response: ModelResponse | None, seconds: float | None) -> None:
@@ -409,7 +422,7 @@ class _Request(Step):
             "provider": response.provider_name,
             "usage": {name: count for name, count in counts.items() if count},
             **attempt(of_response, response, default={}),
-            **_cost(response),
+            **cost_of(response, [response.provider_url] if response.provider_url else []),
         }
 
 
@@ -458,18 +471,6 @@ def _retries(messages: Sequence[ModelMessage]) -> int:
     """Return the number of retries that the last message asks for."""
     parts = messages[-1].parts if messages else ()
     return sum(part.part_kind in _RETRIES or getattr(part, "retry", None) is not None for part in parts)
-
-
-def _cost(response: ModelResponse) -> dict[str, Any]:
-    """Return the cost of an answer, as reported by its provider, else as estimated by pydantic-ai."""
-    cost = getattr(response.usage, "cost", None)
-    if cost is None:
-        return {}
-    # Where the price is not known, it can't be an estimate.
-    estimated = attempt(lambda: bool(response.cost().total_price == cost), default=False)
-    if estimated and response.provider_url and not is_known(response.provider_url):
-        return {}  # pydantic-ai takes a local server, or an unknown one, for the provider that it imitates
-    return {"cost": float(cost), "cost_estimated": estimated}
 
 
 def _innermost(agent: object) -> Agent[Any, Any]:

@@ -241,7 +241,7 @@ def test_tokens_and_cost_are_the_documented_ones(  # noqa: PLR0913, PLR0917 - th
 
 @pytest.mark.parametrize("framework", ["agno", "pydantic_ai"])
 def test_a_local_server_has_no_price(traced: Callable[[], list[Traced]], framework: str) -> None:
-    """A server with OpenAI's interface and a model of OpenAI's name costs what nobody knows."""
+    """A server with OpenAI's interface and a model of OpenAI's name has no price."""
     run(framework, "openai", "plain", base_url="http://127.0.0.1:1234/v1")
     (request,) = [span for span in traced() if span.type == "llm"]
     assert request.said["langwatch.metrics"] == {"prompt_tokens": 1000, "completion_tokens": 100}

@@ -15,6 +15,7 @@ import pytest
 from automagik_telemetry import get_tracing_manager
 from automagik_telemetry.integrations._runtime import observability
 from automagik_telemetry.integrations.asgi import TelemetryMiddleware
+from automagik_telemetry.tracing._arguments import model_of
 from automagik_telemetry.tracing._cost import prepare
 from automagik_telemetry.tracing.spans import open_span
 
@@ -350,17 +351,59 @@ def test_events_that_are_reported_later_are_one_tree_with_their_times(
 
 
 @pytest.mark.fault(116)
+def test_events_that_are_reported_twice(manager: ObservabilityManager, arrived: Any) -> None:
+    """A second report of a begin changes no time and opens no span, and a run inside of a block moves no span of it."""
+    provider = manager.providers["langwatch"]
+    ago = time.time() - 1000
+    run = {"trace_id": "run", "name": "run", "timestamp": ago}
+    part = {"trace_id": "run", "span_id": "part", "name": "part", "timestamp": ago + 100}
+    for event in (run, run):
+        provider.log_metadata({**event, "event_type": "trace_start"})
+    for event in (part, part):
+        provider.log_metadata({**event, "event_type": "span_start"})
+    provider.log_metadata({**part, "event_type": "span_end", "timestamp": ago + 200})
+    provider.log_metadata({**run, "event_type": "trace_end", "timestamp": ago + 300})
+    with provider.start_trace("own"):
+        provider.log_metadata({"trace_id": "inside", "event_type": "trace_start", "timestamp": ago})
+    spans = arrived()
+    assert set(spans) == {"run", "part", "own"}
+    times = {
+        name: [int(span[key]) / 1e9 - ago for key in ("startTimeUnixNano", "endTimeUnixNano")]
+        for name, span in spans.items()
+    }
+    assert times["run"] == pytest.approx([0, 300], abs=60)
+    assert times["part"] == pytest.approx([100, 200], abs=60)
+    assert times["own"] == pytest.approx([1000, 1000], abs=60)
+
+
+@pytest.mark.parametrize(
+    ("name", "provider", "found"),
+    [
+        ("mistral:7b", None, ("mistral:7b", None)),
+        ("mistral:7b", "ollama", ("mistral:7b", "ollama")),
+        ("mistral:mistral-large-latest", None, ("mistral-large-latest", "mistral")),
+        ("mistral:open-mixtral-8x7b", "Mistral", ("open-mixtral-8x7b", "Mistral")),
+        ("openai:gpt-4o", "litellm", ("openai:gpt-4o", "litellm")),
+        ("google-gla:gemini-2.5-pro", "google", ("gemini-2.5-pro", "google")),
+    ],
+)
+def test_names_of_models_with_colons(name: str, provider: str | None, found: tuple[str, str | None]) -> None:
+    """A prefix is a provider only if the rest can be a model of it, and the caller names no other."""
+    assert model_of(name, provider) == found
+
+
+@pytest.mark.fault(116)
 def test_odd_times_of_reported_events(manager: ObservabilityManager, arrived: Any) -> None:
     """A time that is not valid is counted, and the event takes place when it is reported."""
     provider = manager.providers["langwatch"]
-    times: list[Any] = ["yesterday", [], float("nan"), "2999-01-01T00:00:00", None]
+    times: list[Any] = ["yesterday", [], float("nan"), "2999-01-01T00:00:00", time.time() * 1000, None]
     for timestamp in times:
         run = str(uuid.uuid4())
         for kind in ("trace_start", "trace_end"):
             provider.log_metadata({"trace_id": run, "event_type": kind, "name": str(timestamp), "timestamp": timestamp})
     provider.log_metadata({"trace_id": "never begun", "event_type": "trace_end"})
     spans = arrived()
-    assert len(spans) == 5
+    assert len(spans) == 6
     for span in spans.values():
         assert abs(int(span["startTimeUnixNano"]) / 1e9 - time.time()) < 60
-    assert manager.get_metrics()["traces"]["invalid.timestamp"] == 6
+    assert manager.get_metrics()["traces"]["invalid.timestamp"] == 10

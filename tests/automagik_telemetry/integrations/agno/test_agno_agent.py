@@ -6,12 +6,14 @@ import asyncio
 import copy
 import inspect
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import structlog
 from agno.agent import Agent
+from agno.metrics import MessageMetrics
 from agno.run.agent import RunOutput
+from agno.run.base import RunStatus
 from agno.tools import tool
 from opentelemetry.sdk.trace import TracerProvider
 
@@ -19,6 +21,9 @@ from automagik_telemetry import get_tracing_manager
 from automagik_telemetry.integrations.agno import instrument, uninstrument
 from tests.automagik_telemetry.integrations.agno.agno_agents import Offline, collect, look, make
 from tests.automagik_telemetry.integrations.arrived import named, sent
+
+if TYPE_CHECKING:
+    from agno.models.response import ModelResponse
 
 pytestmark = pytest.mark.usefixtures("to_the_last_detail")
 
@@ -69,6 +74,13 @@ def test_instrumented_twice_is_instrumented_once(opted_in: Any, fields: Any) -> 
     agent.run("secret")
     make().run("secret")
     assert len(named(opted_in, fields, "agent.run")) == 1
+
+
+def test_executor_outside_of_a_run() -> None:
+    """An application that takes the agent's executor gets agno's own."""
+    agent = instrument(make())
+    assert isinstance(agent.background_executor, ThreadPoolExecutor)
+    agent.background_executor.shutdown()
 
 
 def test_without_a_model() -> None:
@@ -157,3 +169,40 @@ def test_model_that_cannot_be_looked_at(opted_in: Any, fields: Any) -> None:
     assert instrument(Agent(model=Closed(), name="simple", telemetry=False)).run("secret").content == "done"
     (run,) = named(opted_in, fields, "agent.run")
     assert (run["event.success"], run["event.token_count"]) == (True, 5)
+
+
+class ByName(Offline):
+    """A model that names the argument of the conversion of its usage."""
+
+    def _get_metrics(self, response_usage: Any) -> MessageMetrics:
+        return MessageMetrics(**response_usage)
+
+    def invoke(self, *args: Any, **kwargs: Any) -> ModelResponse:
+        """Answer."""
+        response = super().invoke(*args, **kwargs)
+        response.response_usage = self._get_metrics(response_usage={"input_tokens": 3, "total_tokens": 3})
+        return response
+
+
+class Static(Offline):
+    """A model whose conversion of its usage is a static method."""
+
+    @staticmethod
+    def _get_metrics(usage: Any) -> MessageMetrics:
+        return MessageMetrics(**usage)
+
+    def invoke(self, *args: Any, **kwargs: Any) -> ModelResponse:
+        """Answer."""
+        response = super().invoke(*args, **kwargs)
+        response.response_usage = self._get_metrics({"input_tokens": 3, "total_tokens": 3})
+        return response
+
+
+@pytest.mark.fault(113)
+@pytest.mark.parametrize("model", [ByName, Static])
+def test_model_that_converts_its_usage_in_its_own_way(opted_in: Any, fields: Any, model: type[Offline]) -> None:
+    """A run succeeds however the model's own class defines and calls the method that converts its usage."""
+    told = instrument(Agent(model=model(), name="simple", telemetry=False)).run("secret")
+    assert (told.status, told.content) == (RunStatus.completed, "done")
+    (run,) = named(opted_in, fields, "agent.run")
+    assert (run["event.success"], run["event.token_count"]) == (True, 3)

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 from agno.agent import Agent
 from agno.db.in_memory import InMemoryDb
-from agno.exceptions import ModelProviderError
+from agno.exceptions import ModelProviderError, RunCancelledException
 from agno.memory import MemoryManager
 from agno.models.response import ModelResponse
 from agno.team import Team
 from agno.tools import tool
 from agno.workflow import Condition, Loop, Parallel, Router, Step, Workflow
-from agno.workflow.types import StepOutput
+from agno.workflow.types import HumanReview, StepOutput
 
 from automagik_telemetry import get_tracing_manager, instrument, uninstrument
 from tests.automagik_telemetry.integrations.agno.agno_agents import Offline, collect, make, outcome
@@ -157,8 +157,13 @@ def test_a_workflow_is_one_tree(traced: Callable[[], list[Traced]], opted_in: An
 
 @pytest.mark.fault(114)
 def test_uninstrument_restores_members_and_steps() -> None:
-    """Members, steps and agents have their own classes again."""
-    group, steps = team(), flow()
+    """Members, steps, agents and workflows inside of others have their own classes again."""
+    group, steps, inner = team(), flow(), flow()
+    outer = Workflow(name="outer", steps=[Step(name="nested", workflow=inner)], telemetry=False)
+    instrument(outer)
+    assert type(inner) is not Workflow
+    uninstrument(outer)
+    assert [type(inner), *map(type, cast("Any", inner.steps))][:4] == [Workflow, Step, Parallel, Loop]
     members: Any = group.members
     parts: Any = steps.steps
     assert uninstrument(instrument(group)) is group
@@ -166,6 +171,45 @@ def test_uninstrument_restores_members_and_steps() -> None:
     assert [type(one) for one in (group, *members)] == [Team, Agent, Agent]
     assert [type(one) for one in (steps, *parts)][:4] == [Workflow, Step, Parallel, Loop]
     assert type(parts[0].agent) is Agent
+
+
+@pytest.mark.fault(114)
+@pytest.mark.parametrize("way", ["run stream", "arun stream"])
+def test_a_workflow_that_is_cancelled(traced: Callable[[], list[Traced]], opted_in: Any, fields: Any, way: str) -> None:
+    """A stream whose run is cancelled has failed, with the reason, which telemetry does not have."""
+
+    def cancel(_step_input: Any) -> StepOutput:
+        raise RunCancelledException("no longer wanted")
+
+    WAYS[way](instrument(Workflow(name="flow", steps=[cancel], telemetry=False)))
+    root = traced()[0]
+    assert (root.said["error.type"], "no longer wanted" in root.raw["status"]["message"]) == ("CancelledError", True)
+    (event,) = [fields(span) for span in opted_in.spans() if span["name"] == "workflow.completed"]
+    assert event["event.success"] is False
+
+
+@pytest.mark.fault(114)
+@pytest.mark.parametrize("streams", [True, False])
+def test_a_workflow_that_continues(traced: Callable[[], list[Traced]], streams: bool) -> None:
+    """A run that continues has a link to the one that paused."""
+
+    def last(_step_input: Any) -> StepOutput:
+        return StepOutput(content="done")
+
+    steps: Any = [Step(name="ask", executor=last, human_review=HumanReview(requires_confirmation=True))]
+    workflow = instrument(Workflow(name="flow", steps=steps, db=cast("Any", InMemoryDb)(), telemetry=False))
+    if streams:
+        for _ in workflow.run("hello", session_id="one", stream=True, stream_events=True):
+            pass
+        paused: Any = workflow.get_last_run_output(session_id="one")
+    else:
+        paused = workflow.run("hello", session_id="one")
+    for one in paused.step_requirements:
+        one.confirm()
+    assert workflow.continue_run(paused).content == "done"
+    first, second = [span for span in traced() if span.type == "workflow"]
+    (link,) = second.raw["links"]
+    assert (link["traceId"], link["spanId"]) == (first.raw["traceId"], first.id)
 
 
 @pytest.mark.fault(113)

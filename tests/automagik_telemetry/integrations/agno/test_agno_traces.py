@@ -15,6 +15,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from automagik_telemetry import get_tracing_manager
 from automagik_telemetry.integrations.agent import track_agent
 from automagik_telemetry.integrations.agno import instrument
+from automagik_telemetry.tracing.spans import OpenSpan, current_span
 from tests.automagik_telemetry.integrations.agno.agno_agents import WAYS, Offline, look, make, outcome
 
 if TYPE_CHECKING:
@@ -261,6 +262,26 @@ def test_tools_that_are_generators(traced: Callable[[], list[Traced]], way: str,
     assert (genie.parent, tool.raw["status"]["message"]) == (tool.id, "no more")
     assert tool.output in ("one ready", "no more")
     assert tool.raw["endTimeUnixNano"] >= genie.raw["endTimeUnixNano"]
+
+
+@pytest.mark.fault(120)
+@pytest.mark.parametrize("way", WAYS)
+def test_a_request_is_complete_at_its_end(traced: Callable[[], list[Traced]], way: str) -> None:
+    """A request that has ended has its tokens and output, which the next process sends if this one dies in a tool."""
+    seen: list[tuple[Any, Any, Any]] = []
+
+    def see() -> str:
+        span = current_span()
+        spans = [one for one in span.trace.spans if isinstance(one, OpenSpan)] if span is not None else []
+        seen.extend((one.ended is not None, one.usage, one.output) for one in spans if one.type == "llm")
+        return "seen"
+
+    WAYS[way](instrument(make(see)))
+    ((ended, usage, output),) = seen
+    assert (ended, usage["input_tokens"], usage["output_tokens"]) == (True, 3, 2)
+    assert output[0]["role"] == "assistant"
+    request = next(span for span in traced() if span.type == "llm")
+    assert request.output[0]["tool_calls"][0]["function"]["name"] == "see"
 
 
 def test_tokens_of_a_stream_that_is_left(opted_in: Any, fields: Any, to_langwatch: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -13,15 +14,16 @@ from pydantic_ai import Agent, ModelRetry
 from pydantic_ai.exceptions import ModelHTTPError
 from pydantic_ai.messages import ModelMessage, ModelRequest, ModelResponse, TextPart, ToolCallPart, UserPromptPart
 from pydantic_ai.models.fallback import FallbackModel
-from pydantic_ai.models.function import FunctionModel
+from pydantic_ai.models.function import DeltaToolCall, FunctionModel
 from pydantic_ai.models.instrumented import InstrumentationSettings
 from pydantic_ai.usage import RequestUsage
 
 from automagik_telemetry import instrument
+from tests.automagik_telemetry.integrations.arrived import named
 from tests.automagik_telemetry.integrations.pydantic_ai.pydantic_ai_agents import run_sync
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncIterator, Callable
 
     from tests.automagik_telemetry.integrations.conftest import Traced
 
@@ -41,7 +43,7 @@ CHECKLIST = {
     "gen_ai.usage.output_tokens": SAME,
     "gen_ai.tool.call.id": SAME,
     "pydantic_ai.tool.failure_stage": SAME,
-    "gen_ai.tool.definitions": "the same key, in our own JSON",
+    "gen_ai.tool.definitions": "the same key, in our own JSON, where they differ from those of the last request",
     "gen_ai.request.model": "the same key; of a fallback, the model that has answered",
     "gen_ai.usage.details.reasoning_tokens": "gen_ai.usage.reasoning.output_tokens",
     "gen_ai.conversation.id": "langwatch.thread.id, on the root",
@@ -155,6 +157,31 @@ def test_mistakes_are_spans(traced: Callable[[], list[Traced]]) -> None:
     assert (executed.name, executed.output) == ("add", 2)
 
 
+class Large(BaseModel):
+    """A structured output of several fields."""
+
+    first: int
+    second: int
+    third: int
+
+
+def test_a_streamed_output_is_no_mistake(traced: Callable[[], list[Traced]]) -> None:
+    """The parts of a structured output that is valid in the end are no failures."""
+
+    async def answer(_messages: Any, _info: Any) -> AsyncIterator[dict[int, DeltaToolCall]]:
+        yield {0: DeltaToolCall(name="final_result", json_args='{"first": 1', tool_call_id="1")}
+        for part in (', "second": 2', ', "third": 3', "}"):
+            yield {0: DeltaToolCall(json_args=part, tool_call_id="1")}
+
+    async def stream() -> list[Large]:
+        made = instrument(Agent(FunctionModel(stream_function=answer), name="simple", output_type=Large))
+        async with made.run_stream("hello") as result:
+            return [output async for output in result.stream_output(debounce_by=None)]
+
+    assert asyncio.run(stream())[-1] == Large(first=1, second=2, third=3)
+    assert [(span.name, span.raw["status"]["code"]) for span in traced() if span.type != "llm"] == [("simple", 1)]
+
+
 def test_each_attribute_has_a_counterpart(traced: Callable[[], list[Traced]]) -> None:
     """No attribute of theirs is unknown to the list, and those that are the same have the same values in order."""
     theirs = own_output()
@@ -175,7 +202,52 @@ def test_each_attribute_has_a_counterpart(traced: Callable[[], list[Traced]]) ->
                 found = [value["stringValue"] for value in found["values"]]
             assert (key, found) == (key, plain(chat[key]))
         assert request["gen_ai.usage.reasoning.output_tokens"] == 1
-        assert "add" in str(request["gen_ai.tool.definitions"])
+    assert ["add" in str(request.get("gen_ai.tool.definitions")) for request in requests] == [True] + 5 * [False]
+
+
+class Answering(FunctionModel):
+    """A model that answers with text and usage, at an address."""
+
+    def __init__(self, text: str, base_url: str | None) -> None:
+        def answer(_messages: Any, _info: Any) -> ModelResponse:
+            usage = RequestUsage(input_tokens=1000, output_tokens=100)
+            return ModelResponse(
+                [TextPart(text)], usage=usage, model_name="gpt-4o", provider_name="openai", provider_url=base_url
+            )
+
+        super().__init__(answer, model_name="gpt-4o")
+        self._url = base_url
+
+    @property
+    def base_url(self) -> str | None:
+        """Return its address."""
+        return self._url
+
+    @property
+    def system(self) -> str:
+        """Return its provider."""
+        return "openai"
+
+
+def is_rejected(response: ModelResponse) -> bool:
+    """Return whether the fallback is to ask the next model."""
+    return response.text == "bad"
+
+
+@pytest.mark.parametrize(
+    ("url", "cost"), [("https://api.openai.com/v1", 0.0035), ("http://127.0.0.1:1234/v1", None), (None, None)]
+)
+def test_an_answer_that_a_fallback_rejects(
+    traced: Callable[[], list[Traced]], opted_in: Any, fields: Any, url: str | None, cost: float | None
+) -> None:
+    """Its tokens are those of the run too, and its cost is an estimate, unless the address has no price."""
+    models = FallbackModel(Answering("bad", url), Answering("good", url), fallback_on=is_rejected)
+    assert run_sync(instrument(Agent(models, name="simple")), "hello").output == "good"
+    (rejected,) = [span for span in traced() if span.said.get("error.type") == "Rejected"]
+    assert rejected.said["langwatch.metrics"].get("cost") == (None if cost is None else pytest.approx(cost))
+    assert rejected.said.get("automagik.cost_estimated", False) == (cost is not None)
+    (run,) = named(opted_in, fields, "agent.run")
+    assert [run[f"event.{name}"] for name in ("input_tokens", "output_tokens", "token_count")] == [2000, 200, 2200]
 
 
 def test_a_run_without_a_prompt_shows_the_history(traced: Callable[[], list[Traced]]) -> None:
