@@ -39,6 +39,11 @@ def mount(group: str) -> None:
     _kept["group"] = group
 
 
+def is_called() -> bool:
+    """Return whether the command line of this process names the mounted group, or has its name as an argument."""
+    return "group" in _kept and _kept["group"].rpartition(" ")[2] in sys.argv[1:]
+
+
 def run_as(path: str) -> None:
     """Record the command path by which the group was called, such as "bookshop telemetry"."""
     _kept["path"] = path
@@ -59,7 +64,7 @@ def own(*words: str) -> str | None:
 
 def command(*words: str, application: str | None = None) -> str:
     """Return a command about an application as the user can run it: the application's own, else ours."""
-    # As above.
+    # Only a process that shows a command needs this.
     import shlex
 
     return own(*words) or shlex.join([_OURS, *words, *([application] if application else [])])

@@ -6,7 +6,7 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from click.testing import CliRunner
@@ -16,6 +16,9 @@ from automagik_telemetry.consent import _commands as commands
 from automagik_telemetry.consent import _preferences as preferences
 from automagik_telemetry.consent._application import Scope
 from tests.terminal import on_terminal
+
+if TYPE_CHECKING:
+    from tests.automagik_telemetry.conftest import Receiver
 
 pytestmark = pytest.mark.slow
 
@@ -104,6 +107,7 @@ def test_commands_are_about_this_application_alone(shop: Shop) -> None:
         True,
         "you ran `bookshop telemetry on`",
     )
+    shop("list")  # makes the ID
     assert [each["application"] for each in shop.telemetry("status")["applications"]] == ["bookshop"]
     assert [each["application"] for each in shop.telemetry("level", "error")] == ["bookshop"]
     assert preferences.load().level(SHOP) == 40
@@ -119,16 +123,21 @@ def test_commands_are_about_this_application_alone(shop: Shop) -> None:
 
 
 @pytest.mark.fault(93)
-def test_off_deletes_what_this_process_has_queued_too(shop: Shop) -> None:
-    """Nothing remains on disk, and what the command itself recorded is not sent later."""
+@pytest.mark.parametrize("command", ["off", "purge", "reset-id"])
+def test_what_is_queued_is_deleted_and_not_sent(shop: Shop, command: str, receiver: Receiver) -> None:
+    """The command sends nothing, though the recipient answers, and is not tracked itself."""
+    shop.variables["AUTOMAGIK_TELEMETRY_ENDPOINT"] = receiver.url
     shop("telemetry", "on")
-    shop("list")
     queue = Path(os.environ["AUTOMAGIK_STATE_DIR"], "queue")
-    assert list(queue.rglob("*.json"))
-    assert "Skipped" not in shop("telemetry", "off")
-    assert not [*queue.rglob("*.json"), *queue.rglob("*.begun")]
-    assert shop("list") == "3 books\n"
     assert not list(queue.rglob("*.json"))
+    shop("list", AUTOMAGIK_TRACE_SCHEDULE_DELAY="3600")
+    assert list(queue.rglob("*.json"))
+    assert "Skipped" not in shop("telemetry", command)
+    assert not [*queue.rglob("*.json"), *queue.rglob("*.begun")]
+    assert receiver.requests == []
+    if command == "off":
+        assert shop("list", AUTOMAGIK_TRACE_SCHEDULE_DELAY="3600") == "3 books\n"
+        assert not list(queue.rglob("*.json"))
 
 
 @pytest.mark.parametrize("columns", [80, 60])
