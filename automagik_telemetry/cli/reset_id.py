@@ -52,10 +52,8 @@ def command(*, application: str | None, as_json: bool) -> None:
 
 def _ids(application: str | None, directory: str, settings: Settings) -> list[dict[str, Any]]:
     """Return the anonymous IDs of an application, or of all, one for each recipient that is known."""
-    known = [] if application is None else states.senders_named(application, settings)
-    scopes = {*(state.scope for state in applications.listed(settings)), *(each.scope(settings) for each in known)}
     return [
         {**scope._asdict(), "id": found}
-        for scope in sorted(filter(None, scopes))
-        if application in {None, scope.application} and (found := identity.existing_id(directory, scope))
+        for scope in states.scopes(settings, application)
+        if (found := identity.existing_id(directory, scope))
     ]

@@ -81,6 +81,20 @@ def test_each_recipient_has_another_id(opted_in: Receiver, monkeypatch: pytest.M
     assert len(files("secret")) == secrets - 1 == 1
 
 
+@pytest.mark.fault(103)
+def test_a_variable_hides_no_recipient(opted_in: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The ID and the history are those of the recipient that has data, and not of the one that is named now."""
+    configure(service_name="bookshop")
+    use()
+    assert get_tracing_manager().flush(10)
+    (sent,) = {each["user.id"] for each in resources(opted_in)}
+    monkeypatch.setenv("AUTOMAGIK_TELEMETRY_ENDPOINT", "https://b.example")
+    rows = json.loads(CliRunner().invoke(main, ["history", "bookshop", "--json"]).stdout)
+    assert {each["recipient"] for each in rows} == {opted_in.url}
+    done = json.loads(CliRunner().invoke(main, ["reset-id", "bookshop", "--json"]).stdout)
+    assert done["old"] == [{"application": "bookshop", "recipient": opted_in.url, "id": sent}]
+
+
 @pytest.mark.parametrize("by", ["file", "variable", "mistyped"])
 def test_no_id_is_sent(opted_in: Receiver, by: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """There is none in the request, and none on disk."""
