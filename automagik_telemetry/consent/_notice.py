@@ -45,11 +45,12 @@ def reason_to_suppress(
 
     The notice is about one application and one recipient. Without a terminal, or in continuous integration, nothing is
     printed, and nothing is sent unless the environment opts in explicitly. A grant counts as the notice of the events
-    that the application has at its next run.
+    that the application has at its next run. A `local` choice sends nothing, and needs no notice.
     """
     scope = sender.scope(settings)
-    current, shown = digest(catalogue), preferences.load().of(scope).notice
-    if preferences.simulated is not None or scope is None or shown == current:
+    choice = preferences.load().of(scope)
+    current, shown = digest(catalogue), choice.notice
+    if preferences.simulated is not None or scope is None or shown == current or choice.local:
         return None
     environ = os.environ if environ is None else environ
     is_granted = shown == preferences.GRANTED

@@ -16,6 +16,8 @@ from click.testing import CliRunner
 from automagik_telemetry import configure, consent, get_tracing_manager
 from automagik_telemetry.cli import main
 from automagik_telemetry.consent import _preferences as preferences
+from automagik_telemetry.settings import OFF
+from tests.faults.server import Endpoint, black_hole, reply
 from tests.terminal import on_terminal
 
 if TYPE_CHECKING:
@@ -121,6 +123,23 @@ def test_a_withdrawal_deletes_what_is_queued(opted_in: Receiver, monkeypatch: py
     assert opted_in.requests == []
 
 
+@pytest.mark.slow
+@pytest.mark.fault(103)
+def test_a_request_in_progress_is_not_sent_again_after_a_later_grant() -> None:
+    """A batch that waits for its response is deleted too, so that no later process sends it."""
+    with Endpoint(black_hole, reply()) as endpoint:
+        assert CliRunner().invoke(main, ["on", "bookshop", "--endpoint", endpoint.url]).exit_code == 0
+        telemetry = configure(service_name="bookshop", endpoint=endpoint.url).telemetry
+        assert telemetry is not None
+        telemetry.track_feature_usage("agents")
+        endpoint.wait_for(lambda: endpoint.requests)
+        consent.withdraw()
+        assert not list(Path(os.environ["AUTOMAGIK_STATE_DIR"], "queue").rglob("*.json"))
+        assert CliRunner().invoke(main, ["on", "bookshop"]).exit_code == 0
+        assert configure(service_name="bookshop", endpoint=endpoint.url).flush(10)
+        assert endpoint.accepted == []
+
+
 def test_configure_prints_nothing_and_notes_the_recipient(
     opted_in: Receiver, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -182,13 +201,31 @@ def test_the_user_is_asked_once(answer: str, is_yes: bool) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("variables", [{"DO_NOT_TRACK": "1"}, {"CI": "true"}, {"XDG_CONFIG_HOME": "/dev/null"}])
+@pytest.mark.parametrize(
+    "variables",
+    [
+        {"DO_NOT_TRACK": "1"},
+        {"AUTOMAGIK_TELEMETRY_LEVEL": "OFF"},
+        {"CI": "true"},
+        {"XDG_CONFIG_HOME": "/dev/null"},
+    ],
+)
 def test_the_user_is_not_asked(variables: dict[str, str]) -> None:
     """An opt-out holds, CI is not asked, and an answer that can't be saved would be asked for again."""
     question, printed = ask("y\n", variables)
     assert question == ""
     assert printed.startswith("False ")
     assert not preferences.path().exists()
+
+
+@pytest.mark.slow
+def test_a_saved_level_is_an_answer() -> None:
+    """Nobody is asked whether to send at a level that sends nothing."""
+    CliRunner().invoke(main, ["level", "off"])
+    question, printed = ask("y\n")
+    assert question == ""
+    assert printed.startswith("False ")
+    assert preferences.load().everything.level == OFF
 
 
 @pytest.mark.slow
