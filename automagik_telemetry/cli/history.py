@@ -20,7 +20,8 @@ from automagik_telemetry.settings import Settings
 def command(*, application: str | None, as_json: bool) -> None:
     """Show how many events were sent in the last 30 days, or only recorded here, by day and event.
 
-    Days are those of UTC. Nothing is added while telemetry is off. `purge` deletes the history.
+    Events count when the recipient has answered, also those that it rejected. Days are those of UTC. Nothing is added
+    while telemetry is off. `purge` deletes the history.
     """
     applications.check_application(application)
     rows = _rows(application)
