@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import logging
 import os
+import shlex
 import sys
 from pathlib import Path
 from types import MappingProxyType
@@ -102,6 +103,17 @@ def test_what_can_not_be_granted() -> None:
         consent.status(endpoint="ftp://books.example")
     with pytest.raises(TypeError, match="service_name must be a str"):
         consent.ask(1)  # type: ignore[arg-type]  # what is tested
+
+
+def test_a_variable_is_not_granted_instead(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A variable that names another recipient than the argument is an error. A withdrawal covers all of them."""
+    monkeypatch.setenv("AUTOMAGIK_TELEMETRY_ENDPOINT", "https://bread.example")
+    for function in (consent.grant, consent.ask):
+        with pytest.raises(ValueError, match="AUTOMAGIK_TELEMETRY_ENDPOINT is set and comes before endpoint"):
+            function("bookshop", endpoint=BOOKS)
+    assert not preferences.path().exists()
+    assert consent.grant("bookshop", endpoint="https://bread.example/v1/traces").state == "on"
+    assert consent.withdraw("bookshop", endpoint=BOOKS).state == "off"
 
 
 @pytest.mark.fault(103)
@@ -226,6 +238,19 @@ def test_a_saved_level_is_an_answer() -> None:
     assert question == ""
     assert printed.startswith("False ")
     assert preferences.load().everything.level == OFF
+
+
+@pytest.mark.slow
+def test_a_process_in_the_background_does_not_ask() -> None:
+    """The terminal would stop it."""
+    environment = {"PYTHONPATH": os.pathsep.join(sys.path)}
+    environment |= {name: os.environ[name] for name in ("PATH", "HOME", "AUTOMAGIK_STATE_DIR", "XDG_CONFIG_HOME")}
+    script = f"set -m; {shlex.join([sys.executable, '-c', ASKS])} & wait $!; echo $?"
+    code, output = on_terminal(["sh", "-c", script], environment)
+    assert code == 0
+    assert "Send it?" not in output
+    assert "False not opted in" in output
+    assert output.endswith("0\n")
 
 
 @pytest.mark.slow
