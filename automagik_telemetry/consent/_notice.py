@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 _COLUMNS = 80
 _MIN_COLUMNS = 20
-_SENDS = "{application} sends anonymous usage data to {recipient}."
-_WOULD_SEND = "{application} would like to send anonymous usage data to {recipient}."
+_SENDS = "{application} sends usage data{with_id} to {recipient}."
+_WOULD_SEND = "{application} would like to send usage data{with_id} to {recipient}."
 _CONTENT = "Never your texts, arguments or paths. Nothing has been sent yet."
 _OPT_OUT = "To opt out: {off}, or DO_NOT_TRACK=1"
 _PAGE = "To read more: {page}"
@@ -76,6 +76,7 @@ def text(sender: Application, settings: Settings, *, asks: bool = False) -> str:
     application = sender.name(settings) if scope is None else scope.application
     parts = {
         "application": application,
+        "with_id": " with a random ID" if sender.has_id(settings) else "",
         "recipient": without_credentials(sender.url(settings) or "") if scope is None else scope.recipient,
         "off": commands.command("off", application=application),
         "page": sender.given.privacy_url or commands.command("events"),

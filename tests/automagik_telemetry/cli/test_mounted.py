@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import os
 import sys
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from click.testing import CliRunner
 
+from automagik_telemetry import telemetry_commands
 from automagik_telemetry.cli import main
 from automagik_telemetry.consent import _commands as commands
 from automagik_telemetry.consent import _preferences as preferences
@@ -145,8 +147,8 @@ def test_the_notice_names_the_own_command(shop: Shop, columns: int) -> None:
     """It has four lines, which wrap, and so do the hints. The run after a grant prints none."""
     printed = shop("list", columns=columns, AUTOMAGIK_TELEMETRY_ENABLED="true")
     assert " ".join(printed.split()) == (
-        f"bookshop sends anonymous usage data to {BOOKS}. Never your texts, arguments or paths. Nothing has been sent "
-        "yet. To opt out: bookshop telemetry off, or DO_NOT_TRACK=1 To read more: bookshop telemetry events 3 books"
+        f"bookshop sends usage data with a random ID to {BOOKS}. Never your texts, arguments or paths. Nothing has been "
+        "sent yet. To opt out: bookshop telemetry off, or DO_NOT_TRACK=1 To read more: bookshop telemetry events 3 books"
     )
     assert max(map(len, printed.splitlines())) <= columns
     assert shop("list", AUTOMAGIK_TELEMETRY_ENABLED="true") == "3 books\n"
@@ -164,6 +166,24 @@ def test_help(shop: Shop) -> None:
     assert "Usage: bookshop telemetry on [OPTIONS]" in shop("telemetry", "on", "--help")
     assert "No such command" in shop("telemetry", "bogus", code=2)
     assert "agent.run" in shop("telemetry", "events")
+
+
+def test_a_name_that_is_no_text() -> None:
+    """It is an error that names the argument."""
+    with pytest.raises(TypeError, match="name must be a str, got int"):
+        telemetry_commands(name=1)  # type: ignore[arg-type]  # what is tested
+
+
+def test_the_command_of_a_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """That of a zip file is its own, and one with a blank in its name is quoted."""
+    script = tmp_path / "book shop.pyz"
+    script.touch(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr("sys.argv", [str(script)])
+    monkeypatch.setattr("__main__.__spec__", ModuleSpec("__main__", None))
+    assert commands.program() == "'book shop.pyz'"
+    monkeypatch.setattr("__main__.__spec__", ModuleSpec("bookshop.__main__", None))
+    assert commands.program() == "python -m bookshop"
 
 
 def test_the_path_of_a_command(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -80,8 +80,11 @@ def test_all_is_recorded_and_nothing_is_sent(shop: Receiver, monkeypatch: pytest
     assert consent.status().state == "local"
     assert consent.grant().state == "local"
     assert not consent.ask()
-    CliRunner().invoke(main, ["doctor"])
-    CliRunner().invoke(main, ["flush"])
+    doctor = CliRunner().invoke(main, ["doctor"]).output
+    assert "telemetry is local: events are recorded, and nothing is sent. Not checked." in doctor
+    flush = CliRunner().invoke(main, ["flush"]).output
+    assert flush == "Telemetry is local: you ran `automagik-telemetry local bookshop`. Nothing was sent.\n"
+    assert command("flush") == {"sent": [], "errors": [], "unsent": []}
     monkeypatch.setenv("DO_NOT_TRACK", "1")
     assert consent.status().state == "off"
     use_off = configure(service_name="bookshop", endpoint=shop.url)
@@ -144,7 +147,6 @@ def test_local_deletes_what_is_queued(shop: Receiver, monkeypatch: pytest.Monkey
     monkeypatch.setenv("AUTOMAGIK_TRACE_SCHEDULE_DELAY", "3600")
     command("on", "bookshop", "--endpoint", shop.url)
     use(shop)
-    get_tracing_manager().observability = None
     assert queued()
     command("local", "bookshop")
     assert not queued()

@@ -202,7 +202,7 @@ def test_the_user_is_asked_once(answer: str, is_yes: bool) -> None:
     """The answer is saved, and the question has application, recipient, opt-outs and page in lines that wrap."""
     question, printed = ask(answer, columns=60)
     assert question == (
-        "bookshop would like to send anonymous usage data to\n  https://books.example.\n"
+        "bookshop would like to send usage data with a random ID to\n  https://books.example.\n"
         "Never your texts, arguments or paths. Nothing has been sent\n  yet.\n"
         "To opt out: automagik-telemetry off bookshop, or\n  DO_NOT_TRACK=1\n"
         "To read more: https://books.example/privacy\n"
