@@ -147,8 +147,9 @@ def test_the_notice_names_the_own_command(shop: Shop, columns: int) -> None:
     """It has four lines, which wrap, and so do the hints. The run after a grant prints none."""
     printed = shop("list", columns=columns, AUTOMAGIK_TELEMETRY_ENABLED="true")
     assert " ".join(printed.split()) == (
-        f"bookshop sends usage data with a random ID to {BOOKS}. Never your texts, arguments or paths. Nothing has been "
-        "sent yet. To opt out: bookshop telemetry off, or DO_NOT_TRACK=1 To read more: bookshop telemetry events 3 books"
+        f"bookshop sends usage data with a random ID to {BOOKS}. Never your texts, arguments or paths. Nothing has "
+        "been sent yet. To opt out: bookshop telemetry off, or DO_NOT_TRACK=1 To read "
+        "more: bookshop telemetry events 3 books"
     )
     assert max(map(len, printed.splitlines())) <= columns
     assert shop("list", AUTOMAGIK_TELEMETRY_ENABLED="true") == "3 books\n"
