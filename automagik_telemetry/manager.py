@@ -100,7 +100,8 @@ class TracingManager:
         if self.observability is None:
             _record_nothing()
         if sender is not None:
-            _use(sender, self.consent, settings)
+            level = max(sink.configured_level for sink in ready if sink.sender is not None)
+            _use(sender, level, self.consent, settings)
         if recorded:
             self._record_usage(found.get("telemetry"), obstacle, prints=bool(debug_mode(settings)))
         self.config = settings._replace(telemetry_enabled=self.consent.given)
@@ -216,9 +217,9 @@ class TracingManager:
                 self._sink()
 
 
-def _use(sender: application.Application, consent: decision.Consent, settings: Settings) -> None:
-    """Record the application of this process; on disk, if it was granted or refused consent."""
-    application.use(sender)
+def _use(sender: application.Application, level: int, consent: decision.Consent, settings: Settings) -> None:
+    """Record the application of this process and its level; on disk, if it was granted or refused consent."""
+    application.use(sender, level)
     if consent.asked:
         # A process of an application that was never asked must not import this.
         from automagik_telemetry.consent._records import remember

@@ -11,7 +11,7 @@ from automagik_telemetry.consent import _application as application
 from automagik_telemetry.consent import _notice as notice
 from automagik_telemetry.consent import _preferences as preferences
 from automagik_telemetry.consent import _states as states
-from automagik_telemetry.consent.decision import is_unanswered
+from automagik_telemetry.consent.decision import Consent, is_unanswered
 from automagik_telemetry.settings import OFF, Settings, origin_of, variable_of
 
 if TYPE_CHECKING:
@@ -127,6 +127,7 @@ def ask(service_name: str | None = None, *, endpoint: str | None = None) -> bool
     _check_recipient(sender, endpoint, settings)
     is_terminal = notice.is_terminal(sys.stderr) and notice.is_terminal(sys.stdin) and _is_in_foreground(sys.stdin)
     is_due = is_terminal and sender.scope(settings) is not None and is_unanswered(settings, sender)
+    is_due = is_due and _limit(sender, settings).given
     if is_due and preferences.simulated is None and preferences.can_save():
         sys.stderr.write(f"{notice.text(sender, settings, asks=True)}Send it? [y/N] ")
         sys.stderr.flush()
@@ -165,9 +166,17 @@ def _is_in_foreground(terminal: TextIO) -> bool:
 
 
 def _status(sender: Application) -> ConsentStatus:
-    state = states.state_of(sender, Settings.from_environ())
+    settings = Settings.from_environ()
+    state = states.state_of(sender, settings, _limit(sender, settings))
     recipient = None if state.scope is None else state.scope.recipient
     return ConsentStatus(state.name, recipient, state.state, state.consent.reason, state.level)
+
+
+def _limit(sender: Application, settings: Settings) -> Consent:
+    """Return how much the application's own configuration lets its telemetry sink send."""
+    level = application.configured_level(sender.scope(settings), settings)
+    reason = f"the level of the telemetry sink is {states.level_name(level)}"
+    return Consent(level, reason, limit=reason)
 
 
 def _grant(sender: Application, by: str | None) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import logging
 import os
+import re
 import shlex
 import sys
 from pathlib import Path
@@ -65,6 +66,21 @@ def test_the_handler_in_a_file_names_the_application(tmp_path: Path) -> None:
     path.write_text(text.replace(sink, f"service_name: bookshop\n    endpoint: {BOOKS}\n    {sink}"))
     configure(path)
     assert consent.status()[:2] == ("bookshop", BOOKS)
+
+
+@pytest.mark.parametrize(("level", "state"), [("ERROR", "on"), ("OFF", "off")])
+def test_the_level_in_a_file_counts(level: str, state: str, tmp_path: Path) -> None:
+    """The status has it, as the command has, and another application has another."""
+    path = tmp_path / "logging.yaml"
+    text = Path(__file__).parents[3].joinpath("logging.yaml").read_text(encoding="utf-8")
+    sink = "(): automagik_telemetry.telemetry_handler "
+    path.write_text(text.replace(sink, f"service_name: bookshop\n    endpoint: {BOOKS}\n    {sink}"))
+    path.write_text(re.sub(r"(telemetry_handler .*\n    level: )\w+", rf"\1{level}", path.read_text()))
+    configure(path)
+    granted = consent.grant()
+    assert (granted.state, granted.level) == (state, level)
+    assert consent.status().reason == granted.reason
+    assert consent.grant("bakery", endpoint=BOOKS).level == "INFO"
 
 
 @pytest.mark.parametrize("refusal", ["off", "off bookshop", "level off", "withdraw", "DO_NOT_TRACK", "file", "broken"])
