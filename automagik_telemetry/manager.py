@@ -100,7 +100,8 @@ class TracingManager:
         if self.observability is None:
             _record_nothing()
         if sender is not None:
-            _use(sender, self.consent, settings)
+            level = max(sink.configured_level for sink in ready if sink.sender is not None)
+            _use(sender, level, self.consent, settings)
         if recorded:
             self._record_usage(found.get("telemetry"), obstacle, prints=bool(debug_mode(settings)))
         self.config = settings._replace(telemetry_enabled=self.consent.given)
@@ -216,9 +217,9 @@ class TracingManager:
                 self._sink()
 
 
-def _use(sender: application.Application, consent: decision.Consent, settings: Settings) -> None:
-    """Record the application of this process; on disk, if it was granted or refused consent."""
-    application.use(sender)
+def _use(sender: application.Application, level: int, consent: decision.Consent, settings: Settings) -> None:
+    """Record the application of this process and its level; on disk, if it was granted or refused consent."""
+    application.use(sender, level)
     if consent.asked:
         # A process of an application that was never asked must not import this.
         from automagik_telemetry.consent._records import remember
@@ -537,7 +538,9 @@ def _introduce(sink: BatchQueueHandler, consent: decision.Consent) -> None:
     """Print what development mode does in this process."""
     obstacle = sink.obstacle()
     lines = ["Development mode: events are printed, and nothing is sent."]
-    if consent.given:
+    if consent.local:
+        lines = ["Development mode: events are printed and recorded, and nothing is sent."]
+    elif consent.given:
         endpoint = without_credentials(sink.endpoint() or "nowhere")
         lines = [f"Development mode: events are printed, and sent to {endpoint}."]
     elif debug_mode(Settings.from_environ()) == VERBOSE and obstacle is None:
@@ -637,7 +640,7 @@ def _record_nothing() -> None:
 def release(name: str | None, reason: str | None = None) -> None:
     """Release what this process has queued to the caller, if it is the application with this name, or of all.
 
-    With a `reason`, no more usage is sent or recorded in this process.
+    With a `reason`, no more usage is sent or recorded in this process, and what it can't release at once is deleted.
     """
     sender, settings = application.used(), Settings.from_environ()
     scope = sender.scope(settings)
@@ -647,7 +650,9 @@ def release(name: str | None, reason: str | None = None) -> None:
         for manager in list(managers):
             manager.suppress(reason)
     for sink in loggers.sinks().values():
-        if not sink.for_traces:
+        if not sink.for_traces and reason is not None:
+            sink.withdraw()
+        elif not sink.for_traces:
             sink.drain()
 
 

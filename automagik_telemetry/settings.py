@@ -307,7 +307,7 @@ class Settings(NamedTuple):
         "AUTOMAGIK_TELEMETRY_ENABLED",
         _boolean,
         None,
-        "Opts in to anonymous usage telemetry, or out of it. If unset, the saved choice holds.",
+        "Opts in to usage telemetry, or out of it. If unset, the saved choice holds.",
         on_error=(False, "Telemetry is off"),
     )
     telemetry_endpoint: str | None = _setting(

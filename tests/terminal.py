@@ -7,11 +7,19 @@ import os
 import pty
 import struct
 import subprocess
+import sys
 import termios
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+_CONTROLLED = """
+import fcntl, os, sys, termios
+fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+os.execvp(sys.argv[1], sys.argv[1:])
+"""
+"""Runs a command in the foreground of the terminal that is its stdin."""
 
 
 def on_terminal(
@@ -24,7 +32,14 @@ def on_terminal(
     echoing[3] &= ~termios.ECHO
     termios.tcsetattr(its, termios.TCSANOW, echoing)
     environment = {"TERM": "xterm", **environment}
-    process = subprocess.Popen(arguments, env=environment, stdin=its, stdout=its, stderr=its)
+    process = subprocess.Popen(
+        [sys.executable, "-ISc", _CONTROLLED, *arguments],
+        env=environment,
+        stdin=its,
+        stdout=its,
+        stderr=its,
+        start_new_session=True,
+    )
     os.close(its)
     os.write(mine, answer.encode())
     output = b""

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 _HELP: Final = {
     "status": "Show whether usage is sent, why, and where to. Sends and changes nothing.",
-    "on": "Send anonymous usage data from now on.",
+    "on": "Send usage data from now on.",
     "local": "Record what would be sent, and send nothing.",
     "off": "Send nothing from now on, and delete what waits to be sent.",
     "level": "Send only events of LEVEL and above.",
@@ -39,7 +39,7 @@ class _Group(click.Group):
     """A group that imports a command when it is called."""
 
     def __init__(self, name: str, mounted: Mounted) -> None:
-        help_ = "Show and control the anonymous usage data of this application."
+        help_ = "Show and control the usage data of this application."
         super().__init__(name, help=help_, invoke_without_command=True, callback=_show_status)
         self._mounted = mounted
 
@@ -104,7 +104,7 @@ def telemetry_commands(
         TypeError: An argument is of another type.
         ValueError: The name or the URL is not valid.
     """
-    application.check({"service_name": service_name, "endpoint": endpoint})
+    application.check({"service_name": service_name, "endpoint": endpoint, "name": name})
     commands.mount(name)
     return _Group(name.rpartition(" ")[2], Mounted(service_name, endpoint))
 

@@ -24,7 +24,7 @@ from automagik_telemetry.settings import Settings, variable_of
 def command(
     ctx: click.Context, *, application: str | None, endpoint: str | None, module: str | None, as_json: bool
 ) -> None:
-    """Opt in to anonymous usage telemetry of one application, by default that of this environment.
+    """Opt in to usage telemetry of one application, by default that of this environment.
 
     Consent is for this application and its recipient alone: another one must ask for itself.
     """

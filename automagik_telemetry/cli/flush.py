@@ -37,11 +37,14 @@ def command(*, timeout: float, as_json: bool) -> None:
     others = []
     if not debug_mode(settings):
         others = _of_other_applications(sinks, applications.configured(settings).sinks.values())
+    if manager.consent.local:  # its telemetry is recorded
+        sinks = [sink for sink in sinks if sink.for_traces]
     if not sinks and not any(other.level < OFF for other in others):
         if as_json:
             click.echo(json.dumps({"sent": [], "errors": [], "unsent": []}, indent=2))
             return
-        applications.echo(f"Telemetry is off: {manager.consent.reason}. Nothing was sent.")
+        state = "local" if manager.consent.local else "off"
+        applications.echo(f"Telemetry is {state}: {manager.consent.reason}. Nothing was sent.")
         for line in _off(others, settings):
             applications.echo(line)
         return

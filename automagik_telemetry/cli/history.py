@@ -10,6 +10,7 @@ import click
 from automagik_telemetry.cli import _applications as applications
 from automagik_telemetry.cli._output import printable
 from automagik_telemetry.consent import _identity as identity
+from automagik_telemetry.consent import _states as states
 from automagik_telemetry.settings import Settings
 
 
@@ -19,7 +20,8 @@ from automagik_telemetry.settings import Settings
 def command(*, application: str | None, as_json: bool) -> None:
     """Show how many events were sent in the last 30 days, or only recorded here, by day and event.
 
-    Days are those of UTC. Nothing is added while telemetry is off. `purge` deletes the history.
+    Events count when the recipient has answered, also those that it rejected. Days are those of UTC. Nothing is added
+    while telemetry is off. `purge` deletes the history.
     """
     applications.check_application(application)
     rows = _rows(application)
@@ -38,14 +40,13 @@ def command(*, application: str | None, as_json: bool) -> None:
 
 def _rows(application: str | None) -> list[dict[str, Any]]:
     """Return the history of an application, or of all, the latest day first."""
-    # As all that handles files of the queue.
+    # A command that shows nothing of this need not import it.
     from automagik_telemetry.export._history import History
 
     settings = Settings.from_environ()
     directory = identity.state_directory(settings.state_dir)
     found = []
-    for state in applications.listed(settings):
-        if state.scope is not None and application in {None, state.scope.application}:
-            rows = sorted(History(directory, state.scope).rows(), key=lambda row: (row.day, row.events), reverse=True)
-            found += [{**state.scope._asdict(), **row._asdict()} for row in rows]
+    for scope in states.scopes(settings, application):
+        rows = sorted(History(directory, scope).rows(), key=lambda row: (row.day, row.events), reverse=True)
+        found += [{**scope._asdict(), **row._asdict()} for row in rows]
     return found

@@ -44,8 +44,8 @@ def purge(application: str | None = None) -> tuple[int, int]:
     return deleted, held
 
 
-def report(deleted: int, held: int) -> None:
-    """Print the result of `purge`."""
+def report(deleted: int, held: int, then: str = "which delete them if telemetry is off") -> None:
+    """Print the result of `purge`, and what becomes `then` of what is held."""
     click.echo(f"Deleted {plural(deleted, 'queued batch', 'es')}.")
     if held:
-        click.echo(f"Skipped {plural(held, 'batch', 'es')} of running programs, which delete them if telemetry is off.")
+        applications.echo(f"Skipped {plural(held, 'batch', 'es')} of running programs, {then}.")

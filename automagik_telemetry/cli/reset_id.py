@@ -10,7 +10,7 @@ import click
 from automagik_telemetry.cli import _applications as applications
 from automagik_telemetry.cli._failure import saving
 from automagik_telemetry.cli._output import printable
-from automagik_telemetry.cli.purge import purge
+from automagik_telemetry.cli.purge import purge, report
 from automagik_telemetry.consent import _identity as identity
 from automagik_telemetry.consent import _states as states
 from automagik_telemetry.manager import release
@@ -24,7 +24,8 @@ def command(*, application: str | None, as_json: bool) -> None:
     """Reset the anonymous IDs and hash keys, of every application or of one.
 
     The old IDs are shown once, so that you can name them to a recipient who shall delete your data. Queued events with
-    them are deleted. New ones are made when events may be sent.
+    them are deleted, except for those of running programs, which still send them. New IDs are made when events may be
+    sent.
     """
     applications.check_application(application)
     settings = Settings.from_environ()
@@ -46,16 +47,15 @@ def command(*, application: str | None, as_json: bool) -> None:
         applications.echo(f"{printable(each['application'])} was {each['id']} to {each['recipient']}.")
     if old:
         applications.echo("This is shown once. Name it to have your data deleted there.")
-    applications.echo(f"The anonymous IDs{of} are reset, and queued events with them are deleted.")
+    applications.echo(f"The anonymous IDs{of} are reset.")
+    report(deleted, held, "which still send them with the old ID")
     applications.echo("Running programs keep the old ones until they end.")
 
 
 def _ids(application: str | None, directory: str, settings: Settings) -> list[dict[str, Any]]:
     """Return the anonymous IDs of an application, or of all, one for each recipient that is known."""
-    known = [] if application is None else states.senders_named(application, settings)
-    scopes = {*(state.scope for state in applications.listed(settings)), *(each.scope(settings) for each in known)}
     return [
         {**scope._asdict(), "id": found}
-        for scope in sorted(filter(None, scopes))
-        if application in {None, scope.application} and (found := identity.existing_id(directory, scope))
+        for scope in states.scopes(settings, application)
+        if (found := identity.existing_id(directory, scope))
     ]

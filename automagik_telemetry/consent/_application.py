@@ -55,7 +55,7 @@ class Given(NamedTuple):
 _kept: Final[dict[str, Given]] = kept("arguments of configure", dict[str, Given])
 on_withdrawal: Final[dict[str, Callable[[str], object]]] = kept("on withdrawal", dict[str, Any])
 """Called with the name of an application whose user has withdrawn consent: they delete what is queued."""
-_kept_sender: Final[dict[str, Application]] = kept("application", dict[str, Any])
+_kept_sender: Final[dict[str, tuple[Application, int]]] = kept("application", dict[str, Any])
 
 
 def given() -> Given:
@@ -224,14 +224,20 @@ def current() -> Application:
     return Application(given())
 
 
-def use(sender: Application) -> None:
-    """Record the application of this process, as its telemetry sink has it."""
-    _kept_sender["used"] = sender
+def use(sender: Application, level: int) -> None:
+    """Record the application of this process, as its telemetry sink has it, and the configured level of that."""
+    _kept_sender["used"] = sender, level
 
 
 def used() -> Application:
     """Return the application of this process, as its sink has it if one was made."""
-    return _kept_sender.get("used") or current()
+    return _kept_sender["used"][0] if "used" in _kept_sender else current()
+
+
+def configured_level(scope: Scope | None, settings: Settings) -> int:
+    """Return the level that is configured for a scope, whatever the user allows; 0 if it is not known."""
+    sender, level = _kept_sender.get("used", (current(), 0))
+    return level if scope == sender.scope(settings) else 0
 
 
 def of_handler(**parameters: str | None) -> Application:

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 _COLUMNS = 80
 _MIN_COLUMNS = 20
-_SENDS = "{application} sends anonymous usage data to {recipient}."
-_WOULD_SEND = "{application} would like to send anonymous usage data to {recipient}."
+_SENDS = "{application} sends usage data{with_id} to {recipient}."
+_WOULD_SEND = "{application} would like to send usage data{with_id} to {recipient}."
 _CONTENT = "Never your texts, arguments or paths. Nothing has been sent yet."
 _OPT_OUT = "To opt out: {off}, or DO_NOT_TRACK=1"
 _PAGE = "To read more: {page}"
@@ -45,11 +45,12 @@ def reason_to_suppress(
 
     The notice is about one application and one recipient. Without a terminal, or in continuous integration, nothing is
     printed, and nothing is sent unless the environment opts in explicitly. A grant counts as the notice of the events
-    that the application has at its next run.
+    that the application has at its next run. A `local` choice sends nothing, and needs no notice.
     """
     scope = sender.scope(settings)
-    current, shown = digest(catalogue), preferences.load().of(scope).notice
-    if preferences.simulated is not None or scope is None or shown == current:
+    choice = preferences.load().of(scope)
+    current, shown = digest(catalogue), choice.notice
+    if preferences.simulated is not None or scope is None or shown == current or choice.local:
         return None
     environ = os.environ if environ is None else environ
     is_granted = shown == preferences.GRANTED
@@ -75,6 +76,7 @@ def text(sender: Application, settings: Settings, *, asks: bool = False) -> str:
     application = sender.name(settings) if scope is None else scope.application
     parts = {
         "application": application,
+        "with_id": " with a random ID" if sender.has_id(settings) else "",
         "recipient": without_credentials(sender.url(settings) or "") if scope is None else scope.recipient,
         "off": commands.command("off", application=application),
         "page": sender.given.privacy_url or commands.command("events"),

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TextIO
 
 from automagik_telemetry.consent import _application as application
 from automagik_telemetry.consent import _notice as notice
 from automagik_telemetry.consent import _preferences as preferences
 from automagik_telemetry.consent import _states as states
-from automagik_telemetry.consent.decision import is_unanswered
-from automagik_telemetry.settings import OFF, Settings
+from automagik_telemetry.consent.decision import Consent, is_unanswered
+from automagik_telemetry.settings import OFF, Settings, origin_of, variable_of
 
 if TYPE_CHECKING:
     from automagik_telemetry.consent._application import Application, Scope
@@ -71,9 +72,11 @@ def grant(service_name: str | None = None, *, endpoint: str | None = None) -> Co
     Raises:
         OSError: The choice can't be saved.
         TypeError: An argument is of another type.
-        ValueError: The name or the URL is not valid, or the application has no endpoint.
+        ValueError: The name or the URL is not valid, the application has no endpoint, or
+            AUTOMAGIK_TELEMETRY_ENDPOINT names another recipient than `endpoint`.
     """
     sender = _sender(service_name, endpoint)
+    _check_recipient(sender, endpoint, Settings.from_environ())
     _grant(sender, None)
     return _status(sender)
 
@@ -103,9 +106,9 @@ def withdraw(service_name: str | None = None, *, endpoint: str | None = None) ->
 def ask(service_name: str | None = None, *, endpoint: str | None = None) -> bool:
     """Ask the user once whether usage may be sent, and save the answer. The default answer is no.
 
-    Nothing is printed unless stdin and stderr are a terminal, and nothing but the answer is missing: not if the user
-    has answered before, if a variable or file opts out, in continuous integration, or if the answer can't be saved. An
-    answer counts from the next process, or the next call of `configure()`.
+    Nothing is printed unless stdin and stderr are a terminal, and this process is in its foreground. Nor is anything
+    printed if the user has answered before, if a variable or file opts out, in continuous integration, or if the answer
+    can't be saved. An answer counts from the next process, or the next call of `configure()`.
 
     Args:
         service_name: The name of the application. Default: that of `configure()`, logging.yaml or the environment.
@@ -117,11 +120,14 @@ def ask(service_name: str | None = None, *, endpoint: str | None = None) -> bool
     Raises:
         KeyboardInterrupt: The user pressed Ctrl-C. No answer is saved.
         TypeError: An argument is of another type.
-        ValueError: The name or the URL is not valid.
+        ValueError: The name or the URL is not valid, or AUTOMAGIK_TELEMETRY_ENDPOINT names another recipient than
+            `endpoint`.
     """
     sender, settings = _sender(service_name, endpoint), Settings.from_environ()
-    is_terminal = notice.is_terminal(sys.stdin) and notice.is_terminal(sys.stderr)
+    _check_recipient(sender, endpoint, settings)
+    is_terminal = notice.is_terminal(sys.stderr) and notice.is_terminal(sys.stdin) and _is_in_foreground(sys.stdin)
     is_due = is_terminal and sender.scope(settings) is not None and is_unanswered(settings, sender)
+    is_due = is_due and _limit(sender, settings).given
     if is_due and preferences.simulated is None and preferences.can_save():
         sys.stderr.write(f"{notice.text(sender, settings, asks=True)}Send it? [y/N] ")
         sys.stderr.flush()
@@ -141,10 +147,36 @@ def _sender(service_name: str | None, endpoint: str | None) -> Application:
     return own._replace(given=own.given._replace(**stated))
 
 
+def _check_recipient(sender: Application, endpoint: str | None, settings: Settings) -> None:
+    """Raise ValueError if a variable names another recipient than the argument, which would be granted instead."""
+    scope = sender.scope(settings)
+    if endpoint is not None and scope is not None and scope.recipient != origin_of(endpoint):
+        variable = variable_of("telemetry_endpoint")
+        raise ValueError(f"{variable} is set and comes before endpoint: unset it, or leave endpoint out")
+
+
+def _is_in_foreground(terminal: TextIO) -> bool:
+    """Return whether this process may read from its terminal. A process in the background would be stopped."""
+    if not hasattr(os, "tcgetpgrp"):  # on Windows
+        return True
+    try:
+        return os.tcgetpgrp(terminal.fileno()) == os.getpgrp()
+    except (OSError, ValueError):  # it is the terminal of others
+        return False
+
+
 def _status(sender: Application) -> ConsentStatus:
-    state = states.state_of(sender, Settings.from_environ())
+    settings = Settings.from_environ()
+    state = states.state_of(sender, settings, _limit(sender, settings))
     recipient = None if state.scope is None else state.scope.recipient
     return ConsentStatus(state.name, recipient, state.state, state.consent.reason, state.level)
+
+
+def _limit(sender: Application, settings: Settings) -> Consent:
+    """Return how much the application's own configuration lets its telemetry sink send."""
+    level = application.configured_level(sender.scope(settings), settings)
+    reason = f"the level of the telemetry sink is {states.level_name(level)}"
+    return Consent(level, reason, limit=reason)
 
 
 def _grant(sender: Application, by: str | None) -> None:

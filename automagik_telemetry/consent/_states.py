@@ -93,6 +93,16 @@ def _needs_notice(scope: Scope, settings: Settings) -> bool:
     return False
 
 
+def scopes(settings: Settings, application: str | None) -> list[Scope]:
+    """Return each recipient that an application, or any, has had.
+
+    The environment of this process decides nothing here: it may name another recipient than the data had.
+    """
+    found = {record.scope for record in records.read(settings)}
+    found |= {scope for scope in preferences.load().scopes if scope.recipient != preferences.ANY}
+    return sorted(scope for scope in found if application in {None, scope.application})
+
+
 def others(settings: Settings, current: Application) -> list[State]:
     """Return the states of all other applications that were granted or refused consent, by name.
 

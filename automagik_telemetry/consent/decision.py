@@ -131,9 +131,12 @@ def _source(choice: preferences.Choice, state: str) -> str:
 
 def is_unanswered(settings: Settings, sender: application.Application) -> bool:
     """Return whether nothing but the user's own answer keeps telemetry off."""
-    consent = decide_telemetry(settings, sender=sender)
-    granted = Consent(DEFAULT_LEVEL, "")
-    return not consent.given and consent.refused is None and _decide(settings, None, lambda _saved: granted).given
+    scope, consent = sender.scope(settings), decide_telemetry(settings, sender=sender)
+
+    def granted(saved: preferences.Choices) -> Consent:
+        return _limited(Consent(DEFAULT_LEVEL, ""), settings.telemetry_level, saved, scope)
+
+    return not consent.given and consent.refused is None and _decide(settings, None, granted).given
 
 
 def _limited(

@@ -1,5 +1,7 @@
 """The history of an application at one recipient: counts of the events that were sent or recorded, by day and event.
 
+A request counts when the recipient has answered it, also the events in it that were rejected.
+
 It is one private file of lines, to which each process appends after a request. Under a lock, it is rewritten as sums
 when it grows, or when its first day is over 30 days old, so that it never has more than 1 MiB.
 """
@@ -23,7 +25,7 @@ from automagik_telemetry.export._contract import ExportResult, Outcome
 from automagik_telemetry.export._held_file import CAN_LOCK, lock, unlock
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from automagik_telemetry.consent._application import Scope
     from automagik_telemetry.export._contract import Exporter
@@ -35,10 +37,11 @@ _REWRITE_BYTES: Final = MAX_BYTES // 2
 _KEPT_BYTES: Final = MAX_BYTES // 4
 """The size that it has at most afterwards, because older days are omitted."""
 _ENDING: Final = ".history"
-_ATTEMPTS, _INTERVAL = 200, 0.005  # seconds
+_ATTEMPTS, _INTERVAL = 20, 0.005
+"""Attempts to lock the file, and seconds between them."""
 _LINE: Final = re.compile(r"(\d{4}-\d\d-\d\d) (sent|recorded) ([\w.-]{1,200}) (\d{1,15})", re.ASCII)
-_NAME: Final = re.compile(rb'(?:"eventName"|(?<!"scope":\{)"name"):"([\w.-]{1,200})"', re.ASCII)
-"""The name of a span or a log record. Within a string, its quotation marks would be escaped."""
+_NAME: Final = re.compile(rb'(?:"eventName"|Id":"[0-9a-f]{16}","name"):"([\w.-]{1,200})"', re.ASCII)
+"""The name of a span, which follows its ID, or of a log record. In a string, quotation marks would be escaped."""
 
 
 class Row(NamedTuple):
@@ -66,8 +69,7 @@ class History:
 
     def add(self, state: str, events: Counter[str]) -> None:
         """Add counts of events of today. Raises OSError if they can't be written."""
-        day = dt.datetime.fromtimestamp(time.time(), dt.UTC).date().isoformat()
-        text = "".join(f"{day} {state} {event} {count}\n" for event, count in sorted(events.items()))
+        text = "".join(f"{today()} {state} {event} {count}\n" for event, count in sorted(events.items()))
         if not text or not CAN_LOCK:
             return
         identity.make_folder(self._directory, self._application)
@@ -78,23 +80,14 @@ class History:
 
     def _append(self, text: str) -> bool:
         """Append to the file; return False if another process has it locked, or has replaced it."""
-        descriptor = open_private(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND)
-        try:
-            try:
-                lock(descriptor)
-            except OSError:
+        with _locked(self.path, os.O_CREAT | os.O_APPEND) as number:
+            if number is None:
                 return False
-            if Identity.of(self.path) != descriptor.identity:
-                return False
-            os.write(descriptor.number, text.encode())
-            is_large = os.fstat(descriptor.number).st_size > _REWRITE_BYTES
-            if is_large or os.pread(descriptor.number, len(_oldest()), 0).decode("ascii", "replace") < _oldest():
-                replace_private(self.path, _text(_rows(_read(descriptor.number))))
-        finally:
-            # Closing alone would leave it locked while a forked child has the descriptor as well.
-            unlock(descriptor)
-            descriptor.close()
-        return True
+            os.write(number, text.encode())
+            is_large = os.fstat(number).st_size > _REWRITE_BYTES
+            if is_large or os.pread(number, len(_oldest()), 0).decode("ascii", "replace") < _oldest():
+                replace_private(self.path, _text(_rows(_read(number))))
+            return True
 
     def rows(self) -> list[Row]:
         """Return the counts of the last 30 days, the oldest day first."""
@@ -113,9 +106,39 @@ def delete(directory: str, application: str | None) -> None:
     chosen = identity.folders(directory) if application is None else [identity.folder_of(directory, application)]
     for folder in chosen:
         with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-            for name in os.listdir(folder):
-                if name.endswith(_ENDING):
-                    os.unlink(os.path.join(folder, name))
+            # With the drafts of processes that were killed, whose names are longer.
+            for path in [os.path.join(folder, name) for name in sorted(os.listdir(folder)) if _ENDING in name]:
+                _delete(path)
+
+
+def _delete(path: str) -> None:
+    """Delete a file. A rewrite in progress, which would restore it, ends first."""
+    with contextlib.suppress(OSError):  # it is gone, or not a file of ours
+        for _ in range(_ATTEMPTS if CAN_LOCK else 0):
+            with _locked(path) as number:
+                if number is not None:
+                    os.unlink(path)
+                    return
+            time.sleep(_INTERVAL)
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)
+
+
+@contextlib.contextmanager
+def _locked(path: str, flags: int = 0) -> Iterator[int | None]:
+    """Open a file under its lock. Yield its descriptor, or None if another process has it locked or replaced it."""
+    descriptor = open_private(path, os.O_RDWR | flags)
+    try:
+        is_locked = True
+        try:
+            lock(descriptor)
+        except OSError:
+            is_locked = False
+        yield descriptor.number if is_locked and Identity.of(path) == descriptor.identity else None
+    finally:
+        # Closing alone would leave it locked while a forked child has the descriptor as well.
+        unlock(descriptor)
+        descriptor.close()
 
 
 class RecordingExporter:
@@ -143,9 +166,9 @@ class RecordingExporter:
         return getattr(self._exporter, "last_date", None)
 
     def export(self, body: bytes, timeout: float) -> ExportResult:
-        """Send the body, and add its events to the history if they were accepted."""
+        """Send the body, and add its events to the history if the recipient has answered for them."""
         result = ExportResult(Outcome.SUCCESS) if self._exporter is None else self._exporter.export(body, timeout)
-        if result.outcome == Outcome.SUCCESS:
+        if result.outcome == Outcome.SUCCESS or (result.outcome == Outcome.REJECTED and result.by_endpoint):
             self._is_recording = True
             try:
                 with contextlib.suppress(Exception):  # the events are sent, whatever becomes of their history
@@ -177,8 +200,13 @@ def events_in(body: bytes) -> Counter[str]:
     return Counter({name.decode(): count for name, count in found.items()})
 
 
+def today() -> dt.date:
+    """Return the day of UTC."""
+    return dt.datetime.fromtimestamp(time.time(), dt.UTC).date()
+
+
 def _oldest() -> str:
-    return (dt.datetime.fromtimestamp(time.time(), dt.UTC).date() - dt.timedelta(days=DAYS - 1)).isoformat()
+    return (today() - dt.timedelta(days=DAYS - 1)).isoformat()
 
 
 def _read(number: int) -> str:

@@ -411,6 +411,14 @@ class BatchQueueHandler(logging.Handler, metaclass=process.LoadedTwice):
         if self._pipeline is not None:
             self._pipeline.close()
 
+    @_unwinding
+    def withdraw(self) -> None:
+        """Stop sending, and delete what is queued, because consent was withdrawn."""
+        self.drain()
+        # A worker that waits for a response has kept its segments locked, so that nobody else can delete them.
+        if self._pipeline is not None and self._pipeline.worker.is_ending:
+            self._pipeline.queue.purge("consent_withdrawn")
+
     def close(self) -> None:
         """Do what `drain` does, when `logging` closes the handler, as in a `dictConfig` or at the end of a process."""
         self.drain()

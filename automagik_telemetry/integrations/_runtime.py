@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from automagik_telemetry._failsafe import attempt
 from automagik_telemetry._process import kept
+from automagik_telemetry.consent import _commands as commands
 from automagik_telemetry.consent import _notice as notice
 from automagik_telemetry.events import _names as names
 from automagik_telemetry.events._registry import CATALOGUE
@@ -67,9 +68,12 @@ def _count_lost() -> None:
 
 
 def telemetry_of_command() -> TelemetryClient | None:
-    """Return the telemetry for a command. Show the notice if it is due, and send events of earlier processes."""
+    """Return the telemetry for a command. Show the notice if it is due, and send events of earlier processes.
+
+    Our own mounted commands are not tracked, because `off` must delete what was queued, and not send it first.
+    """
     client = telemetry()
-    if client is None:
+    if client is None or commands.is_called():
         return None
     manager = get_tracing_manager()
     if manager not in _asked and manager.consent.given:  # else events are only printed, in development mode

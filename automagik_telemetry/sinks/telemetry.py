@@ -181,7 +181,7 @@ def _close_allowlist(handler: BatchQueueHandler, name: object) -> bool:
 
 def _report_dropped(handler: BatchQueueHandler, name: object, reason: str, logger: str | None) -> None:
     """Report an event that is not sent, on our own logger at DEBUG and in development mode."""
-    # As above.
+    # Only a process that drops an event needs these.
     from automagik_telemetry.events._debug import printer
     from automagik_telemetry.events._drop_log import DropLog
     from automagik_telemetry.events._registry import CATALOGUE
@@ -208,7 +208,7 @@ def _declared(chain: ChainFormatter) -> Collection[str] | None:
 
 def _remember_events(handler: BatchQueueHandler, chain: ChainFormatter, spool: Spool | None) -> None:
     """Keep the names of the application's own events on disk, now and after each registration, for our commands."""
-    # As above.
+    # A process that sends nothing must not import this.
     from automagik_telemetry.events._registry import call_when_registered, own_names
 
     names = _declared(chain)

@@ -76,7 +76,7 @@ def test_shown_once_and_that_run_sends_nothing(tmp_path: Path) -> None:
     home.mkdir()
     stdout, stderr = run(home, ENABLED)
     assert stdout == "done\nFalse\n"
-    for part in ("anonymous usage data", "http://127.0.0.1:9", "automagik-telemetry off automagik-agents"):
+    for part in ("usage data with a random ID", "http://127.0.0.1:9", "automagik-telemetry off automagik-agents"):
         assert part in stderr
     assert queued(home) == 0
     assert not list(home.rglob("secret"))
@@ -91,7 +91,7 @@ def test_changed_catalogue_shows_it_again(tmp_path: Path) -> None:
     run(home, ENABLED)
     news = "from automagik_telemetry.events._registry import CATALOGUE\nCATALOGUE['new.event'] = {}\n"
     changed = PROGRAM.replace("@click.command()", f"{news}@click.command()", 1)
-    assert "anonymous usage data" in run(home, ENABLED, program=changed)[1]
+    assert "usage data with a random ID" in run(home, ENABLED, program=changed)[1]
     assert queued(home) == 0
 
 

@@ -107,7 +107,7 @@ def test_nothing_is_equal(tmp_path: Path, receivers: list[Receiver]) -> None:
         assert out == ""
         notices.append(notice)
     for name, receiver, notice, other in zip(names, receivers, notices, reversed(receivers), strict=True):
-        assert f"{name} sends anonymous usage data to {receiver.url}." in notice
+        assert f"{name} sends usage data with a random ID to {receiver.url}." in notice
         assert other.url not in notice
         assert receiver.requests == []
     ours(home, "on", "bookshop")

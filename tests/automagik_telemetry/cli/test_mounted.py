@@ -5,17 +5,22 @@ from __future__ import annotations
 import json
 import os
 import sys
+from importlib.machinery import ModuleSpec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from click.testing import CliRunner
 
+from automagik_telemetry import telemetry_commands
 from automagik_telemetry.cli import main
 from automagik_telemetry.consent import _commands as commands
 from automagik_telemetry.consent import _preferences as preferences
 from automagik_telemetry.consent._application import Scope
 from tests.terminal import on_terminal
+
+if TYPE_CHECKING:
+    from tests.automagik_telemetry.conftest import Receiver
 
 pytestmark = pytest.mark.slow
 
@@ -104,6 +109,7 @@ def test_commands_are_about_this_application_alone(shop: Shop) -> None:
         True,
         "you ran `bookshop telemetry on`",
     )
+    shop("list")  # makes the ID
     assert [each["application"] for each in shop.telemetry("status")["applications"]] == ["bookshop"]
     assert [each["application"] for each in shop.telemetry("level", "error")] == ["bookshop"]
     assert preferences.load().level(SHOP) == 40
@@ -119,16 +125,21 @@ def test_commands_are_about_this_application_alone(shop: Shop) -> None:
 
 
 @pytest.mark.fault(93)
-def test_off_deletes_what_this_process_has_queued_too(shop: Shop) -> None:
-    """Nothing remains on disk, and what the command itself recorded is not sent later."""
+@pytest.mark.parametrize("command", ["off", "purge", "reset-id"])
+def test_what_is_queued_is_deleted_and_not_sent(shop: Shop, command: str, receiver: Receiver) -> None:
+    """The command sends nothing, though the recipient answers, and is not tracked itself."""
+    shop.variables["AUTOMAGIK_TELEMETRY_ENDPOINT"] = receiver.url
     shop("telemetry", "on")
-    shop("list")
     queue = Path(os.environ["AUTOMAGIK_STATE_DIR"], "queue")
-    assert list(queue.rglob("*.json"))
-    assert "Skipped" not in shop("telemetry", "off")
-    assert not [*queue.rglob("*.json"), *queue.rglob("*.begun")]
-    assert shop("list") == "3 books\n"
     assert not list(queue.rglob("*.json"))
+    shop("list", AUTOMAGIK_TRACE_SCHEDULE_DELAY="3600")
+    assert list(queue.rglob("*.json"))
+    assert "Skipped" not in shop("telemetry", command)
+    assert not [*queue.rglob("*.json"), *queue.rglob("*.begun")]
+    assert receiver.requests == []
+    if command == "off":
+        assert shop("list", AUTOMAGIK_TRACE_SCHEDULE_DELAY="3600") == "3 books\n"
+        assert not list(queue.rglob("*.json"))
 
 
 @pytest.mark.parametrize("columns", [80, 60])
@@ -136,8 +147,9 @@ def test_the_notice_names_the_own_command(shop: Shop, columns: int) -> None:
     """It has four lines, which wrap, and so do the hints. The run after a grant prints none."""
     printed = shop("list", columns=columns, AUTOMAGIK_TELEMETRY_ENABLED="true")
     assert " ".join(printed.split()) == (
-        f"bookshop sends anonymous usage data to {BOOKS}. Never your texts, arguments or paths. Nothing has been sent "
-        "yet. To opt out: bookshop telemetry off, or DO_NOT_TRACK=1 To read more: bookshop telemetry events 3 books"
+        f"bookshop sends usage data with a random ID to {BOOKS}. Never your texts, arguments or paths. Nothing has "
+        "been sent yet. To opt out: bookshop telemetry off, or DO_NOT_TRACK=1 To read "
+        "more: bookshop telemetry events 3 books"
     )
     assert max(map(len, printed.splitlines())) <= columns
     assert shop("list", AUTOMAGIK_TELEMETRY_ENABLED="true") == "3 books\n"
@@ -155,6 +167,24 @@ def test_help(shop: Shop) -> None:
     assert "Usage: bookshop telemetry on [OPTIONS]" in shop("telemetry", "on", "--help")
     assert "No such command" in shop("telemetry", "bogus", code=2)
     assert "agent.run" in shop("telemetry", "events")
+
+
+def test_a_name_that_is_no_text() -> None:
+    """It is an error that names the argument."""
+    with pytest.raises(TypeError, match="name must be a str, got int"):
+        telemetry_commands(name=1)  # type: ignore[arg-type]  # what is tested
+
+
+def test_the_command_of_a_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """That of a zip file is its own, and one with a blank in its name is quoted."""
+    script = tmp_path / "book shop.pyz"
+    script.touch(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr("sys.argv", [str(script)])
+    monkeypatch.setattr("__main__.__spec__", ModuleSpec("__main__", None))
+    assert commands.program() == "'book shop.pyz'"
+    monkeypatch.setattr("__main__.__spec__", ModuleSpec("bookshop.__main__", None))
+    assert commands.program() == "python -m bookshop"
 
 
 def test_the_path_of_a_command(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,8 +13,12 @@ from click.testing import CliRunner
 
 from automagik_telemetry import configure, consent, get_tracing_manager
 from automagik_telemetry.cli import main
+from automagik_telemetry.consent import _application as application
+from automagik_telemetry.consent import _notice as notice
 from automagik_telemetry.consent import _preferences as preferences
 from automagik_telemetry.consent._application import Scope
+from automagik_telemetry.events._registry import CATALOGUE
+from automagik_telemetry.settings import Settings
 
 if TYPE_CHECKING:
     from tests.automagik_telemetry.conftest import Receiver
@@ -76,13 +80,31 @@ def test_all_is_recorded_and_nothing_is_sent(shop: Receiver, monkeypatch: pytest
     assert consent.status().state == "local"
     assert consent.grant().state == "local"
     assert not consent.ask()
-    CliRunner().invoke(main, ["doctor"])
-    CliRunner().invoke(main, ["flush"])
+    doctor = CliRunner().invoke(main, ["doctor"]).output
+    assert "telemetry is local: events are recorded, and nothing is sent. Not checked." in doctor
+    flush = CliRunner().invoke(main, ["flush"]).output
+    assert flush == "Telemetry is local: you ran `automagik-telemetry local bookshop`. Nothing was sent.\n"
+    assert command("flush") == {"sent": [], "errors": [], "unsent": []}
     monkeypatch.setenv("DO_NOT_TRACK", "1")
     assert consent.status().state == "off"
     use_off = configure(service_name="bookshop", endpoint=shop.url)
     assert use_off.telemetry is None
     assert shop.requests == []
+
+
+def test_it_is_not_announced_as_sending(
+    shop: Receiver, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """No notice says that usage is sent, and development mode says that it is recorded."""
+    command("local", "bookshop", "--endpoint", shop.url)
+    monkeypatch.setattr(notice, "is_terminal", lambda _stream: True)
+    sender = application.Application(application.Given(service_name="bookshop", endpoint=shop.url))
+    for catalogue in (CATALOGUE, {}):  # of which the second would be due
+        assert notice.reason_to_suppress(sender, Settings.from_environ(), catalogue, {}) is None
+    assert capsys.readouterr().err == ""
+    configure(service_name="bookshop", endpoint=shop.url, debug="verbose")
+    shown = " ".join(capsys.readouterr().err.split())
+    assert shown == "telemetry: Development mode: events are printed and recorded, and nothing is sent."
 
 
 def test_what_was_recorded_is_not_sent_later(shop: Receiver) -> None:
@@ -125,7 +147,6 @@ def test_local_deletes_what_is_queued(shop: Receiver, monkeypatch: pytest.Monkey
     monkeypatch.setenv("AUTOMAGIK_TRACE_SCHEDULE_DELAY", "3600")
     command("on", "bookshop", "--endpoint", shop.url)
     use(shop)
-    get_tracing_manager().observability = None
     assert queued()
     command("local", "bookshop")
     assert not queued()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -54,7 +56,7 @@ def test_the_old_id_is_shown_once(opted_in: Receiver, monkeypatch: pytest.Monkey
     (sent,) = {each["user.id"] for each in resources(opted_in)}
     done = CliRunner().invoke(main, ["reset-id", "bookshop"])
     assert f"bookshop was {sent} to {opted_in.url}." in done.output
-    assert "are reset, and queued events with them are deleted." in done.output
+    assert "The anonymous IDs of bookshop are reset.\nDeleted 0 queued batches.\n" in done.output
     assert not files("queue/*/*.json")
     assert not files("secret")
     assert sent not in CliRunner().invoke(main, ["reset-id", "bookshop"]).output
@@ -79,6 +81,43 @@ def test_each_recipient_has_another_id(opted_in: Receiver, monkeypatch: pytest.M
     assert [each["recipient"] for each in done["old"]] == sorted([opted_in.url, "https://b.example"])
     assert len({each["id"] for each in done["old"]}) == 2
     assert len(files("secret")) == secrets - 1 == 1
+
+
+RUNS = """
+import os, time
+from automagik_telemetry import configure
+configure(service_name="bookshop").telemetry.track_feature_usage("agents")
+print("ready", flush=True)
+time.sleep(60)
+"""
+
+
+@pytest.mark.slow
+def test_what_a_running_program_holds_is_reported(opted_in: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is not deleted, and is sent with the old ID."""
+    monkeypatch.setenv("AUTOMAGIK_TRACE_SCHEDULE_DELAY", "3600")
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    with subprocess.Popen([sys.executable, "-c", RUNS], env=environment, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        printed = CliRunner().invoke(main, ["reset-id", "bookshop"]).output
+        process.kill()
+    assert "Deleted 0 queued batches.\nSkipped 1 batch of running programs, which still send them with" in printed
+    assert files("queue/*/*.json")
+
+
+@pytest.mark.fault(103)
+def test_a_variable_hides_no_recipient(opted_in: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The ID and the history are those of the recipient that has data, and not of the one that is named now."""
+    configure(service_name="bookshop")
+    use()
+    assert get_tracing_manager().flush(10)
+    (sent,) = {each["user.id"] for each in resources(opted_in)}
+    monkeypatch.setenv("AUTOMAGIK_TELEMETRY_ENDPOINT", "https://b.example")
+    rows = json.loads(CliRunner().invoke(main, ["history", "bookshop", "--json"]).stdout)
+    assert {each["recipient"] for each in rows} == {opted_in.url}
+    done = json.loads(CliRunner().invoke(main, ["reset-id", "bookshop", "--json"]).stdout)
+    assert done["old"] == [{"application": "bookshop", "recipient": opted_in.url, "id": sent}]
 
 
 @pytest.mark.parametrize("by", ["file", "variable", "mistyped"])
