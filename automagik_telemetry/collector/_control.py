@@ -88,4 +88,5 @@ def perform(store: Store, action: str, argument: str) -> dict[str, int]:
 
 
 def _file(store: Path) -> Path:
+    store = store.resolve()
     return store.with_name(f"{store.name}.control")

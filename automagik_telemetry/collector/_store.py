@@ -16,7 +16,7 @@ from automagik_telemetry.collector import _rollups as rollups
 from automagik_telemetry.collector._catalogue import Catalogue
 from automagik_telemetry.collector._copies import copy_database, export_events, is_fragmented
 from automagik_telemetry.collector._errors import StoreError
-from automagik_telemetry.collector._files import new_file, protect, write_ahead_log
+from automagik_telemetry.collector._files import keep_owner, new_file, protect, write_ahead_log
 from automagik_telemetry.collector._opening import connect, first_line
 from automagik_telemetry.collector._queries import QUERIES
 from automagik_telemetry.collector._readers import Readers
@@ -111,10 +111,14 @@ class Store:
         Raises:
             StoreError: The store cannot be written. The rest is done the next time.
         """
-        self.roll()
-        self.expire()
-        if self._must_compact or self._is_fragmented():
-            self.compact()
+        failed: list[StoreError] = []
+        for step in (self.roll, self.expire, self._compact_if_due):
+            try:
+                step()
+            except StoreError as error:
+                failed.append(error)
+        if failed:
+            raise failed[0]
 
     def roll(self) -> None:
         """Roll up the days of which events were stored since the last time.
@@ -157,9 +161,10 @@ class Store:
             self._readers.excluded(_MAX_WAIT_FOR_READERS) as alone,
             self._lock,
         ):
-            self._must_compact = not alone
+            self._must_compact = True
             if alone:
                 self._rewrite()
+                self._must_compact = False
 
     def forget(self, install: str) -> dict[str, int]:
         """Delete an install: its events, spans and log records, its rows in roll-ups, and its ID.
@@ -202,6 +207,11 @@ class Store:
             StoreError: The file cannot be written.
         """
         with self._copying(target) as (cursor, file):
+            if write_ahead_log(target).exists():
+                # It would be replayed onto the copy.
+                raise StoreError(f"{target} is in use, or has an unfinished log of writes. Choose another file.")
+            if target.exists():
+                duckdb.connect(target, read_only=True).close()  # raises if a process has it open
             copy_database(cursor, file)
             return file.stat().st_size
 
@@ -235,8 +245,18 @@ class Store:
             cursor.begin()
             return [_run(cursor, sql) for sql in statements]
 
+    def _compact_if_due(self) -> None:
+        if self._must_compact or self._is_fragmented():
+            self.compact()
+
     def _is_fragmented(self) -> bool:
-        with self._recovering("written"), self._readers.reading(), self._database.cursor() as cursor, self._lock:
+        with (
+            self._maintenance,
+            self._recovering("written"),
+            self._readers.reading(),
+            self._database.cursor() as cursor,
+            self._lock,
+        ):
             cursor.execute("CHECKPOINT")  # which frees the space of deleted rows
             return is_fragmented(cursor)
 
@@ -284,6 +304,7 @@ class Store:
         try:
             with new_file(self.path) as file:
                 copy_database(connection, file)
+                keep_owner(self.path, file)
                 self._connections.close()
                 is_closed = True
                 log = write_ahead_log(self.path)
