@@ -98,6 +98,13 @@ def test_a_roll_up_has_what_the_events_have(store: Store, span: Make, traces: Ma
     ]
 
 
+def test_events_without_a_duration_are_in_no_bucket(store: Store, span: Make, traces: Make) -> None:
+    """They are not counted as events of no duration."""
+    _add(store, traces(span("feature.used", feature_name="search")))
+    store.roll()
+    assert _rows(store, "SELECT buckets IS NULL, weights IS NULL, events FROM daily") == [(True, True, 1)]
+
+
 def test_percentiles_of_roll_ups_are_near_the_exact_ones(store: Store, span: Make, traces: Make) -> None:
     """Each percentile of the buckets of several days is within 5 % of the exact one."""
     draw = random.Random(1)
@@ -168,10 +175,12 @@ def test_nothing_is_missed_while_it_is_maintained(store: Store, span: Make, trac
 
     thread = threading.Thread(target=maintain)
     thread.start()
-    for number in range(150):
-        assert _add(store, traces(span("agent.run"), span("agent.run") | _days_ago(number % 8))) == 2
-    stop.set()
-    thread.join()
+    try:
+        for number in range(150):
+            assert _add(store, traces(span("agent.run"), span("agent.run") | _days_ago(number % 8))) == 2
+    finally:
+        stop.set()
+        thread.join()
     store.maintain()
     assert errors == []
     assert sum(_counts(store).values()) == 300
