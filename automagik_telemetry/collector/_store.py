@@ -14,7 +14,7 @@ import platformdirs
 from automagik_telemetry.collector import _identities as identities
 from automagik_telemetry.collector import _rollups as rollups
 from automagik_telemetry.collector._catalogue import Catalogue
-from automagik_telemetry.collector._copies import copy_database, export_events, is_fragmented
+from automagik_telemetry.collector._copies import copy_database, export_events, is_due, mark
 from automagik_telemetry.collector._errors import StoreError
 from automagik_telemetry.collector._files import keep_owner, new_file, protect, write_ahead_log
 from automagik_telemetry.collector._opening import connect, first_line
@@ -73,7 +73,6 @@ class Store:
         self._readers = Readers()
         self._read_only = read_only
         self._closed = False
-        self._must_compact = False
         self._connections = connect(path, self.catalogue, read_only=read_only)
 
     def add(self, items: Sequence[Item]) -> int:
@@ -150,7 +149,7 @@ class Store:
                 rollups.finish(cursor, (now - int(self.keep_seconds)) // _DAY_SECONDS)
 
     def compact(self) -> None:
-        """Rewrite the file without its free space, while requests wait. Tried later, if there are queries for long.
+        """Rewrite the file without its free space, while requests wait. Left out if there are queries for long.
 
         Raises:
             StoreError: There is no room for another file. The store is as it was.
@@ -161,10 +160,8 @@ class Store:
             self._readers.excluded(_MAX_WAIT_FOR_READERS) as alone,
             self._lock,
         ):
-            self._must_compact = True
             if alone:
                 self._rewrite()
-                self._must_compact = False
 
     def forget(self, install: str) -> dict[str, int]:
         """Delete an install: its events, spans and log records, its rows in roll-ups, and its ID.
@@ -180,9 +177,11 @@ class Store:
         """
         with self._maintenance, self._transaction(alone=True) as cursor:
             deleted = _forget(cursor, install)
+            if any(deleted.values()):
+                mark(cursor)  # until it is compacted, the deleted rows are in the file
             self._write.events.forget()
         self.roll()
-        self.compact()  # until then, the deleted rows are in the file
+        self._compact_if_due()
         return deleted
 
     def export(self, target: Path) -> int:
@@ -246,10 +245,6 @@ class Store:
             return [_run(cursor, sql) for sql in statements]
 
     def _compact_if_due(self) -> None:
-        if self._must_compact or self._is_fragmented():
-            self.compact()
-
-    def _is_fragmented(self) -> bool:
         with (
             self._maintenance,
             self._recovering("written"),
@@ -257,8 +252,9 @@ class Store:
             self._database.cursor() as cursor,
             self._lock,
         ):
-            cursor.execute("CHECKPOINT")  # which frees the space of deleted rows
-            return is_fragmented(cursor)
+            due = is_due(cursor)
+        if due:
+            self.compact()
 
     @contextmanager
     def _transaction(self, *, alone: bool = False) -> Iterator[duckdb.DuckDBPyConnection]:

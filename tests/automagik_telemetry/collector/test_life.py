@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import os
 import random
 import subprocess
@@ -225,8 +226,9 @@ def test_compaction_waits_for_queries(store: Store, monkeypatch: pytest.MonkeyPa
     """A file that a query reads is not replaced, but the next time."""
     monkeypatch.setattr(_store, "_MAX_WAIT_FOR_READERS", 0.05)
     file = store.path.stat().st_ino
+    _add(store, traces(span("agent.run")))
     with store._readers.reading():
-        store.compact()
+        store.forget("anonymous")
         assert store.path.stat().st_ino == file
     _add(store, traces(span("agent.run")))
     store.maintain()
@@ -262,6 +264,42 @@ def test_an_install_is_deleted(tmp_path: Path, span: Make, traces: Make) -> None
         store.forget(mine)
     assert mine.encode() not in path.read_bytes()
     assert other.encode() in path.read_bytes()
+
+
+def test_a_deletion_that_is_interrupted_is_completed(
+    tmp_path: Path, span: Make, traces: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If the file cannot be rewritten, the deleted rows are in it until the next maintenance, of any process."""
+    mine, path = str(uuid.uuid4()), tmp_path / "store.duckdb"
+
+    def fail(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with Store(path) as store:
+        _add(store, _resource(traces(span("agent.run")), mine))
+        with monkeypatch.context() as patch:
+            patch.setattr(_store, "copy_database", fail)
+            with pytest.raises(StoreError, match="No space left"):
+                store.forget(mine)
+            with pytest.raises(StoreError, match="No space left"):
+                store.maintain()
+    before = path.stat().st_ino
+    with Store(path) as store:
+        store.maintain()
+        after = path.stat().st_ino
+        store.maintain()
+        assert path.stat().st_ino == after != before  # it is rewritten once
+    assert mine.encode() not in path.read_bytes()
+
+
+@pytest.mark.parametrize("name", ["copied", "copied_copy", 'it"s', "it's", "temp"])
+def test_a_store_may_have_any_name(tmp_path: Path, span: Make, traces: Make, name: str) -> None:
+    """It is compacted and copied."""
+    with Store(tmp_path / f"{name}.duckdb") as store:
+        _add(store, traces(span("agent.run")))
+        store.compact()
+        store.backup(tmp_path / f"{name}_copy.duckdb")
+        assert _rows(store, "SELECT count(*) FROM events") == [(1,)]
 
 
 @pytest.mark.parametrize("name", ["events.parquet", "it's.csv"])
