@@ -208,6 +208,8 @@ def _perform(ctx: click.Context, store: Path | None, action: str, argument: str)
     if not path.exists():
         raise Failure(f"There is no store at {path}. Give its path with --store.")
     try:
+        # A file of an earlier version is migrated with the catalogue of the collector. Opening it so refuses it.
+        Store(path, read_only=True).close()
         with Store(path) as opened:
             return control.perform(opened, action, argument)
     except StoreLocked as error:

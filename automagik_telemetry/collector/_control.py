@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import ssl
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -54,9 +55,12 @@ def write(store: Path, control: Control) -> None:
 
 
 def read(store: Path) -> Control | None:
-    """Return the way to the collector that has a store open; None if there is no such file."""
+    """Return the way to the collector that has a store open; None if its owner has no such file."""
+    file = _file(store)
     try:
-        return Control(**json.loads(_file(store).read_text(encoding="utf-8")))
+        if os.name == "posix" and file.stat().st_uid not in {os.geteuid(), store.stat().st_uid}:
+            return None
+        return Control(**json.loads(file.read_text(encoding="utf-8")))
     except (OSError, TypeError, ValueError):
         return None
 
