@@ -163,11 +163,11 @@ class Store:
             if alone:
                 self._rewrite()
 
-    def forget(self, install: str) -> dict[str, int]:
-        """Delete an install: its events, spans and log records, its rows in roll-ups, and its ID.
+    def forget(self, *installs: str) -> dict[str, int]:
+        """Delete installs: their events, spans and log records, their rows in roll-ups, and their IDs.
 
-        The roll-ups of days whose events are kept are made again without it. Those of earlier days have only sums of
-        all installs. The hashes of its items stay for nine days, so that it does not come back when they are resent.
+        The roll-ups of days whose events are kept are made again without them. Those of earlier days have only sums
+        of all installs. The hashes of their items stay for nine days, so that resent ones do not come back.
 
         Returns:
             The number of rows that are deleted, by table.
@@ -176,7 +176,7 @@ class Store:
             StoreError: The store cannot be written.
         """
         with self._maintenance, self._transaction(alone=True) as cursor:
-            deleted = _forget(cursor, install)
+            deleted = _forget(cursor, installs)
             if any(deleted.values()):
                 mark(cursor)  # until it is compacted, the deleted rows are in the file
             self._write.events.forget()
@@ -362,21 +362,24 @@ class Store:
                 self._connections = connect(self.path, self.catalogue, read_only=self._read_only)
 
 
-def _forget(cursor: duckdb.DuckDBPyConnection, install: str) -> dict[str, int]:
-    """Delete the rows of an install within a transaction. Return their numbers by table."""
-    numbers = f"(SELECT number FROM {INSTALLS.name} WHERE id = $1)"
+def _forget(cursor: duckdb.DuckDBPyConnection, installs: Sequence[str]) -> dict[str, int]:
+    """Delete the rows of installs within a transaction. Return their numbers by table."""
+    ids = "(SELECT unnest($1::VARCHAR[]))"
+    numbers = f"(SELECT number FROM {INSTALLS.name} WHERE id IN {ids})"
+    parameters = [list(installs)]
     cursor.execute(
-        f"INSERT INTO {rollups.STALE_DAYS.name} SELECT DISTINCT day FROM {EVENTS} WHERE install IN {numbers}", [install]
+        f"INSERT INTO {rollups.STALE_DAYS.name} SELECT DISTINCT day FROM {EVENTS} WHERE install IN {numbers}",
+        parameters,
     )
     conditions = {
         EVENTS: f"install IN {numbers}",
         rollups.DAILY_INSTALLS.name: f"install IN {numbers}",
-        **{table.name: "ResourceAttributes['user.id'] = $1" for table in TABLES},
-        INSTALLS.name: "id = $1",
+        **{table.name: f"ResourceAttributes['user.id'] IN {ids}" for table in TABLES},
+        INSTALLS.name: f"id IN {ids}",
     }
     deleted = {}
     for table, condition in conditions.items():
-        ((deleted[table],),) = cursor.execute(f"DELETE FROM {table} WHERE {condition}", [install]).fetchall()
+        ((deleted[table],),) = cursor.execute(f"DELETE FROM {table} WHERE {condition}", parameters).fetchall()
     return deleted
 
 

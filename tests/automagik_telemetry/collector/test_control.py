@@ -64,7 +64,7 @@ def test_each_command_works_while_the_store_is_open(
         )
         code, output = _invoke("backup", str(backup), "--store", str(filled))
         assert (code, output) == (0, f"Wrote {backup.stat().st_size:,} bytes to {backup}.\n")
-        code, output = _invoke("forget", "anonymous", "--store", str(filled))
+        code, output = _invoke("forget", "unknown", "anonymous", "--store", str(filled))
         assert (code, output.startswith("Deleted 2 events, 2 spans, 0 log records and ")) == (0, True)
         assert _invoke("forget", "anonymous", "--store", str(filled)) == (
             2,
@@ -126,7 +126,7 @@ def test_the_file_of_another_user_is_not_used(filled: Path) -> None:
 @pytest.mark.fault(126)
 def test_only_the_owner_of_the_store_controls_it(filled: Path, tmp_path: Path, tokens: Path) -> None:
     """Neither a reader's token nor being on this machine is enough. The owner's is in a file for the owner only."""
-    body = {"action": "forget", "argument": "anonymous"}
+    body = {"action": "forget", "arguments": ["anonymous"]}
     for file, headers in ((None, {}), (tokens, {"authorization": f"Bearer {READER}"})):
         with Collector(filled, tokens=file) as collector:
             url = f"{collector.url}/api/control"
@@ -135,7 +135,12 @@ def test_only_the_owner_of_the_store_controls_it(filled: Path, tmp_path: Path, t
             if sys.platform != "win32":
                 assert written.stat().st_mode & 0o777 == 0o600
             owner = {"authorization": f"Bearer {json.loads(written.read_text())['token']}"}
-            for wrong in ({}, {"action": "drop", "argument": ""}):
+            for wrong in (
+                {},
+                {"action": "drop", "arguments": []},
+                {"action": "export", "arguments": []},
+                {"action": "forget", "arguments": 1},
+            ):
                 assert httpx.post(url, json=wrong, headers=owner, trust_env=False).status_code == 400
             rebound = owner | {"host": "evil.example"}
             assert httpx.post(url, json=body, headers=rebound, trust_env=False).status_code == 421
