@@ -17,6 +17,7 @@ from automagik_telemetry.cli._delivery import plural
 from automagik_telemetry.cli._failure import Failure, needs_extra
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from types import FrameType
 
     from automagik_telemetry.collector._control import Control
@@ -158,21 +159,21 @@ _STORE_OPTION: Final = click.option(
 
 
 @command.command("forget")
-@click.argument("install", metavar="ID")
+@click.argument("installs", metavar="ID...", nargs=-1, required=True)
 @_STORE_OPTION
 @click.pass_context
-def _forget(ctx: click.Context, install: str, store: Path | None) -> None:
-    """Delete all data of an install. Its ID is the attribute user.id of what it sends.
+def _forget(ctx: click.Context, installs: tuple[str, ...], store: Path | None) -> None:
+    """Delete all data of installs. The ID of one is the attribute user.id of what it sends.
 
     Sums of days whose events are deleted already have no IDs, and stay.
     """
-    deleted = _perform(ctx, store, "forget", install)
+    deleted = _perform(ctx, store, "forget", *installs)
     if not any(deleted.values()):
-        raise Failure(f"Nothing is stored of the install {install}. Check the ID.")
+        raise Failure(f"Nothing is stored of the install {', '.join(installs)}. Check the ID.")
     click.echo(
         f"Deleted {plural(deleted['events'], 'event')}, {plural(deleted['otel_traces'], 'span')}, "
         f"{plural(deleted['otel_logs'], 'log record')} and {plural(deleted['daily_installs'], 'row')} of roll-ups. "
-        "The install sends more unless its telemetry is off."
+        "An install sends more unless its telemetry is off."
     )
 
 
@@ -196,7 +197,7 @@ def _backup(ctx: click.Context, file: Path, store: Path | None) -> None:
     click.echo(f"Wrote {plural(written['bytes'], 'byte')} to {file}.")
 
 
-def _perform(ctx: click.Context, store: Path | None, action: str, argument: str) -> dict[str, int]:
+def _perform(ctx: click.Context, store: Path | None, action: str, *arguments: str) -> dict[str, int]:
     """Perform an action on a store, or let the collector do so that has it open."""
     with needs_extra("collector"):
         from automagik_telemetry.collector._store import Store
@@ -208,18 +209,20 @@ def _perform(ctx: click.Context, store: Path | None, action: str, argument: str)
     if not path.exists():
         raise Failure(f"There is no store at {path}. Give its path with --store.")
     try:
+        # A file of an earlier version is migrated with the catalogue of the collector. Opening it so refuses it.
+        Store(path, read_only=True).close()
         with Store(path) as opened:
-            return control.perform(opened, action, argument)
+            return control.perform(opened, action, arguments)
     except StoreLocked as error:
         running = control.read(path)
         if running is None:
             raise Failure(f"{error} No collector of yours has it open. End that process.") from None
-        return _ask(running, action, argument)
+        return _ask(running, action, arguments)
     except StoreError as error:
         raise Failure(str(error)) from None
 
 
-def _ask(running: Control, action: str, argument: str) -> dict[str, int]:
+def _ask(running: Control, action: str, arguments: Sequence[str]) -> dict[str, int]:
     import httpx
 
     from automagik_telemetry.collector._control import CONTROL_PATH
@@ -227,7 +230,7 @@ def _ask(running: Control, action: str, argument: str) -> dict[str, int]:
     try:
         reply = httpx.post(
             f"{running.url}{CONTROL_PATH}",
-            json={"action": action, "argument": argument},
+            json={"action": action, "arguments": arguments},
             headers={"Authorization": f"Bearer {running.token}"},
             timeout=httpx.Timeout(_CONNECT_SECONDS, read=None),
             verify=running.verify(),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypedDict
 
@@ -88,7 +89,9 @@ def _fetch_from_owner(path: Path, problem: str) -> Report:
 
     running = control.read(path)
     if running is not None:
-        return _fetch(running.url, running.token, verify=running.verify())["report"]
+        # The file of a collector that was killed may be left.
+        with suppress(Failure, OSError):
+            return _fetch(running.url, running.token, verify=running.verify())["report"]
     reply = _fetch_default(problem)
     if path.resolve() != Path(reply["store"]).resolve():
         raise Failure(f"{problem} The collector at {_DEFAULT_URL} has another store. Give the right URL with --url.")

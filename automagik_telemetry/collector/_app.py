@@ -163,10 +163,11 @@ class Receiver:
         with self._flow.request() as load:
             sent = body.parse_json(await self._read(request, load))
         try:
-            perform = functools.partial(control.perform, self._store, str(sent["action"]), str(sent["argument"]))
+            arguments = [str(argument) for argument in sent["arguments"]]
+            perform = functools.partial(control.perform, self._store, str(sent["action"]), arguments)
             return _json(await anyio.to_thread.run_sync(perform))
-        except (KeyError, ValueError):
-            raise BadRequest(400, "The action must be forget, export or backup, with an argument.") from None
+        except (KeyError, TypeError, ValueError):
+            raise BadRequest(400, "The action must be forget, export or backup, with a list of arguments.") from None
 
     async def _metrics(self, request: Request) -> Response:
         self._admit(request, reads=True)

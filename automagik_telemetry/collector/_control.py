@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import ssl
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -15,6 +16,8 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from automagik_telemetry.collector._files import new_file
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from automagik_telemetry.collector._store import Store
 
 CONTROL_PATH: Final = "/api/control"
@@ -54,9 +57,12 @@ def write(store: Path, control: Control) -> None:
 
 
 def read(store: Path) -> Control | None:
-    """Return the way to the collector that has a store open; None if there is no such file."""
+    """Return the way to the collector that has a store open; None if its owner has no such file."""
+    file = _file(store)
     try:
-        return Control(**json.loads(_file(store).read_text(encoding="utf-8")))
+        if os.name == "posix" and file.stat().st_uid not in {os.geteuid(), store.stat().st_uid}:
+            return None
+        return Control(**json.loads(file.read_text(encoding="utf-8")))
     except (OSError, TypeError, ValueError):
         return None
 
@@ -67,25 +73,26 @@ def remove(store: Path) -> None:
         _file(store).unlink(missing_ok=True)
 
 
-def perform(store: Store, action: str, argument: str) -> dict[str, int]:
-    """Perform an action: `forget` an install, `export` to a file, or `backup` to a file.
+def perform(store: Store, action: str, arguments: Sequence[str]) -> dict[str, int]:
+    """Perform an action: `forget` installs, `export` to a file, or `backup` to a file.
 
     Returns:
         The numbers of what was deleted or written, by name.
 
     Raises:
         StoreError: The store or the file cannot be written.
-        ValueError: There is no such action.
+        ValueError: There is no such action, or it has another number of arguments.
     """
-    match action:
-        case "forget":
-            return store.forget(argument)
-        case "export":
-            return {"events": store.export(Path(argument))}
-        case "backup":
-            return {"bytes": store.backup(Path(argument))}
+    match action, arguments:
+        case "forget", [*installs]:
+            return store.forget(*installs)
+        case "export", [target]:
+            return {"events": store.export(Path(target))}
+        case "backup", [target]:
+            return {"bytes": store.backup(Path(target))}
     raise ValueError(action)
 
 
 def _file(store: Path) -> Path:
+    store = store.resolve()
     return store.with_name(f"{store.name}.control")

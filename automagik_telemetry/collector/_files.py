@@ -19,6 +19,7 @@ def new_file(target: Path) -> Iterator[Path]:
     Raises:
         OSError: The folder can't be made, or the file can't replace the target.
     """
+    target = target.resolve()  # a symbolic link to it stays one
     folder = _folder_of(target)
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(mode=0o700)
@@ -32,6 +33,14 @@ def new_file(target: Path) -> Iterator[Path]:
             _sync(target.parent)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def keep_owner(target: Path, file: Path) -> None:
+    """Give a new file to the owner of the one that it replaces, if this process may."""
+    if os.name == "posix":
+        before = target.stat()
+        with suppress(PermissionError):
+            os.chown(file, before.st_uid, before.st_gid)
 
 
 def remove_unfinished(target: Path) -> None:
@@ -48,10 +57,12 @@ def protect(path: Path) -> None:
 
 def write_ahead_log(path: Path) -> Path:
     """Return the path of the write-ahead log of a DuckDB file."""
+    path = path.resolve()  # DuckDB puts it beside the file, not beside a link
     return path.with_name(f"{path.name}.wal")
 
 
 def _folder_of(target: Path) -> Path:
+    target = target.resolve()
     return target.with_name(f".{target.name}.unfinished")
 
 

@@ -16,7 +16,10 @@ _IN_TIME: Final = "identities"
 _LATE: Final = "late_identities"
 """The identities of items whose time is not that of their arrival. Apart, the others are nearly in order."""
 
-TABLES: Final = (_IN_TIME, _LATE)
+_OLD: Final = "old_identities"
+"""The identities of items without a time or of long ago. They are kept, because such an item can come at any time."""
+
+TABLES: Final = (_IN_TIME, _LATE, _OLD)
 
 CREATE: Final = tuple(f"CREATE TABLE IF NOT EXISTS {name} (Second BIGINT, Key UBIGINT)" for name in TABLES)
 
@@ -34,6 +37,7 @@ _LOOK_UP: Final = " UNION ALL ".join(
 _LATE_AFTER: Final = 3600
 _EARLY_AFTER: Final = 300
 # An event is accepted until it is eight days old, so that it can come again for nine at most.
+_OLD_AFTER: Final = 8 * 86_400
 _KEPT_SECONDS: Final = 9 * 86_400
 
 
@@ -57,20 +61,22 @@ def stored(writer: duckdb.DuckDBPyConnection, identities: Iterable[Identity]) ->
 def insert(writer: duckdb.DuckDBPyConnection, identities: Iterable[Identity]) -> None:
     """Insert identities, which are not stored yet."""
     now = time.time()
-    in_time: list[Identity] = []
-    late: list[Identity] = []
+    by_table: dict[str, list[Identity]] = {name: [] for name in TABLES}
     for identity in identities:
-        (in_time if now - _LATE_AFTER < identity.second < now + _EARLY_AFTER else late).append(identity)
-    for table, found in ((_IN_TIME, in_time), (_LATE, late)):
+        by_table[_table_of(identity.second, now)].append(identity)
+    for table, found in by_table.items():
         if found:
             seconds, keys = (",".join(map(str, column)) for column in zip(*found, strict=True))
             writer.execute(f"EXECUTE add_{table}('{seconds}', '{keys}')")
 
 
+def _table_of(second: int, now: float) -> str:
+    if now - _LATE_AFTER < second < now + _EARLY_AFTER:
+        return _IN_TIME
+    return _LATE if second > now - _OLD_AFTER else _OLD
+
+
 def expire(connection: duckdb.DuckDBPyConnection) -> None:
     """Delete the identities of items that can't be sent again any more."""
-    now = int(time.time())
-    # Older ones are kept: they belong to items without a time, which are accepted at any time.
-    outdated = f"Second BETWEEN {now - 10 * _KEPT_SECONDS} AND {now - _KEPT_SECONDS}"
-    for name in TABLES:
-        connection.execute(f"DELETE FROM {name} WHERE {outdated}")
+    for name in (_IN_TIME, _LATE):
+        connection.execute(f"DELETE FROM {name} WHERE Second < {int(time.time()) - _KEPT_SECONDS}")

@@ -84,7 +84,8 @@ def _shared(column: str) -> str:
 
 
 _BUCKET: Final = (
-    f"CASE WHEN NOT coalesce(abandoned, false) THEN ceil(ln(greatest(duration_ms, {_SHORTEST_MS})) / ln({_GAMMA})) END"
+    "CASE WHEN duration_ms IS NOT NULL AND NOT coalesce(abandoned, false) "
+    f"THEN ceil(ln(greatest(duration_ms, {_SHORTEST_MS})) / ln({_GAMMA})) END"
 )
 
 _WORDS: Final = ("name", "category", "framework", "model", "error_type", "component")

@@ -14,9 +14,9 @@ import platformdirs
 from automagik_telemetry.collector import _identities as identities
 from automagik_telemetry.collector import _rollups as rollups
 from automagik_telemetry.collector._catalogue import Catalogue
-from automagik_telemetry.collector._copies import copy_database, export_events, is_fragmented
+from automagik_telemetry.collector._copies import copy_database, export_events, is_due, mark
 from automagik_telemetry.collector._errors import StoreError
-from automagik_telemetry.collector._files import new_file, protect, write_ahead_log
+from automagik_telemetry.collector._files import keep_owner, new_file, protect, write_ahead_log
 from automagik_telemetry.collector._opening import connect, first_line
 from automagik_telemetry.collector._queries import QUERIES
 from automagik_telemetry.collector._readers import Readers
@@ -73,7 +73,6 @@ class Store:
         self._readers = Readers()
         self._read_only = read_only
         self._closed = False
-        self._must_compact = False
         self._connections = connect(path, self.catalogue, read_only=read_only)
 
     def add(self, items: Sequence[Item]) -> int:
@@ -111,10 +110,14 @@ class Store:
         Raises:
             StoreError: The store cannot be written. The rest is done the next time.
         """
-        self.roll()
-        self.expire()
-        if self._must_compact or self._is_fragmented():
-            self.compact()
+        failed: list[StoreError] = []
+        for step in (self.roll, self.expire, self._compact_if_due):
+            try:
+                step()
+            except StoreError as error:
+                failed.append(error)
+        if failed:
+            raise failed[0]
 
     def roll(self) -> None:
         """Roll up the days of which events were stored since the last time.
@@ -146,7 +149,7 @@ class Store:
                 rollups.finish(cursor, (now - int(self.keep_seconds)) // _DAY_SECONDS)
 
     def compact(self) -> None:
-        """Rewrite the file without its free space, while requests wait. Tried later, if there are queries for long.
+        """Rewrite the file without its free space, while requests wait. Left out if there are queries for long.
 
         Raises:
             StoreError: There is no room for another file. The store is as it was.
@@ -157,15 +160,14 @@ class Store:
             self._readers.excluded(_MAX_WAIT_FOR_READERS) as alone,
             self._lock,
         ):
-            self._must_compact = not alone
             if alone:
                 self._rewrite()
 
-    def forget(self, install: str) -> dict[str, int]:
-        """Delete an install: its events, spans and log records, its rows in roll-ups, and its ID.
+    def forget(self, *installs: str) -> dict[str, int]:
+        """Delete installs: their events, spans and log records, their rows in roll-ups, and their IDs.
 
-        The roll-ups of days whose events are kept are made again without it. Those of earlier days have only sums of
-        all installs. The hashes of its items stay for nine days, so that it does not come back when they are resent.
+        The roll-ups of days whose events are kept are made again without them. Those of earlier days have only sums
+        of all installs. The hashes of their items stay for nine days, so that resent ones do not come back.
 
         Returns:
             The number of rows that are deleted, by table.
@@ -174,10 +176,12 @@ class Store:
             StoreError: The store cannot be written.
         """
         with self._maintenance, self._transaction(alone=True) as cursor:
-            deleted = _forget(cursor, install)
+            deleted = _forget(cursor, installs)
+            if any(deleted.values()):
+                mark(cursor)  # until it is compacted, the deleted rows are in the file
             self._write.events.forget()
         self.roll()
-        self.compact()  # until then, the deleted rows are in the file
+        self._compact_if_due()
         return deleted
 
     def export(self, target: Path) -> int:
@@ -202,6 +206,11 @@ class Store:
             StoreError: The file cannot be written.
         """
         with self._copying(target) as (cursor, file):
+            if write_ahead_log(target).exists():
+                # It would be replayed onto the copy.
+                raise StoreError(f"{target} is in use, or has an unfinished log of writes. Choose another file.")
+            if target.exists():
+                duckdb.connect(target, read_only=True).close()  # raises if a process has it open
             copy_database(cursor, file)
             return file.stat().st_size
 
@@ -235,10 +244,17 @@ class Store:
             cursor.begin()
             return [_run(cursor, sql) for sql in statements]
 
-    def _is_fragmented(self) -> bool:
-        with self._recovering("written"), self._readers.reading(), self._database.cursor() as cursor, self._lock:
-            cursor.execute("CHECKPOINT")  # which frees the space of deleted rows
-            return is_fragmented(cursor)
+    def _compact_if_due(self) -> None:
+        with (
+            self._maintenance,
+            self._recovering("written"),
+            self._readers.reading(),
+            self._database.cursor() as cursor,
+            self._lock,
+        ):
+            due = is_due(cursor)
+        if due:
+            self.compact()
 
     @contextmanager
     def _transaction(self, *, alone: bool = False) -> Iterator[duckdb.DuckDBPyConnection]:
@@ -284,6 +300,7 @@ class Store:
         try:
             with new_file(self.path) as file:
                 copy_database(connection, file)
+                keep_owner(self.path, file)
                 self._connections.close()
                 is_closed = True
                 log = write_ahead_log(self.path)
@@ -345,21 +362,24 @@ class Store:
                 self._connections = connect(self.path, self.catalogue, read_only=self._read_only)
 
 
-def _forget(cursor: duckdb.DuckDBPyConnection, install: str) -> dict[str, int]:
-    """Delete the rows of an install within a transaction. Return their numbers by table."""
-    numbers = f"(SELECT number FROM {INSTALLS.name} WHERE id = $1)"
+def _forget(cursor: duckdb.DuckDBPyConnection, installs: Sequence[str]) -> dict[str, int]:
+    """Delete the rows of installs within a transaction. Return their numbers by table."""
+    ids = "(SELECT unnest($1::VARCHAR[]))"
+    numbers = f"(SELECT number FROM {INSTALLS.name} WHERE id IN {ids})"
+    parameters = [list(installs)]
     cursor.execute(
-        f"INSERT INTO {rollups.STALE_DAYS.name} SELECT DISTINCT day FROM {EVENTS} WHERE install IN {numbers}", [install]
+        f"INSERT INTO {rollups.STALE_DAYS.name} SELECT DISTINCT day FROM {EVENTS} WHERE install IN {numbers}",
+        parameters,
     )
     conditions = {
         EVENTS: f"install IN {numbers}",
         rollups.DAILY_INSTALLS.name: f"install IN {numbers}",
-        **{table.name: "ResourceAttributes['user.id'] = $1" for table in TABLES},
-        INSTALLS.name: "id = $1",
+        **{table.name: f"ResourceAttributes['user.id'] IN {ids}" for table in TABLES},
+        INSTALLS.name: f"id IN {ids}",
     }
     deleted = {}
     for table, condition in conditions.items():
-        ((deleted[table],),) = cursor.execute(f"DELETE FROM {table} WHERE {condition}", [install]).fetchall()
+        ((deleted[table],),) = cursor.execute(f"DELETE FROM {table} WHERE {condition}", parameters).fetchall()
     return deleted
 
 

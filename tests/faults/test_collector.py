@@ -21,6 +21,7 @@ from automagik_telemetry.collector._store import Store
 
 if TYPE_CHECKING:
     from pathlib import Path
+    from typing import Self
 
 pytestmark = [
     pytest.mark.fault(127),
@@ -134,8 +135,14 @@ class _Process:
         time.sleep(random.uniform(0, self._lasted))
         self.kill()
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.kill()
+
     def kill(self) -> None:
-        """Kill it."""
+        """Kill it, so that its senders end too. A second call has no effect."""
         self._process.send_signal(signal.SIGKILL)
         self._process.wait()
         self._thread.join()
@@ -190,15 +197,17 @@ def test_a_killed_collector_loses_nothing_that_it_acknowledged(tmp_path: Path, s
                 acknowledged.update(_ids(request))
 
     for _ in range(KILLS):
-        process = _Process(store, step)
-        threads = [threading.Thread(target=send, args=(process.url, 1 if number else 200)) for number in range(SENDERS)]
-        before = len(acknowledged)
-        for thread in threads:
-            thread.start()
-        until = time.monotonic() + 60
-        while len(acknowledged) < before + 300 and time.monotonic() < until:
-            time.sleep(0.01)
-        process.kill_in_step()
+        with _Process(store, step) as process:
+            threads = [
+                threading.Thread(target=send, args=(process.url, 1 if number else 200)) for number in range(SENDERS)
+            ]
+            before = len(acknowledged)
+            for thread in threads:
+                thread.start()
+            until = time.monotonic() + 60
+            while len(acknowledged) < before + 300 and time.monotonic() < until:
+                time.sleep(0.01)
+            process.kill_in_step()
         for thread in threads:
             thread.join()
         assert len(acknowledged) > before
@@ -206,11 +215,12 @@ def test_a_killed_collector_loses_nothing_that_it_acknowledged(tmp_path: Path, s
     assert acknowledged <= set(spans)
     assert len(spans) == len(set(spans)) == events == rolled
 
-    process = _Process(store, step)
-    with httpx.Client(base_url=process.url, trust_env=False, timeout=30) as client:
+    with (
+        _Process(store, step) as process,
+        httpx.Client(base_url=process.url, trust_env=False, timeout=30) as client,
+    ):
         for request in sent:
             client.post("/v1/traces", json=request).raise_for_status()
-    process.kill()
     spans, events, rolled = _stored(store)
     assert sorted(spans) == sorted(span for request in sent for span in _ids(request))
     assert len(spans) == events == rolled

@@ -17,6 +17,7 @@ import pytest
 from click.testing import CliRunner
 
 from automagik_telemetry.cli import main, report
+from automagik_telemetry.collector import _control as control
 from automagik_telemetry.collector._store import Store
 from automagik_telemetry.collector.server import Collector
 
@@ -208,6 +209,18 @@ def test_a_locked_store_is_read_over_http(filled: Path, monkeypatch: pytest.Monk
     """If another user's collector has the file open, the one at the default URL is queried, if the file is its own."""
     with Collector(filled) as collector:
         _without_control(filled)
+        monkeypatch.setattr(report, "_DEFAULT_URL", collector.url)
+        result = CliRunner().invoke(main, ["report", "--store", str(filled)])
+    assert (result.exit_code, "feature   search" in result.output) == (0, True)
+
+
+@pytest.mark.parametrize("certificate", [None, "removed.pem"])
+def test_the_file_of_a_killed_collector_is_passed_over(
+    filled: Path, unused_url: str, monkeypatch: pytest.MonkeyPatch, certificate: str | None
+) -> None:
+    """If no collector responds there, or its certificate is gone, the one at the default URL is queried."""
+    with Collector(filled) as collector:
+        control.write(filled, control.make(unused_url, "token", certificate))
         monkeypatch.setattr(report, "_DEFAULT_URL", collector.url)
         result = CliRunner().invoke(main, ["report", "--store", str(filled)])
     assert (result.exit_code, "feature   search" in result.output) == (0, True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from contextlib import nullcontext
@@ -12,6 +13,7 @@ import duckdb
 import httpx
 import pytest
 
+from automagik_telemetry.collector import _control as control
 from automagik_telemetry.collector._store import Store
 from automagik_telemetry.collector.server import Collector
 from tests.automagik_telemetry.collector.conftest import READER
@@ -62,7 +64,7 @@ def test_each_command_works_while_the_store_is_open(
         )
         code, output = _invoke("backup", str(backup), "--store", str(filled))
         assert (code, output) == (0, f"Wrote {backup.stat().st_size:,} bytes to {backup}.\n")
-        code, output = _invoke("forget", "anonymous", "--store", str(filled))
+        code, output = _invoke("forget", "unknown", "anonymous", "--store", str(filled))
         assert (code, output.startswith("Deleted 2 events, 2 spans, 0 log records and ")) == (0, True)
         assert _invoke("forget", "anonymous", "--store", str(filled)) == (
             2,
@@ -88,34 +90,60 @@ def test_failures_are_one_line(filled: Path, tmp_path: Path) -> None:
     assert _invoke(*arguments) == (2, f"Error: {message}\n")
     with Collector(filled) as collector:
         assert _invoke(*arguments) == (2, f"Error: The collector at {collector.url} failed: {message}\n")
-        control = filled.with_name(f"{filled.name}.control")
-        written = control.read_text()
-        control.write_text(json.dumps(json.loads(written) | {"url": "http://127.0.0.1:1"}))
+        file = filled.with_name(f"{filled.name}.control")
+        written = file.read_text()
+        file.write_text(json.dumps(json.loads(written) | {"url": "http://127.0.0.1:1"}))
         code, output = _invoke(*arguments)
         assert (code, output.startswith("Error: The collector at http://127.0.0.1:1 does not respond")) == (2, True)
-        control.write_text("{}")
+        file.write_text("{}")
         message = (
             f"The store {filled} is in use by another process. No collector of yours has it open. End that process."
         )
         assert _invoke(*arguments) == (2, f"Error: {message}\n")
 
 
+def test_a_store_of_an_earlier_version_is_left_to_the_collector(filled: Path, tmp_path: Path) -> None:
+    """It would be migrated without the catalogue of the application."""
+    with duckdb.connect(filled) as database:
+        database.execute("DROP TABLE events")
+    for arguments in (("forget", "x"), ("backup", str(tmp_path / "backup.duckdb"))):
+        code, output = _invoke(*arguments, "--store", str(filled))
+        assert (code, "made by an earlier version. Start `automagik-telemetry collector" in output) == (2, True)
+    with duckdb.connect(filled) as database:
+        assert "events" not in {row[0] for row in database.execute("SHOW TABLES").fetchall()}
+
+
+@pytest.mark.skipif(sys.platform == "win32" or os.geteuid() != 0, reason="it takes root to give a file away")
+def test_the_file_of_another_user_is_not_used(filled: Path) -> None:
+    """It could lead to a server of that user."""
+    written = control.make("http://127.0.0.1:1", "token", None)
+    control.write(filled, written)
+    assert control.read(filled) == written
+    os.chown(filled.with_name(f"{filled.name}.control"), 12_345, -1)
+    assert control.read(filled) is None
+
+
 @pytest.mark.fault(126)
 def test_only_the_owner_of_the_store_controls_it(filled: Path, tmp_path: Path, tokens: Path) -> None:
     """Neither a reader's token nor being on this machine is enough. The owner's is in a file for the owner only."""
-    body = {"action": "forget", "argument": "anonymous"}
+    body = {"action": "forget", "arguments": ["anonymous"]}
     for file, headers in ((None, {}), (tokens, {"authorization": f"Bearer {READER}"})):
         with Collector(filled, tokens=file) as collector:
             url = f"{collector.url}/api/control"
             assert httpx.post(url, json=body, headers=headers, trust_env=False).status_code == 403
-            control = filled.with_name(f"{filled.name}.control")
+            written = filled.with_name(f"{filled.name}.control")
             if sys.platform != "win32":
-                assert control.stat().st_mode & 0o777 == 0o600
-            owner = {"authorization": f"Bearer {json.loads(control.read_text())['token']}"}
-            for wrong in ({}, {"action": "drop", "argument": ""}):
+                assert written.stat().st_mode & 0o777 == 0o600
+            owner = {"authorization": f"Bearer {json.loads(written.read_text())['token']}"}
+            for wrong in (
+                {},
+                {"action": "drop", "arguments": []},
+                {"action": "export", "arguments": []},
+                {"action": "forget", "arguments": 1},
+            ):
                 assert httpx.post(url, json=wrong, headers=owner, trust_env=False).status_code == 400
             rebound = owner | {"host": "evil.example"}
             assert httpx.post(url, json=body, headers=rebound, trust_env=False).status_code == 421
-        assert not control.exists()
+        assert not written.exists()
     with Store(filled, read_only=True) as store:
         assert len(store.report()["feature_usage"]) == 2

@@ -101,10 +101,20 @@ def test_a_resent_span_of_any_age_is_stored_once(  # noqa: PLR0913, PLR0917 - fi
         assert store.add(trace_items(traces(late, other), Gate(Catalogue())).items) == 0
 
 
+@pytest.mark.parametrize("days", [8.5, 20, 60, 100])
+def test_an_old_span_is_stored_once(tmp_path: Path, span: Make, traces: Make, days: float) -> None:
+    """A span that is not an event may come at any age, and come again after the identities of others are deleted."""
+    request = traces(span("not an event") | {"startTimeUnixNano": str(time.time_ns() - int(days * 86_400) * 10**9)})
+    with Store(tmp_path / "store.duckdb") as store:
+        assert store.add(trace_items(request, Gate(Catalogue())).items) == 1
+        store.expire()
+        assert store.add(trace_items(request, Gate(Catalogue())).items) == 0
+
+
 def _earlier(path: Path) -> None:
     """Turn a file into one of an earlier version, which had the exporter's tables and a view."""
     with duckdb.connect(path) as database:
-        for table in ("identities", "late_identities", "installs", "events"):
+        for table in ("identities", "late_identities", "old_identities", "installs", "events"):
             database.execute(f"DROP TABLE {table}")
         database.execute("CREATE VIEW events AS SELECT 1 AS Declared")
 

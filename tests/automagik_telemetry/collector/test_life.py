@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import csv
+import errno
+import os
 import random
+import subprocess
+import sys
 import threading
 import time
 import uuid
@@ -29,11 +33,12 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.slow, pytest.mark.fault(127)]
 
 DAY = 86_400
+TODAY = int(time.time()) // DAY
 
 
 def _days_ago(days: float) -> dict[str, str]:
     """The start of a span at noon of a day (UTC), so that no test runs into midnight."""
-    start = (int(time.time()) // DAY * DAY + DAY // 2 - int(days * DAY)) * 10**9 + random.randrange(10**9)
+    start = (TODAY * DAY + DAY // 2 - int(days * DAY)) * 10**9 + random.randrange(10**9)
     return {"startTimeUnixNano": str(start), "endTimeUnixNano": str(start)}
 
 
@@ -57,7 +62,7 @@ def _rows(store: Store, sql: str) -> list[tuple[Any, ...]]:
 
 def _counts(store: Store) -> dict[int, int]:
     """Return the number of events in the roll-ups, by the age of their day."""
-    found = _rows(store, "SELECT current_date - day, sum(events) FROM daily GROUP BY 1")
+    found = _rows(store, f"SELECT DATE '1970-01-01' + {TODAY} - day, sum(events) FROM daily GROUP BY 1")  # noqa: S608 - a number
     return {int(days): int(count) for days, count in found}
 
 
@@ -92,6 +97,13 @@ def test_a_roll_up_has_what_the_events_have(store: Store, span: Make, traces: Ma
     assert _rows(store, "SELECT install, service, events, weight FROM daily_installs") == [
         (0, "automagik-agents", 6, 15.0)
     ]
+
+
+def test_events_without_a_duration_are_in_no_bucket(store: Store, span: Make, traces: Make) -> None:
+    """They are not counted as events of no duration."""
+    _add(store, traces(span("feature.used", feature_name="search")))
+    store.roll()
+    assert _rows(store, "SELECT buckets IS NULL, weights IS NULL, events FROM daily") == [(True, True, 1)]
 
 
 def test_percentiles_of_roll_ups_are_near_the_exact_ones(store: Store, span: Make, traces: Make) -> None:
@@ -132,6 +144,22 @@ def test_an_event_is_deleted_only_after_it_is_rolled_up(store: Store, span: Make
     assert _counts(store) == {7: 1}
 
 
+def test_data_expires_also_if_roll_ups_fail(
+    tmp_path: Path, span: Make, traces: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each step of maintenance is tried, and the first error is raised."""
+
+    def fail(*_: object) -> None:
+        raise duckdb.IOException("no space left")
+
+    with Store(tmp_path / "store.duckdb", raw_seconds=2 * DAY) as store:
+        _add(store, traces(span("agent.run") | _days_ago(7)))
+        monkeypatch.setattr(_rollups, "roll", fail)
+        with pytest.raises(StoreError, match="no space left"):
+            store.maintain()
+        assert _rows(store, "SELECT count(*) FROM otel_traces") == [(0,)]
+
+
 def test_nothing_is_missed_while_it_is_maintained(store: Store, span: Make, traces: Make) -> None:
     """Events that are stored during roll-ups, retention and compaction are rolled up once."""
     stop = threading.Event()
@@ -148,10 +176,12 @@ def test_nothing_is_missed_while_it_is_maintained(store: Store, span: Make, trac
 
     thread = threading.Thread(target=maintain)
     thread.start()
-    for number in range(150):
-        assert _add(store, traces(span("agent.run"), span("agent.run") | _days_ago(number % 8))) == 2
-    stop.set()
-    thread.join()
+    try:
+        for number in range(150):
+            assert _add(store, traces(span("agent.run"), span("agent.run") | _days_ago(number % 8))) == 2
+    finally:
+        stop.set()
+        thread.join()
     store.maintain()
     assert errors == []
     assert sum(_counts(store).values()) == 300
@@ -196,8 +226,9 @@ def test_compaction_waits_for_queries(store: Store, monkeypatch: pytest.MonkeyPa
     """A file that a query reads is not replaced, but the next time."""
     monkeypatch.setattr(_store, "_MAX_WAIT_FOR_READERS", 0.05)
     file = store.path.stat().st_ino
+    _add(store, traces(span("agent.run")))
     with store._readers.reading():
-        store.compact()
+        store.forget("anonymous")
         assert store.path.stat().st_ino == file
     _add(store, traces(span("agent.run")))
     store.maintain()
@@ -212,7 +243,7 @@ def test_an_install_is_deleted(tmp_path: Path, span: Make, traces: Make) -> None
     with Store(path, keep_seconds=2 * DAY) as store:
         request = _resource(traces(*(span("agent.run") | _days_ago(days) for days in (0, 0, 6))), mine)
         _add(store, request)
-        _add(store, _resource(traces(span("agent.run"), span("not an event")), other))
+        _add(store, _resource(traces(span("agent.run") | _days_ago(0), span("not an event")), other))
         _add(store, _resource(traces(span("not an event")), mine))
         store.maintain()
         assert store.forget(mine) == {
@@ -235,6 +266,42 @@ def test_an_install_is_deleted(tmp_path: Path, span: Make, traces: Make) -> None
     assert other.encode() in path.read_bytes()
 
 
+def test_a_deletion_that_is_interrupted_is_completed(
+    tmp_path: Path, span: Make, traces: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If the file cannot be rewritten, the deleted rows are in it until the next maintenance, of any process."""
+    mine, path = str(uuid.uuid4()), tmp_path / "store.duckdb"
+
+    def fail(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with Store(path) as store:
+        _add(store, _resource(traces(span("agent.run")), mine))
+        with monkeypatch.context() as patch:
+            patch.setattr(_store, "copy_database", fail)
+            with pytest.raises(StoreError, match="No space left"):
+                store.forget(mine)
+            with pytest.raises(StoreError, match="No space left"):
+                store.maintain()
+    before = path.stat().st_ino
+    with Store(path) as store:
+        store.maintain()
+        after = path.stat().st_ino
+        store.maintain()
+        assert path.stat().st_ino == after != before  # it is rewritten once
+    assert mine.encode() not in path.read_bytes()
+
+
+@pytest.mark.parametrize("name", ["copied", "copied_copy", 'it"s', "it's", "temp"])
+def test_a_store_may_have_any_name(tmp_path: Path, span: Make, traces: Make, name: str) -> None:
+    """It is compacted and copied."""
+    with Store(tmp_path / f"{name}.duckdb") as store:
+        _add(store, traces(span("agent.run")))
+        store.compact()
+        store.backup(tmp_path / f"{name}_copy.duckdb")
+        assert _rows(store, "SELECT count(*) FROM events") == [(1,)]
+
+
 @pytest.mark.parametrize("name", ["events.parquet", "it's.csv"])
 def test_events_are_exported(store: Store, tmp_path: Path, span: Make, traces: Make, name: str) -> None:
     """With the ID of their install, for the owner only. The file is there as a whole or not at all."""
@@ -254,7 +321,7 @@ def test_events_are_exported(store: Store, tmp_path: Path, span: Make, traces: M
 def test_a_backup_is_a_store(store: Store, tmp_path: Path, span: Make, traces: Make) -> None:
     """It has everything of one moment, and replaces an earlier one."""
     target = tmp_path / "backup.duckdb"
-    request = traces(span("agent.run"))
+    request = traces(span("agent.run") | _days_ago(0))
     for _ in range(2):
         _add(store, request)
         assert store.backup(target) == target.stat().st_size
@@ -263,6 +330,54 @@ def test_a_backup_is_a_store(store: Store, tmp_path: Path, span: Make, traces: M
         assert _add(backup, request) == 0
         backup.roll()
         assert _counts(backup) == {0: 1}
+
+
+@pytest.mark.parametrize("is_open", [True, False])
+def test_a_backup_does_not_replace_a_store_in_use(store: Store, tmp_path: Path, is_open: bool) -> None:
+    """Its log of writes would be replayed onto the copy."""
+    target = tmp_path / "other.duckdb"
+    script = (
+        "import duckdb, os, sys\n"
+        "database = duckdb.connect(sys.argv[1])\n"
+        "database.execute('CREATE TABLE kept (a INTEGER)')\n"
+        f"{'database.checkpoint()' if is_open else ''}\n"
+        "print(flush=True)\n"
+        "sys.stdin.read()\n"
+        "os._exit(0)\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", script, str(target)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as owner:
+        assert owner.stdin is not None
+        assert owner.stdout is not None
+        owner.stdout.readline()
+        if not is_open:
+            owner.stdin.close()
+            owner.wait()
+        with pytest.raises(StoreError, match="cannot be written" if is_open else "is in use"):
+            store.backup(target)
+    with duckdb.connect(target) as database:
+        assert database.execute("SELECT count(*) FROM kept").fetchall() == [(0,)]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links need a privilege")
+def test_a_store_behind_a_symbolic_link_is_whole(tmp_path: Path, span: Make, traces: Make) -> None:
+    """The link stays one, and what belongs to the file is beside the file."""
+    path, link = tmp_path / "disk" / "store.duckdb", tmp_path / "store.duckdb"
+    path.parent.mkdir()
+    link.symlink_to(path)
+    before = os.umask(0)
+    try:
+        with Store(link) as store:
+            _add(store, traces(span("agent.run")))
+            store.compact()
+            _add(store, traces(span("agent.run")))
+            assert link.is_symlink()
+            assert {file.stat().st_mode & 0o777 for file in path.parent.iterdir()} == {0o600}
+    finally:
+        os.umask(before)
+    with Store(path) as store:
+        assert _rows(store, "SELECT count(*) FROM events") == [(2,)]
 
 
 @pytest.mark.parametrize(
