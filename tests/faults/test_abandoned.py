@@ -147,7 +147,7 @@ os.kill(os.getpid(), signal.SIGKILL)
 
 @pytest.mark.fault(120)
 def test_a_long_run_leaves_room_for_others() -> None:
-    """What is kept of one run's spans takes no room from the beginning of later runs."""
+    """The spans that are kept of one run take no room from the beginning of later runs."""
     port = closed_port()
     url = f"http://127.0.0.1:{port}"
     run(url, MANY, **variables(url))
