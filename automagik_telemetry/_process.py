@@ -8,8 +8,10 @@ attached to our logger, because the tree of loggers is never unloaded.
 from __future__ import annotations
 
 import atexit
+import contextlib
 import logging
 import os
+import sys
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeGuard, TypeVar
 
@@ -47,6 +49,19 @@ def at_exit(module: str, callback: Callable[[], None]) -> None:
     _kept[key] = {"exit": callback}
     if is_first:
         atexit.register(_call, _kept, key, "exit")
+
+
+def end_as_interrupted() -> None:
+    """Let a script that ended by a KeyboardInterrupt be ended by the signal, as it would be without us.
+
+    Python forgets that it must end in this way when any thread runs `exec` with a text, as an import of a module with
+    named tuples does, and remembers it again when such a text is interrupted.
+    """
+    main = sys.modules.get("__main__")
+    is_script = getattr(main, "__spec__", main) is None and not hasattr(sys, "ps1")  # others end otherwise
+    if is_script and getattr(sys, "last_type", None) is KeyboardInterrupt:
+        with contextlib.suppress(KeyboardInterrupt):
+            exec("raise KeyboardInterrupt")  # noqa: S102 - a constant
 
 
 def _call(kept: dict[str, Any], key: str, when: str) -> None:

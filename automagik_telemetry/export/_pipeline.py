@@ -231,6 +231,7 @@ def _at_exit() -> None:
     for pipeline in pipelines:
         pipeline.worker.stop()
         pipeline.end(deadline)
+    process.end_as_interrupted()  # which the worker's imports would change
 
 
 def _before_fork() -> None:

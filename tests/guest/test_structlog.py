@@ -202,6 +202,11 @@ def _observed(steps: Sequence[Callable[[Application], object]], consent: str | N
         seen[:] = [repr(each) for each in seen]
 
     seen, *texts, warned = observe(run, consent)
+    # The lines of the package's own logger go where others do.
+    texts = [
+        "".join(line for line in text.splitlines(keepends=True) if " automagik_telemetry " not in line)
+        for text in texts
+    ]
     return [[_TIME.sub("TIME", each) for each in seen], *(_TIME.sub("TIME", text) for text in texts), warned]
 
 
