@@ -16,6 +16,7 @@ import time
 from typing import TYPE_CHECKING, NamedTuple
 
 from automagik_telemetry._descriptors import Descriptor, standard_descriptors_kept
+from automagik_telemetry._fork_lock import importing
 from automagik_telemetry._private_files import owner_of_home
 from automagik_telemetry.consent._application import DEFAULT_NAME, Scope
 from automagik_telemetry.settings import DEFAULT_ENDPOINT, LEVELS, OFF, origin_of
@@ -212,7 +213,8 @@ def _load() -> tuple[Choices, tuple[int, ...] | None]:
     dots = [line.count(".") for line in text.split("\n")]
     if max(dots) > _MAX_DOTS or sum(dots) > _MAX_ALL_DOTS:
         return UNREADABLE, version
-    import tomllib
+    with importing:
+        import tomllib
 
     try:
         return _parse(tomllib.loads(text)), version

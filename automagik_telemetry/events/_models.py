@@ -7,6 +7,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 from automagik_processors.kinds import Word
+from automagik_telemetry._fork_lock import importing
 from automagik_telemetry.events._allowlist import allowlist
 from automagik_telemetry.events._event import Field
 
@@ -90,7 +91,8 @@ def _is_name(rest: str) -> bool:
 
 def _public(name: str) -> str | None:
     # A process without the name of a model must not import two thousand.
-    from automagik_telemetry.events._model_names import MODEL_NAMES
+    with importing:
+        from automagik_telemetry.events._model_names import MODEL_NAMES
 
     for each in _forms(name):
         if {each, f"regional.{each}", _DATE.sub("", each)} & MODEL_NAMES:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 import structlog
 
 from automagik_telemetry._failsafe import is_from_signal
+from automagik_telemetry._fork_lock import importing
 from automagik_telemetry._process import LoadedTwice, is_instance
 from automagik_telemetry._reentrancy import guard
 from automagik_telemetry.consent._application import given
@@ -173,7 +174,8 @@ class ChainFormatter(logging.Formatter, metaclass=LoadedTwice):
         level_name = _LEVEL_NAMES.get(level) or _nearest(level)
         event_name, given = (name.get("event"), name) if type(name) is dict else (name, fields)
         if type(event_name) is not str:
-            from automagik_processors._scalars import word_of
+            with importing:
+                from automagik_processors._scalars import word_of
 
             event_name = word_of(event_name)
         if (

@@ -252,7 +252,8 @@ class BatchQueueHandler(logging.Handler, metaclass=process.LoadedTwice):
             try:
                 # Opt-outs are compared at each event, because the process may end before the worker looks.
                 if self._is_first or opt_outs() != self._decided_with:
-                    self._prepare(name, level)
+                    with importing:
+                        self._prepare(name, level)
                 chain = self.formatter
                 if type(chain) is ChainFormatter:
                     event = chain.encode_event(name, level, created, fields)

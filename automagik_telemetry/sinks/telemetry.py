@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 import structlog
 
+from automagik_telemetry._fork_lock import importing
 from automagik_telemetry._version import __version__
 from automagik_telemetry.consent import _application as application
 from automagik_telemetry.consent import _identity as identities
@@ -182,9 +183,10 @@ def _close_allowlist(handler: BatchQueueHandler, name: object) -> bool:
 def _report_dropped(handler: BatchQueueHandler, name: object, reason: str, logger: str | None) -> None:
     """Report an event that is not sent, on our own logger at DEBUG and in development mode."""
     # Only a process that drops an event needs these.
-    from automagik_telemetry.events._debug import printer
-    from automagik_telemetry.events._drop_log import DropLog
-    from automagik_telemetry.events._registry import CATALOGUE
+    with importing:
+        from automagik_telemetry.events._debug import printer
+        from automagik_telemetry.events._drop_log import DropLog
+        from automagik_telemetry.events._registry import CATALOGUE
 
     log = DropLog(CATALOGUE)
     shown = printer() if application.debug_mode(Settings.from_environ()) else None
@@ -231,7 +233,8 @@ def _hashed_by(chain: ChainFormatter) -> int:
 
 def _health(chain: ChainFormatter, level: int, counts: Mapping[str, Any]) -> bytes | None:
     """Return the encoded event of the client's health; None if it is above the level, or the chain drops it."""
-    from automagik_telemetry.events.catalogue import HealthEvent
+    with importing:
+        from automagik_telemetry.events.catalogue import HealthEvent
 
     event = HealthEvent(**counts)
     if event.severity() >= level:
