@@ -110,7 +110,7 @@ def track_agent(agent: Agent | Team) -> None:
 
 def _members(agent: Agent | Team) -> list[Any]:
     """Return the members of a team, as far as they are given as objects."""
-    members = agent.members if isinstance(agent, Team) else ()
+    members: Any = agent.members if isinstance(agent, Team) else ()  # a list, or what the application set
     return [member for member in members if isinstance(member, Agent | Team)] if type(members) is list else []
 
 
