@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -14,29 +15,39 @@ from automagik_telemetry.consent import _preferences as preferences
 from automagik_telemetry.manager import release
 from automagik_telemetry.settings import Settings, variable_of
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+def takes_an_application(function: Callable[..., None]) -> Callable[..., None]:
+    """Add the parameters of `grant` to a command."""
+    for parameter in (
+        click.pass_context,
+        click.option("--json", "as_json", is_flag=True, help="Print JSON."),
+        click.option("--import", "module", metavar="MODULE", help="Import your application, which names itself."),
+        click.option("--endpoint", metavar="URL", help="Endpoint of an application that is not known here yet."),
+        click.argument("application", required=False),
+    ):
+        function = parameter(function)
+    return function
+
 
 @click.command("enable")
-@click.argument("application", required=False)
-@click.option("--endpoint", metavar="URL", help="Endpoint of an application that is not known here yet.")
-@click.option("--import", "module", metavar="MODULE", help="Import your application, which names itself.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-@click.pass_context
-def command(
-    ctx: click.Context, *, application: str | None, endpoint: str | None, module: str | None, as_json: bool
-) -> None:
+@takes_an_application
+def command(ctx: click.Context, **parameters: Any) -> None:
     """Opt in to usage telemetry of one application, by default that of this environment.
 
     Consent is for this application and its recipient alone: another one must ask for itself.
     """
-    grant(ctx, application, endpoint, module, as_json=as_json)
+    grant(ctx, **parameters)
 
 
 def grant(  # noqa: PLR0913 - the parameters of the command
     ctx: click.Context,
+    *,
     application: str | None,
     endpoint: str | None,
     module: str | None,
-    *,
     as_json: bool,
     local: bool = False,
 ) -> None:

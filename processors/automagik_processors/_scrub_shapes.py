@@ -55,41 +55,12 @@ _HASHES: Final = frozenset({27, 28, 43, 44, 86, 87, 88})  # characters of SHA-1,
 # Prefixes of identifiers, which are of random characters and no secrets.
 _IDENTIFIERS: Final = frozenset(
     {"call", "toolu", "chatcmpl", "cmpl", "msg", "run", "thread", "asst", "file", "resp", "req", "cus", "pi", "ch"}
-    | {
-        "sub",
-        "in",
-        "prod",
-        "price",
-        "evt",
-        "txn",
-        "seti",
-        "pm",
-        "si",
-        "ba",
-        "card",
-        "po",
-        "cs",
-        "acct",
-        "fc",
-        "rs",
-        "ws",
-    }
+    | {"sub", "in", "prod", "price", "evt", "txn", "seti", "pm", "si", "ba", "card", "po", "cs", "acct", "fc"}
+    | {"rs", "ws"}
     | {"trace", "span", "gen", "batch", "vs", "ft", "ftjob", "user", "org", "sess", "session", "inst", "dpl", "prj"}
     | {"team", "doc", "node", "id", "uid", "uuid", "guid", "img", "image", "chunk", "build", "rev", "sha", "sha1"}
-    | {
-        "sha224",
-        "sha256",
-        "sha384",
-        "sha512",
-        "md5",
-        "h1",
-        "etag",
-        "commit",
-        "event",
-        "conv",
-        "conversation",
-        "message",
-    }
+    | {"sha224", "sha256", "sha384", "sha512", "md5", "h1", "etag", "commit", "event", "conv", "conversation"}
+    | {"message"}
     | {"item", "obj", "request", "step", "snapshot", "rc", "ma", "tool", "function", "iftp", "ig", "src", "cap"}
     | {"invoice", "order", "customer", "product", "cluster", "instance", "task", "job", "workflow", "exec", "execution"}
     | {"mem", "memory", "agent", "vec", "collection", "index", "srvtoolu", "container", "upload", "part", "ev", "page"}
@@ -98,23 +69,8 @@ _IDENTIFIERS: Final = frozenset(
 _NAMES_OF_KEYS: Final = frozenset({"key", "secret", "token", "pat", "apikey"})
 # Words in prefixes of keys.
 _KEY_WORDS: Final = frozenset(
-    {
-        "sk",
-        "rk",
-        "key",
-        "keys",
-        "apikey",
-        "api",
-        "token",
-        "tok",
-        "tk",
-        "secret",
-        "sec",
-        "pat",
-        "live",
-        "prod",
-        "sandbox",
-    }
+    {"sk", "rk", "key", "keys", "apikey", "api", "token", "tok", "tk", "secret", "sec", "pat", "live", "prod"}
+    | {"sandbox"}
     | {"production", "access", "auth", "at", "rt", "pwd", "pass", "ak", "as", "svc", "sa", "priv", "private", "admin"}
     | {"test", "dev", "wh", "whsec", "bot", "app", "oauth", "refresh", "bearer", "cred", "key1", "sdk", "mob", "lf"}
 )

@@ -108,16 +108,24 @@ with root.within():
 """
 
 
+def sent_by_the_next(code: str) -> tuple[bytes, list[dict[str, Any]]]:
+    """Return what is on disk after a process that dies, and all spans that the next process sends."""
+    port = closed_port()
+    url = f"http://127.0.0.1:{port}"
+    run(url, code, **variables(url))
+    left = b"".join(path.read_bytes() for path in files())
+    with Endpoint(port=port) as endpoint:
+        assert run(url, "emit(tracing.flush(20))", **variables(url)).lines == ["True"]
+    return left, arrived(endpoint)
+
+
 @pytest.mark.fault(120)
 def test_spans_that_had_ended() -> None:
     """The next process sends the trace so far, whole and scrubbed: each span that had ended, and those around it."""
-    port = closed_port()
-    url = f"http://127.0.0.1:{port}"
-    run(url, CALLS, **variables(url))
-    assert "hunter2" not in str([path.read_bytes() for path in files()])
-    with Endpoint(port=port) as endpoint:
-        assert run(url, "emit(tracing.flush(20))", **variables(url)).lines == ["True"]
-    spans = {span["name"]: span for span in arrived(endpoint)}
+    left, sent = sent_by_the_next(CALLS)
+    assert b"first" in left
+    assert b"hunter2" not in left
+    spans = {span["name"]: span for span in sent}
     assert set(spans) == {"run", "helper", "first", "second"}
     assert {span["traceId"] for span in spans.values()} == {spans["run"]["traceId"]}
     parents = {name: span.get("parentSpanId") for name, span in spans.items()}
@@ -148,12 +156,7 @@ os.kill(os.getpid(), signal.SIGKILL)
 @pytest.mark.fault(120)
 def test_a_long_run_leaves_room_for_others() -> None:
     """The spans that are kept of one run take no room from the beginning of later runs."""
-    port = closed_port()
-    url = f"http://127.0.0.1:{port}"
-    run(url, MANY, **variables(url))
-    with Endpoint(port=port) as endpoint:
-        assert run(url, "emit(tracing.flush(20))", **variables(url)).lines == ["True"]
-    names = [span["name"] for span in arrived(endpoint)]
+    names = [span["name"] for span in sent_by_the_next(MANY)[1]]
     assert {f"later {number}" for number in range(50)} < set(names)
     assert "call 0" in names
     assert len(set(names)) == len(names)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import gc
 import json
@@ -19,7 +20,7 @@ from automagik_telemetry.tracing.sampler import AdaptiveSampler
 from automagik_telemetry.tracing.spans import OpenSpan, open_span, record_with
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
 CASES = [
     Beginning("simple", "agent", 1.0, "a" * 32, "b" * 16, None, None, 1_700_000_000.5),
@@ -55,17 +56,28 @@ def test_sink_that_writes_ids_otherwise() -> None:
         assert templates.encode("reverse", case, reverse) == reverse(case.event())
 
 
-@pytest.mark.fault(120)
-def test_beginning_is_kept_until_the_trace_is_decided_on() -> None:
-    """It is discarded when the trace is logged or sampled out, or with the request that the trace waits for."""
+@contextlib.contextmanager
+def keeping(rate: float = 1.0, fits: Callable[[Part], bool] = lambda _part: True) -> Iterator[list[Any]]:
+    """Record traces, and list the parts that are kept and not discarded. One that does not fit is refused."""
     kept: list[Any] = []
 
-    def keep(part: Part) -> list[Any]:
+    def keep(part: Part) -> list[Callable[[], None]]:
+        if not fits(part):
+            return []
         kept.append(part)
         return [lambda: kept.remove(part)]
 
-    before = record_with(Recorder(AdaptiveSampler(base_rate=0.0), keep=keep))
+    before = record_with(Recorder(AdaptiveSampler(base_rate=rate), keep=keep))
     try:
+        yield kept
+    finally:
+        record_with(before)
+
+
+@pytest.mark.fault(120)
+def test_beginning_is_kept_until_the_trace_is_decided_on() -> None:
+    """It is discarded when the trace is logged or sampled out, or with the request that the trace waits for."""
+    with keeping(rate=0.0) as kept:
         root = open_span("alone", "agent")
         assert [one.name for one in kept] == ["alone"]
         root.end()
@@ -81,8 +93,6 @@ def test_beginning_is_kept_until_the_trace_is_decided_on() -> None:
         del left
         gc.collect(1)
         assert kept == []
-    finally:
-        record_with(before)
 
 
 @pytest.mark.fault(120)
@@ -107,14 +117,7 @@ def test_spans_so_far_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ended spans are kept with those around them, which are replaced when they end; all goes with the trace's end."""
     monkeypatch.setattr("automagik_telemetry.tracing._recorder._KEEP_AFTER", 0.0)
     monkeypatch.setattr("automagik_telemetry.tracing._recorder._KEEP_SHARE", 1_000_000.0)
-    kept: list[Any] = []
-
-    def keep(part: Part) -> list[Any]:
-        kept.append(part)
-        return [lambda: kept.remove(part)]
-
-    before = record_with(Recorder(AdaptiveSampler(base_rate=1.0), keep=keep))
-    try:
+    with keeping() as kept:
         root = open_span("run", "agent")
         with root.within():
             team = open_span("team", "agent", input="a question")
@@ -132,24 +135,13 @@ def test_spans_so_far_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
             assert {part["trace_id"] for part in kept[1:]} == {root.trace.trace_id}
         root.end()
         assert kept == []
-    finally:
-        record_with(before)
 
 
 @pytest.mark.fault(120)
 def test_spans_without_room_are_kept_without_content() -> None:
     """The structure is kept if the file has no room for the content, and nothing is raised if it has none for that."""
     room = 2_000
-    kept: list[Any] = []
-
-    def keep(part: Part) -> list[Any]:
-        if type(part) is dict and len(repr(part)) > room:
-            return []
-        kept.append(part)
-        return [lambda: kept.remove(part)]
-
-    before = record_with(Recorder(AdaptiveSampler(base_rate=1.0), keep=keep))
-    try:
+    with keeping(fits=lambda part: type(part) is not dict or len(repr(part)) <= room) as kept:
         root = open_span("run", "agent")
         root.backdate(10)
         with root.within():
@@ -162,24 +154,19 @@ def test_spans_without_room_are_kept_without_content() -> None:
         assert names_of(kept) == [["run"], ["large"]]
         root.end()
         assert kept == []
-    finally:
-        record_with(before)
 
 
 @pytest.mark.fault(120)
 def test_short_work_keeps_its_root_only() -> None:
     """Spans are encoded once more only for work that takes long enough for it."""
-    kept: list[Any] = []
-    before = record_with(Recorder(AdaptiveSampler(base_rate=1.0), keep=lambda part: [lambda: kept.append(part)]))
-    try:
+    with keeping() as kept:
         root = open_span("run", "agent")
         root.backdate(-5)  # it begins later than it is opened
         with root.within():
             open_span("call", "llm").end()
-        root.end()
         assert names_of(kept) == [["run"]]
-    finally:
-        record_with(before)
+        root.end()
+        assert kept == []
 
 
 @pytest.mark.fault(120)
@@ -198,14 +185,7 @@ def test_each_part_is_discarded_once() -> None:
 @pytest.mark.fault(120)
 def test_spans_of_concurrent_branches_have_their_parents() -> None:
     """Of all spans that are kept together, those around them are kept, too, and not more than some at once."""
-    kept: list[Any] = []
-
-    def keep(part: Part) -> list[Any]:
-        kept.append(part)
-        return [lambda: None]
-
-    before = record_with(Recorder(AdaptiveSampler(base_rate=1.0), keep=keep))
-    try:
+    with keeping() as kept:
         root = open_span("run", "agent")
         with root.within():
             branches = [open_span(f"branch {number}", "agent") for number in range(2)]
@@ -219,5 +199,3 @@ def test_spans_of_concurrent_branches_have_their_parents() -> None:
         names = names_of(kept)
         assert [len(each) for each in names] == [1, 50, 1, 1]
         assert {"branch 0", "branch 1"} == {each for (each,) in names[2:]}
-    finally:
-        record_with(before)
