@@ -52,10 +52,10 @@ def at_exit(module: str, callback: Callable[[], None]) -> None:
 
 
 def end_as_interrupted() -> None:
-    """Let a script that ended by a KeyboardInterrupt be ended by the signal, as it would be without us.
+    """Make Python end a script by SIGINT if a KeyboardInterrupt ended it, as it does without this package.
 
-    Python forgets that it must end in this way when any thread runs `exec` with a text, as an import of a module with
-    named tuples does, and remembers it again when such a text is interrupted.
+    Python clears its mark for this when any thread runs `exec` on a string, as importing a module with named tuples
+    does. An interrupt inside such an `exec` sets the mark again.
     """
     main = sys.modules.get("__main__")
     is_script = getattr(main, "__spec__", main) is None and not hasattr(sys, "ps1")  # others end otherwise

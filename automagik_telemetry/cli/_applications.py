@@ -41,7 +41,7 @@ def mounted() -> Mounted | None:
 
 
 class Configured(NamedTuple):
-    """The sinks of the logging configuration of this environment, the strictest of each name, and its mistake."""
+    """The sinks of a logging configuration, the strictest of each name; its mistake, if it has one; its source."""
 
     sinks: dict[str, BatchQueueHandler]
     error: ConfigurationError | None

@@ -55,7 +55,7 @@ def _age(text: str) -> float:
     type=_age,
     metavar="AGE",
     help="Delete raw spans and log records at this age, such as 7d or 12h. 0 stores only events. By default they are "
-    "kept. Events are kept, see --keep.",
+    "kept. For events, see --keep.",
 )
 @click.option(
     "--keep",
@@ -165,7 +165,7 @@ _STORE_OPTION: Final = click.option(
 def _forget(ctx: click.Context, installs: tuple[str, ...], store: Path | None) -> None:
     """Delete all data of installs. The ID of one is the attribute user.id of what it sends.
 
-    Sums of days whose events are deleted already have no IDs, and stay.
+    Sums of days whose events have already been deleted have no IDs, and are kept.
     """
     deleted = _perform(ctx, store, "forget", *installs)
     if not any(deleted.values()):

@@ -23,9 +23,9 @@ from automagik_telemetry.settings import Settings
 def command(*, application: str | None, as_json: bool) -> None:
     """Reset the anonymous IDs and hash keys, of every application or of one.
 
-    The old IDs are shown once, so that you can name them to a recipient who shall delete your data. Queued events with
-    them are deleted, except for those of running programs, which still send them. New IDs are made when events may be
-    sent.
+    The old IDs are shown once, so that you can name them when you ask a recipient to delete your data. Queued events
+    with them are deleted, except for those of running programs, which still send them. New IDs are made when events
+    may be sent.
     """
     applications.check_application(application)
     settings = Settings.from_environ()

@@ -1,4 +1,4 @@
-"""Lets other processes of a store's owner use the collector that has it open, because DuckDB allows one process.
+"""Gives a store's owner access to the collector that has it open, because DuckDB lets one process open a file.
 
 While a collector runs, a file beside its store has its URL, and a token that is valid until it ends. Only the owner of
 the store can read it.
@@ -34,7 +34,7 @@ class Control(NamedTuple):
     """The file of its TLS certificate."""
 
     def verify(self) -> ssl.SSLContext | bool:
-        """Return the TLS settings, with which it must have this very certificate, whatever its name is."""
+        """Return TLS settings that accept this certificate alone, under any host name."""
         if self.certificate is None:
             return True
         context = ssl.create_default_context(cafile=self.certificate)
@@ -44,7 +44,7 @@ class Control(NamedTuple):
 
 
 def make(url: str, token: str, certificate: str | Path | None) -> Control:
-    """Return the way to a collector from this machine, also if it listens on every address."""
+    """Return the way to a collector: by a loopback address, if it listens on every address."""
     for everywhere, here in _HERE.items():
         url = url.replace(f"//{everywhere}:", f"//{here}:")
     return Control(url, token, None if certificate is None else str(Path(certificate).absolute()))

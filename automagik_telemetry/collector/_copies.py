@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import duckdb
 
 _DUE: Final = "must_compact"
-"""An empty table, which is there while the file may have what must not be left in it."""
+"""Name of an empty table that marks a file in which deleted rows may still be."""
 
 _MIN_FREE_BYTES: Final = 16 * 1024 * 1024
 
@@ -51,7 +51,7 @@ def export_events(connection: duckdb.DuckDBPyConnection, target: Path) -> int:
     """Write all events to a Parquet or CSV file, and return their number.
 
     Raises:
-        StoreError: The name of the file ends otherwise.
+        StoreError: The file's name does not end in .parquet or .csv.
     """
     options = _FORMATS.get(target.suffix.lower())
     if options is None:

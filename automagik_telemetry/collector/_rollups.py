@@ -78,7 +78,7 @@ _HASH: Final = "custom-[0-9a-f]{16}"
 
 
 def _shared(column: str) -> str:
-    """Return a word in SQL, with "(undeclared)" in place of a hash, of which every user may have his own."""
+    """Return SQL for a column, with "(undeclared)" in place of hashes, which may differ from user to user."""
     hidden = f"regexp_replace({column}, '{_HASH}', '(undeclared)', 'g')"
     return f"CASE WHEN contains({column}, 'custom-') THEN {hidden} ELSE {column} END"
 

@@ -133,7 +133,7 @@ class Store:
             rollups.roll(cursor, days)
 
     def expire(self) -> None:
-        """Delete events and rows of the exporter's tables that are too old, and identities that can't come again.
+        """Delete old events and rows of the exporter's tables, and identities of items that can't be resent.
 
         Raises:
             StoreError: The store cannot be written.
@@ -149,7 +149,7 @@ class Store:
                 rollups.finish(cursor, (now - int(self.keep_seconds)) // _DAY_SECONDS)
 
     def compact(self) -> None:
-        """Rewrite the file without its free space, while requests wait. Left out if there are queries for long.
+        """Rewrite the file without its free space, while requests wait. Skipped if queries take more than 10 seconds.
 
         Raises:
             StoreError: There is no room for another file. The store is as it was.

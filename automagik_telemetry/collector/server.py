@@ -72,7 +72,7 @@ class Collector:
         header_timeout: Maximum number of seconds until the headers of a request are received, and of a TLS handshake.
         body_timeout: Maximum number of seconds until a body is received.
         connections: Maximum number of connections. Further ones get 503, so that their senders retry later.
-        connections_per_address: Maximum number of connections from one address, but from this machine and proxies.
+        connections_per_address: Maximum number of connections from one address. This machine and proxies have none.
         maintenance_interval: Number of seconds between two runs of roll-ups, retention and compaction.
 
     Raises:

@@ -416,7 +416,7 @@ class BatchQueueHandler(logging.Handler, metaclass=process.LoadedTwice):
     def withdraw(self) -> None:
         """Stop sending, and delete what is queued, because consent was withdrawn."""
         self.drain()
-        # A worker that waits for a response has kept its segments locked, so that nobody else can delete them.
+        # A worker that waits for a response has kept its segments locked, so that no other process can delete them.
         if self._pipeline is not None and self._pipeline.worker.is_ending:
             self._pipeline.queue.purge("consent_withdrawn")
 

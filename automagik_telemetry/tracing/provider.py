@@ -447,7 +447,7 @@ class TraceProvider:
     def _seconds_since(self, given: dict[str, Any]) -> float:
         """Return how long ago an event took place; 0 if its time is missing, not valid, or in the future.
 
-        A time that lies further ahead than any clock is wrong, such as one in milliseconds, is not valid.
+        A time more than a day ahead is not valid, such as one in milliseconds.
         """
         timestamp = given.get("timestamp")
         if timestamp is None:

@@ -1,4 +1,4 @@
-"""Rules for secrets that a shape of their own gives away: the name of the issuer, the shape, an example and the source.
+"""Rules for secrets that are recognized by their shape: the issuer's name, the shape, an example and the source.
 
 The shapes are those that the issuers document; the expressions are wider where an issuer may lengthen a key. In an
 example, `<A36>` stands for 36 random characters, so that the example itself is not a key: of A letters and digits, B

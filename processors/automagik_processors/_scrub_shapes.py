@@ -1,6 +1,6 @@
 """Replaces secrets that are recognized by their shape or their surroundings, without the name of a secret.
 
-Most texts hold none, so that the rules are chosen by what the text holds. Those with a start are tried at
+Most texts hold none, so rules are chosen by what the text holds. Those with a start are tried at
 each word that begins so, those after a word at each of these, and the others if the text, or a word with a random part,
 holds a hint.
 """
@@ -124,7 +124,7 @@ class Shapes:
         return text
 
     def scrub_word(self, text: str) -> str:
-        """Return the same for a text that is of letters and digits alone."""
+        """Return a text of letters and digits alone, or a copy without secrets."""
         if len(text) >= _SHORTEST:
             text = self._word(text)
         for pattern in self._own:
@@ -159,7 +159,7 @@ class Shapes:
         return _WORDS.sub(changed_word, text)
 
     def _word(self, word: str, *, is_data: bool = False) -> str:
-        """Return a text without blanks, or a copy without secrets. In data, random parts are none."""
+        """Return a text without blanks, or a copy without secrets. In data, random parts are not secrets."""
         if _UNUSUAL.search(word) is None or (len(word) in _HEX_OF_HASHES and values.is_hex(word)):
             return word
         spans = self._starting(word)

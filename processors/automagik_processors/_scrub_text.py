@@ -219,7 +219,7 @@ class TextScrubber:
         self._mark = mark
         self._words = _Words(keys, shapes)
         self.is_harmless_id: Callable[[str], object] = _never if shapes.has_own else _HEX
-        """Returns something true for a text of hex digits: most ids are new, and no shape of ours is of these alone."""
+        """Returns a true value for hex digits alone, which are not examined: no default pattern matches them."""
         self.harmless: set[int] = set()
         """Hashes of short texts that were found to hold no secret, some of the last; never the texts themselves."""
 
@@ -257,7 +257,7 @@ class TextScrubber:
         return self._shapes.scrub(text, {rule for word in words.values() for rule in word.rules})
 
     def _user(self, found: re.Match[str]) -> str:
-        """Return the user part of a URL as the mark, unless it stands for one: `http://{user}:{password}@host`."""
+        """Return the user part of a URL as the mark, unless it is a placeholder: `http://{user}:{password}@host`."""
         is_template = all(map(values.is_placeholder, found[2].split(":")))
         return found[0] if is_template else f"{found[1]}{self._mark}@"
 
@@ -407,7 +407,7 @@ _SHORTEST_ARGUMENT: Final = 8
 
 
 def _never(_text: str) -> None:
-    """Return nothing: with patterns of one's own, any text may be a secret."""
+    """Return None: with custom patterns, any text may be a secret."""
 
 
 def _occurrences(text: str, words: Collection[str]) -> Iterable[tuple[int, int]]:

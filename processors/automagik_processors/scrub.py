@@ -61,8 +61,8 @@ class Scrub:
 
     Depth and size are bounded: a mark replaces everything deeper than `MAX_DEPTH` levels, everything after the first
     `MAX_NODES` values of a field (of a list `spans`, of each span), and everything after the first million characters
-    of a text. It also replaces the rest of a text in which names of secrets without a value stand more often than
-    once in 32 characters. A secret stays that is a plain word in a sentence, or that looks like an ID and has no name.
+    of a text. It also replaces the rest of a text with more than 1,000 names of secrets without a value, and one more
+    in 32 characters. A secret stays that is a plain word in a sentence, or that looks like an ID and has no name.
 
     Nothing of the caller's is changed, and the processor raises nothing.
 

@@ -47,7 +47,7 @@ def uninstrument(target: Target) -> Target:
 
 
 def _of(target: object) -> Any:
-    """Return the module for an object. Workflows take long to import, so only an application that has one does it."""
+    """Return the module for an object. That of workflows takes long to import, so it is imported only if needed."""
     if any(kind.__name__ == "Workflow" and kind.__module__.startswith("agno.") for kind in type(target).__mro__):
         return importlib.import_module("automagik_telemetry.integrations.agno._workflow")
     return _agent

@@ -128,7 +128,7 @@ def _track_part(part: Any) -> None:
     else:
         wraps: dict[str, Call] = {name: _step for name in _EXECUTIONS if hasattr(part, name)}
         patch_instance(part, {**wraps, _PREPARE: _prepared} if hasattr(part, _PREPARE) else wraps)
-        # agno looks the class itself up, not the classes that it is derived from.
+        # agno looks up the class itself, not its bases.
         STEP_TYPE_MAPPING.setdefault(type(part), STEP_TYPE_MAPPING[plain_class(part)])
 
 
@@ -221,8 +221,8 @@ class _Run(Run):
 
 
 def _is_paused(value: object) -> bool:
-    """Return whether a value of a workflow's run tells that it waits for a decision."""
-    if isinstance(value, BaseWorkflowRunOutputEvent):  # at first only that of a step tells it
+    """Return whether a value of a workflow's run shows that it waits for a decision."""
+    if isinstance(value, BaseWorkflowRunOutputEvent):  # at first only a step's event shows it
         return value.event.endswith("Paused")
     return isinstance(value, WorkflowRunOutput) and value.status == RunStatus.paused
 

@@ -41,7 +41,7 @@ def of_request(context: ModelRequestContext) -> dict[str, Any]:
 
 
 def of_response(response: ModelResponse) -> dict[str, Any]:
-    """Return the model that has answered, its ID of the response, and why it ended."""
+    """Return the model that answered, the ID of its response, and the finish reason."""
     reason = response.finish_reason
     found = {
         "gen_ai.response.model": response.model_name,

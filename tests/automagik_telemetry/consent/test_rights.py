@@ -94,7 +94,7 @@ time.sleep(60)
 
 @pytest.mark.slow
 def test_what_a_running_program_holds_is_reported(opted_in: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is not deleted, and is sent with the old ID."""
+    """It is not deleted, and the command says that it will be sent with the old ID."""
     monkeypatch.setenv("AUTOMAGIK_TRACE_SCHEDULE_DELAY", "3600")
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     with subprocess.Popen([sys.executable, "-c", RUNS], env=environment, stdout=subprocess.PIPE, text=True) as process:
