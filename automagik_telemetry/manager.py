@@ -638,22 +638,21 @@ def _record_nothing() -> None:
 
 
 def release(name: str | None, reason: str | None = None) -> None:
-    """Release what this process has queued to the caller, if it is the application with this name, or of all.
+    """Release the queued events of this process, so that the caller can delete them.
+
+    Do nothing if this process is not the application with this `name`; None stands for any.
 
     With a `reason`, no more usage is sent or recorded in this process, and what it can't release at once is deleted.
     """
-    sender, settings = application.used(), Settings.from_environ()
-    scope = sender.scope(settings)
-    if name is not None and name != (sender.name(settings) if scope is None else scope.application):
+    if name is not None and name != application.used().scope_name(Settings.from_environ()):
         return
     if reason is not None:
         for manager in list(managers):
             manager.suppress(reason)
     for sink in loggers.sinks().values():
-        if not sink.for_traces and reason is not None:
-            sink.withdraw()
-        elif not sink.for_traces:
-            sink.drain()
+        if not sink.for_traces:
+            release_sink = sink.drain if reason is None else sink.withdraw
+            release_sink()
 
 
 def _delete_queued(name: str) -> None:

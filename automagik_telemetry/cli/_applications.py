@@ -52,8 +52,7 @@ class Configured(NamedTuple):
         """The application that the telemetry sink sends for."""
         sink = self.sinks.get("telemetry")
         sender = (sink.sender if sink is not None else None) or application.used()
-        stated = {name: value for name, value in (mounted() or Mounted())._asdict().items() if value is not None}
-        return sender._replace(given=sender.given._replace(**stated))
+        return sender.stating(**(mounted() or Mounted())._asdict())
 
     def limit(self, name: str, settings: Settings) -> Consent:
         """Return how much the configuration lets a sink send."""
@@ -103,12 +102,7 @@ def listed(settings: Settings, found: Configured | None = None) -> list[State]:
 
 def own_name(settings: Settings) -> str:
     """Return the name of the application of this process or environment, as in its scope."""
-    return _name_of(configured(settings).sender, settings)
-
-
-def _name_of(sender: Application, settings: Settings) -> str:
-    scope = sender.scope(settings)
-    return sender.name(settings) if scope is None else scope.application
+    return configured(settings).sender.scope_name(settings)
 
 
 def names(settings: Settings) -> set[str] | None:
@@ -138,7 +132,7 @@ def chosen(name: str | None, endpoint: str | None, found: Configured, settings: 
     except ValueError as error:
         raise Failure(f"--endpoint must be {error}.") from None
     own = found.sender
-    named = _name_of(own, settings)
+    named = own.scope_name(settings)
     if endpoint is not None:
         given = Application(Given(service_name=name or named, endpoint=endpoint))
         if given.url(settings) != endpoint:

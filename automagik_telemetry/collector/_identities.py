@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Final
 
+from automagik_telemetry.collector._gate import MAX_AGE, MAX_AHEAD
 from automagik_telemetry.collector._items import Identity
 
 if TYPE_CHECKING:
@@ -36,9 +37,9 @@ _LOOK_UP: Final = " UNION ALL ".join(
 # An item is late if its time is not within these seconds before and after its arrival.
 _LATE_AFTER: Final = 3600
 _EARLY_AFTER: Final = 300
-# An event is accepted until it is eight days old, so that it can come again for nine at most.
-_OLD_AFTER: Final = 8 * 86_400
-_KEPT_SECONDS: Final = 9 * 86_400
+# An event is accepted from MAX_AHEAD before its time until MAX_AGE after it.
+_OLD_AFTER: Final = MAX_AGE
+_KEPT_SECONDS: Final = MAX_AGE + MAX_AHEAD
 
 
 def prepare(writer: duckdb.DuckDBPyConnection) -> None:

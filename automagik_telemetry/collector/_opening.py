@@ -111,7 +111,7 @@ def _prepare(database: duckdb.DuckDBPyConnection, path: Path, catalogue: Catalog
         for table in earlier:
             _migrate(database, writing, table, gate)
         if earlier or is_unrolled:
-            rollups.mark_all(writer)
+            rollups.mark(writer)  # an earlier version stored the events
         writer.commit()
         protect(path)
     except BaseException:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 from automagik_telemetry.collector._schema import EVENTS, Table
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     import duckdb
 
@@ -171,9 +171,11 @@ def create(connection: duckdb.DuckDBPyConnection) -> None:
         connection.execute(table.create)
 
 
-def mark_all(connection: duckdb.DuckDBPyConnection) -> None:
-    """Mark all days that have events as stale, because an earlier version stored them."""
-    connection.execute(f"INSERT INTO {STALE_DAYS.name} SELECT DISTINCT day FROM {EVENTS}")
+def mark(connection: duckdb.DuckDBPyConnection, condition: str = "true", parameters: Sequence[object] = ()) -> None:
+    """Mark the days of the events that meet a condition as stale."""
+    connection.execute(
+        f"INSERT INTO {STALE_DAYS.name} SELECT DISTINCT day FROM {EVENTS} WHERE {condition}", list(parameters)
+    )
 
 
 def stale_days(connection: duckdb.DuckDBPyConnection) -> list[object]:
@@ -189,14 +191,9 @@ def roll(connection: duckdb.DuckDBPyConnection, days: list[object]) -> None:
     connection.execute(f"DELETE FROM {STALE_DAYS.name} WHERE list_contains($1::DATE[], day)", [days])
 
 
-def finish(connection: duckdb.DuckDBPyConnection, before: int) -> int:
-    """Delete the events of days before one (a number since 1970) that are rolled up, within a transaction.
-
-    Returns:
-        Number of events that are deleted.
-    """
+def finish(connection: duckdb.DuckDBPyConnection, before: int) -> None:
+    """Delete the events of days before one (a number since 1970) that are rolled up, within a transaction."""
     old = f"day < DATE '1970-01-01' + {before} AND day NOT IN (SELECT day FROM {STALE_DAYS.name})"
     for table in _ROLLUPS:
         connection.execute(f"UPDATE {table.name} SET final = true WHERE NOT final AND {old}")
-    ((deleted,),) = connection.execute(f"DELETE FROM {EVENTS} WHERE {old}").fetchall()
-    return int(deleted)
+    connection.execute(f"DELETE FROM {EVENTS} WHERE {old}")

@@ -83,7 +83,7 @@ class Stats:
 
     def log(self) -> None:
         """Log what has been refused since the last call, as one sentence, if anything has."""
-        refused = Counter({f"{reason}": count for reason, count in self._refused.items()})
+        refused = self._refused.copy()
         refused.update({f"HTTP {status}": count for status, count in self._responses.items() if status >= 400})  # noqa: PLR2004 - the first status of an error
         new = refused - self._logged
         self._logged = refused

@@ -367,10 +367,7 @@ def _forget(cursor: duckdb.DuckDBPyConnection, installs: Sequence[str]) -> dict[
     ids = "(SELECT unnest($1::VARCHAR[]))"
     numbers = f"(SELECT number FROM {INSTALLS.name} WHERE id IN {ids})"
     parameters = [list(installs)]
-    cursor.execute(
-        f"INSERT INTO {rollups.STALE_DAYS.name} SELECT DISTINCT day FROM {EVENTS} WHERE install IN {numbers}",
-        parameters,
-    )
+    rollups.mark(cursor, f"install IN {numbers}", parameters)
     conditions = {
         EVENTS: f"install IN {numbers}",
         rollups.DAILY_INSTALLS.name: f"install IN {numbers}",

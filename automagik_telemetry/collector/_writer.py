@@ -26,7 +26,6 @@ class _Waiting(NamedTuple):
     items: Sequence[Item]
     size: int
     done: asyncio.Future[None]
-    loop: asyncio.AbstractEventLoop
 
 
 class Writer:
@@ -52,8 +51,7 @@ class Writer:
         Raises:
             StoreError: They may not be on disk. They can be sent again in any case.
         """
-        loop = asyncio.get_running_loop()
-        waiting = _Waiting(found.items, found.size, loop.create_future(), loop)
+        waiting = _Waiting(found.items, found.size, asyncio.get_running_loop().create_future())
         with self._changed:
             if self._closed:
                 raise StoreError("The collector is stopping. Send again later.")
@@ -112,4 +110,4 @@ def _resolve(group: list[_Waiting], error: Exception | None) -> None:
                 waiting.done.set_exception(error)
 
     with suppress(RuntimeError):  # the event loop has ended
-        group[0].loop.call_soon_threadsafe(resolve)
+        group[0].done.get_loop().call_soon_threadsafe(resolve)

@@ -166,9 +166,15 @@ class Application(NamedTuple):
             return None
         return Scope(next(filter(None, (*self._own_names(settings), DEFAULT_NAME))), origin_of(url))
 
-    def with_name(self, name: str) -> Application:
-        """Return another application that sends to the same endpoint."""
-        return self._replace(given=self.given._replace(service_name=name))
+    def scope_name(self, settings: Settings) -> str:
+        """Return the name in the scope of consent; without an endpoint, the name that is sent."""
+        scope = self.scope(settings)
+        return self.name(settings) if scope is None else scope.application
+
+    def stating(self, **arguments: str | None) -> Application:
+        """Return the application with these arguments of `configure()`. One that is None stays as it is."""
+        stated: dict[str, Any] = {name: value for name, value in arguments.items() if value is not None}
+        return self._replace(given=self.given._replace(**stated))
 
     def version(self, settings: Settings) -> str:
         """Return the version of the application. It may read the metadata of distributions."""

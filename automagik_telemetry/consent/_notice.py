@@ -73,7 +73,7 @@ def text(sender: Application, settings: Settings, *, asks: bool = False) -> str:
     import textwrap
 
     scope = sender.scope(settings)
-    application = sender.name(settings) if scope is None else scope.application
+    application = sender.scope_name(settings)
     parts = {
         "application": application,
         "with_id": " with a random ID" if sender.has_id(settings) else "",

@@ -142,9 +142,7 @@ def _sender(service_name: str | None, endpoint: str | None) -> Application:
     """Return the application of this process, or another one. Raises TypeError or ValueError."""
     arguments: dict[str, Any] = {"service_name": service_name, "endpoint": endpoint}
     application.check(arguments)
-    own = application.used()
-    stated = {name: value for name, value in arguments.items() if value is not None}
-    return own._replace(given=own.given._replace(**stated))
+    return application.used().stating(**arguments)
 
 
 def _check_recipient(sender: Application, endpoint: str | None, settings: Settings) -> None:
@@ -193,8 +191,7 @@ def _is_refused(saved: preferences.Choices, scope: Scope) -> bool:
 
 
 def _refuse(sender: Application, by: str | None) -> None:
-    scope = sender.scope(settings := Settings.from_environ())
-    name = sender.name(settings) if scope is None else scope.application
+    name = sender.scope_name(Settings.from_environ())
     preferences.change(lambda saved: saved.refused(name, by))
     for delete in application.on_withdrawal.values():
         delete(name)

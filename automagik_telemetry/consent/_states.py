@@ -81,9 +81,10 @@ def state_of(sender: Application, settings: Settings, limit: Consent | None = No
         reason = limit.reason if not limit.given else consent.reason
         consent = consent._replace(level=limit.level, reason=reason, limit=limit.limit)
     url, scope = sender.url(settings), sender.scope(settings)
-    name = scope.application if scope is not None else sender.name(settings)
     is_blocked = consent.given and scope is not None and _needs_notice(scope, settings)
-    return State(name, without_credentials(url) if url else None, consent, scope, command, is_blocked)
+    return State(
+        sender.scope_name(settings), without_credentials(url) if url else None, consent, scope, command, is_blocked
+    )
 
 
 def _needs_notice(scope: Scope, settings: Settings) -> bool:

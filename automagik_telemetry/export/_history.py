@@ -69,7 +69,8 @@ class History:
 
     def add(self, state: str, events: Counter[str]) -> None:
         """Add counts of events of today. Raises OSError if they can't be written."""
-        text = "".join(f"{today()} {state} {event} {count}\n" for event, count in sorted(events.items()))
+        day = today()
+        text = "".join(f"{day} {state} {event} {count}\n" for event, count in sorted(events.items()))
         if not text or not CAN_LOCK:
             return
         identity.make_folder(self._directory, self._application)
@@ -84,8 +85,8 @@ class History:
             if number is None:
                 return False
             os.write(number, text.encode())
-            is_large = os.fstat(number).st_size > _REWRITE_BYTES
-            if is_large or os.pread(number, len(_oldest()), 0).decode("ascii", "replace") < _oldest():
+            is_large, oldest = os.fstat(number).st_size > _REWRITE_BYTES, _oldest().encode()
+            if is_large or os.pread(number, len(oldest), 0) < oldest:
                 replace_private(self.path, _text(_rows(_read(number))))
             return True
 
@@ -216,8 +217,9 @@ def _read(number: int) -> str:
 def _rows(text: str) -> list[Row]:
     """Return the sums of all valid lines that are not too old."""
     sums: Counter[tuple[str, str, str]] = Counter()
+    oldest = _oldest()
     for line in text.split("\n"):
-        if (found := _LINE.fullmatch(line)) is not None and found[1] >= _oldest():
+        if (found := _LINE.fullmatch(line)) is not None and found[1] >= oldest:
             sums[found[1], found[2], found[3]] += int(found[4])
     return [Row(*key, count) for key, count in sorted(sums.items())]
 

@@ -5,7 +5,10 @@ from __future__ import annotations
 import importlib.metadata
 import re
 from types import BuiltinFunctionType, FunctionType, MethodDescriptorType, MethodType, WrapperDescriptorType
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
+
+if TYPE_CHECKING:
+    from types import ModuleType
 
 _RELEASE = re.compile(r"\d+(?:\.\d+)*")
 _ROUTINES = (FunctionType, BuiltinFunctionType, MethodType, WrapperDescriptorType, MethodDescriptorType)
@@ -71,3 +74,8 @@ def _lower_bound(distribution: str) -> str | None:
 def _release(version: str) -> tuple[int, ...]:
     found = _RELEASE.match(version)
     return tuple(map(int, found.group().split("."))) if found else ()
+
+
+def exception_names(module: ModuleType) -> list[str]:
+    """Return the names of a framework's own exceptions, which are public."""
+    return [name for name, one in vars(module).items() if isinstance(one, type) and issubclass(one, BaseException)]

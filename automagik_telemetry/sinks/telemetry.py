@@ -133,7 +133,7 @@ def _handler(sender: Application, *, is_own: bool) -> BatchQueueHandler:
         state = identities.state_directory(settings.state_dir)
         # What the application recorded itself has its name in the scope of consent, and its endpoint.
         recorded = [each.sender for each in records.read(settings) if name in {each.name, *each.services}]
-        for candidate in (*recorded, sender.with_name(name)):
+        for candidate in (*recorded, sender.stating(service_name=name)):
             url = candidate.url(settings)
             with contextlib.suppress(ValueError):  # an endpoint for the other signal
                 if url and folder == spool_directory(state, "telemetry", url_for(url, handler.chain.signal), name):

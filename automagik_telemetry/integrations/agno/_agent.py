@@ -34,7 +34,7 @@ from automagik_telemetry.events._allowlist import declare
 from automagik_telemetry.events._names import declare_later
 from automagik_telemetry.events.catalogue import ToolExecutionEvent
 from automagik_telemetry.integrations._agent_run import AgentRun, current_run
-from automagik_telemetry.integrations._errors import described
+from automagik_telemetry.integrations._errors import described, exception_names
 from automagik_telemetry.integrations._patch import is_patched, patch_instance, unpatch_instance
 from automagik_telemetry.integrations._runtime import begin, observability
 from automagik_telemetry.integrations._wrapping import wrap_call
@@ -97,7 +97,7 @@ def track_agent(agent: Agent | Team) -> None:
     """Track an agent or a team and its members, unless it is tracked already."""
     if is_patched(agent):
         return
-    declare(*_exception_names(), *_DELEGATIONS)
+    declare(*exception_names(exceptions), *_DELEGATIONS)
     declare_later(agent, _names)
     if observability() is not None:
         cost.prepare()
@@ -356,8 +356,3 @@ def failure(error_type: str, message: object = None) -> Exception:
     name = "".join(part.title() for part in error_type.split("_")) if error_type.islower() else error_type
     kind: type[Exception] = type(name, (Exception,), {})
     return kind() if message is None else kind(text_of(message))
-
-
-def _exception_names() -> list[str]:
-    """Return the names of the framework's own exceptions, which are public."""
-    return [name for name, one in vars(exceptions).items() if isinstance(one, type) and issubclass(one, BaseException)]

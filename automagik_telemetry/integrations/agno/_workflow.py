@@ -188,20 +188,21 @@ class _Run(Run):
 
     def observe(self, value: object) -> bool:
         """Record the output. Nothing is hidden."""
-        own = getattr(value, "workflow_id", None) == self.workflow.id
-        if own and isinstance(value, WorkflowRunOutput):
+        if getattr(value, "workflow_id", None) != self.workflow.id:
+            return False
+        if isinstance(value, WorkflowRunOutput):
             if value.status == RunStatus.error:
                 self._failure = self._failure or agno_agent.failure(_UNNAMED, value.content)
             elif value.status == RunStatus.cancelled:
                 self._failure = CancelledError(value.content)
-        elif own and isinstance(value, WorkflowErrorEvent):
+        elif isinstance(value, WorkflowErrorEvent):
             self._failure = agno_agent.failure(_UNNAMED, value.error)
-        elif own and isinstance(value, WorkflowCancelledEvent):
+        elif isinstance(value, WorkflowCancelledEvent):
             self._failure = CancelledError(value.reason or "")
-        if own and self.traced is not None and _is_paused(value):
+        if self.traced is not None and _is_paused(value):
             agno_agent.keep_paused(value, self.traced)
         content = getattr(value, "content", None)
-        if own and self.traced is not None and content is not None:
+        if self.traced is not None and content is not None:
             self.traced.output = content
         return False
 
@@ -217,7 +218,7 @@ class _Run(Run):
     def _log(self, event: WorkflowStartedEvent | WorkflowCompletedEvent, span_id: str | None = None) -> None:
         if (client := telemetry()) is not None:
             with self.within():
-                client.track_event(event, span_id=span_id) if span_id else client.track_event(event)
+                client.track_event(event, span_id=span_id)
 
 
 def _is_paused(value: object) -> bool:

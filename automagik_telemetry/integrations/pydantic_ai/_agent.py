@@ -31,7 +31,7 @@ from automagik_telemetry.events._names import declare_later
 from automagik_telemetry.events.catalogue import ToolExecutionEvent
 from automagik_telemetry.integrations._agent_run import AgentRun, Step
 from automagik_telemetry.integrations._content import first
-from automagik_telemetry.integrations._errors import described
+from automagik_telemetry.integrations._errors import described, exception_names
 from automagik_telemetry.integrations._runtime import begin
 from automagik_telemetry.integrations._wrapping import wrap_coroutine
 from automagik_telemetry.integrations.pydantic_ai._details import (
@@ -54,7 +54,7 @@ except ImportError:  # it is what their own instrumentation uses, and may move
 
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
     from pydantic_ai import RunContext
     from pydantic_ai.capabilities import (
@@ -115,7 +115,7 @@ def instrument(agent: AnyAgent) -> AnyAgent:
     """
     inner = _innermost(agent)
     if not _trackers(inner):
-        declare(*_exception_names())
+        declare(*exception_names(exceptions))
         declare_later(inner, _names)
         # The agent itself adds the listeners of `on_event` in this way. The root's content stays as it is.
         tracker = _Tracker(inner.root_capability)
@@ -260,13 +260,8 @@ class _Tracker(AbstractCapability[Any]):
     async def wrap_output_validate(
         self, ctx: RunContext[Any], *, output_context: OutputContext, output: Any, handler: WrapOutputValidateHandler
     ) -> Any:
-        """Record an output that is not valid. A part of one, while it is streamed, need not be."""
-        try:
-            return await handler(output)
-        except _INVALID as error:
-            if not ctx.partial_output:
-                attempt(_log_invalid, *_output_of(output_context), output, None, error)
-            raise
+        """Record an output that is not valid."""
+        return await _validated(ctx, output_context, output, handler)
 
     async def wrap_output_process(
         self, ctx: RunContext[Any], *, output_context: OutputContext, output: Any, handler: WrapOutputProcessHandler
@@ -275,12 +270,7 @@ class _Tracker(AbstractCapability[Any]):
         if output_context.has_function and not ctx.partial_output:
             function: _Function | None = attempt(_begin_function, output_context, output)
             return await (handler(output) if function is None else wrap_coroutine(function, handler(output)))
-        try:
-            return await handler(output)
-        except _INVALID as error:
-            if not ctx.partial_output:
-                attempt(_log_invalid, *_output_of(output_context), output, None, error)
-            raise
+        return await _validated(ctx, output_context, output, handler)
 
     async def wrap_tool_execute(
         self,
@@ -487,11 +477,18 @@ def _trackers(agent: Agent[Any, Any]) -> list[_Tracker]:
     return [one for one in agent.root_capability.capabilities if is_instance(one, _Tracker)]
 
 
+async def _validated(
+    ctx: RunContext[Any], of: OutputContext, output: Any, handler: Callable[[Any], Awaitable[Any]]
+) -> Any:
+    """Return a handler's result. Record an output that is not valid, which a part of a streamed one need not be."""
+    try:
+        return await handler(output)
+    except _INVALID as error:
+        if not ctx.partial_output:
+            attempt(_log_invalid, *_output_of(of), output, None, error)
+        raise
+
+
 def _is_multimodal(prompt: object) -> bool:
     """Return whether a prompt holds more than text."""
     return isinstance(prompt, list | tuple) and any(map(is_multi_modal_content, first(prompt)))
-
-
-def _exception_names() -> list[str]:
-    """Return the names of the framework's own exceptions, which are public."""
-    return [name for name, one in vars(exceptions).items() if isinstance(one, type) and issubclass(one, BaseException)]

@@ -122,7 +122,7 @@ def _handler(sender: Application, *, durable: bool, sdk: bool | None) -> TraceHa
         parts = _destination(settings, traces_url(_base(endpoint)), name)
         if folder != spool_directory(identity.state_directory(settings.state_dir), *parts, for_traces=True):
             return None
-        other = _handler(sender.with_name(name), durable=durable, sdk=sdk)
+        other = _handler(sender.stating(service_name=name), durable=durable, sdk=sdk)
         other.setFormatter(handler.chain)
         return other
 

@@ -11,9 +11,16 @@ import pytest
 
 from automagik_telemetry import get_tracing_manager
 from automagik_telemetry.handlers import _loggers as loggers
+from automagik_telemetry.integrations import _wrapping
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+
+@pytest.fixture(autouse=True)
+def nothing_followed() -> None:
+    """Follow no object that an earlier test has left, whose run would end in this one."""
+    _wrapping._open.clear()
 
 
 @pytest.fixture
